@@ -1,0 +1,43 @@
+"""The typed face of the compiled hot path. What Python may ask of it; nothing per byte."""
+
+from collections.abc import Callable
+
+def layout() -> dict[str, tuple[int, dict[str, tuple[int, int, str]]]]:
+    """Every table struct as {name: (size, {field: (offset, bytes, type)})}."""
+
+def layout_hash() -> int:
+    """64 bits that change when any table struct changes; plans, rosters and boards carry it."""
+
+class Engine:
+    """One worker's engine: an epoll set of its own, nested in the worker's event loop.
+
+    All methods are called from the worker's loop thread. Errors of configuration raise ValueError,
+    errors of the system OSError; traffic never raises.
+    """
+
+    def __init__(self, slot: int, board: int) -> None:
+        """`slot`: this worker's number. `board`: the scoreboard's memfd (mapped, not kept)."""
+    def fileno(self) -> int:
+        """The epoll fd, for `loop.add_reader(engine.fileno(), on_ready)`."""
+    def turn(self) -> bool:
+        """Do what is ready, without the GIL. True: work is left, call again soon."""
+    def plan(self, fd: int) -> int:
+        """Map, check and swap in a plan memfd (not closed); its generation. ValueError if unsound."""
+    def roster(self, fd: int) -> int:
+        """Map and swap in a roster memfd (not closed); its epoch. ValueError if unsound."""
+    def listen(self, slot: int, listener: int, fd: int) -> None:
+        """Hand over the listening socket of (slot, listener). The engine accepts on its own slot's
+        at once and on another's while that slot is dead or stuck. Unix sockets: slot -1, shared."""
+    def log_to(self, fd: int) -> None:
+        """Write access-log lines to this fd from now on; the old one is closed when drained."""
+    def drain(self) -> None:
+        """Accept until EAGAIN, then no more; idle connections close, busy ones end with their
+        answer (`Connection: close`)."""
+    def drained(self) -> bool:
+        """Nothing is accepted any more and no client connection is left."""
+    def connections(self) -> int:
+        """Open client connections."""
+    def responder(self, name: str, handler: Callable[[object], object]) -> None:
+        """Name an async handler that routes with a Python responder may use."""
+    def close(self) -> None:
+        """Close everything now. The log is flushed."""

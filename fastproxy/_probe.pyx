@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: MIT
+# cython: language_level=3
+"""A window into the rooms for tests, fuzzers and micro benches. The program never imports it."""

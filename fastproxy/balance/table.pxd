@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: MIT
+"""The roster: who may serve an upstream right now. Types only.
+
+A roster is its own memfd, apart from the plan, so that adding, removing or reweighting a backend
+needs no plan. A plan names an upstream by its index; the roster has one RosterUpstream row for each.
+Offsets are relative to the roster's base.
+"""
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+from fastproxy.memory.span cimport Slice, Text
+
+
+cdef struct RosterHeader:
+    uint64_t magic
+    uint64_t layout_hash
+    uint64_t epoch              # grows by one with each new roster
+    uint32_t version
+    uint32_t length             # bytes of the whole roster
+    Slice upstreams             # RosterUpstream
+    Slice backends              # RosterBackend, all of them
+
+
+cdef struct RosterUpstream:
+    Slice backends              # RosterBackend rows of this upstream
+    Slice wheel                 # uint16_t: smooth weighted round robin, indices into `backends`
+    uint8_t algorithm           # Algorithm
+
+
+cdef struct RosterBackend:
+    uint32_t row                # scoreboard row: stable for the life of the backend
+    uint32_t generation         # of that row, to notice its reuse
+    uint16_t weight             # 0: no new traffic
+    uint16_t address_len
+    uint8_t address[112]        # sockaddr_in, sockaddr_in6 or sockaddr_un
+    Text name                   # as configured: "http://127.0.0.1:9001"
+    Text authority              # host[:port] for `host = "upstream"`
+
+
+cdef enum Algorithm:
+    BALANCE_ROUND_ROBIN = 0

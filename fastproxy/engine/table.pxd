@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: MIT
+"""The plan's head and the rows the engine itself reads. Types only.
+
+A plan is one sealed memfd: PlanHeader, then rows, then text. Offsets are relative to its first
+byte. `config/plan.py` writes it, `engine/plan.pxi` checks every offset once and maps it.
+"""
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+from fastproxy.memory.span cimport Slice, Text
+from fastproxy.rewrite.table cimport RewriteTables
+from fastproxy.route.table cimport RouteTables
+from fastproxy.template.table cimport Template
+
+
+cdef enum:
+    PLAN_MAGIC = 0x504c5046     # "FPLP"
+    PLAN_VERSION = 1
+    ROSTER_MAGIC = 0x524f5046   # "FPOR"
+    ROSTER_VERSION = 1
+
+
+cdef struct Settings:
+    # Times in milliseconds, 0: off. Defaults and reasons: engine/settings.py.
+    uint64_t client_header_ms
+    uint64_t client_body_ms         # idle
+    uint64_t client_write_ms        # idle
+    uint64_t keepalive_ms
+    uint64_t upstream_connect_ms
+    uint64_t upstream_first_byte_ms
+    uint64_t upstream_idle_ms       # between two reads or writes of one exchange
+    uint64_t tunnel_idle_ms
+    uint64_t drain_ms
+    uint64_t lingering_ms           # reading on after an error answer
+    uint64_t upstream_keepalive_ms  # idle in the pool
+    uint64_t upstream_age_ms
+    uint64_t max_body
+    uint32_t request_line_bytes
+    uint32_t header_bytes           # one field
+    uint32_t headers_bytes          # all
+    uint32_t header_count
+    uint32_t connections            # per worker; 0: half of the fd limit less a reserve
+    uint32_t connections_per_ip     # over all workers; 0: off
+    uint32_t requests_per_connection
+    uint32_t upstream_idle          # kept connections per worker and backend
+    uint32_t upstream_requests      # on one upstream connection
+    uint32_t read_bytes             # largest read of a body (--buffer-size)
+    uint8_t abort_on_close
+    uint8_t reject_host_mismatch
+    uint8_t merge_slashes
+    uint8_t reject_encoded_slash
+    uint8_t keep_underscores
+    uint8_t forwarded               # also send Forwarded (RFC 7239)
+    uint8_t via
+    uint8_t forward_trailers
+    uint8_t request_id_trust        # take X-Request-ID from trusted peers
+    uint8_t splice
+    uint8_t access_log              # 0: off
+    Text via_name
+    Slice trusted                   # CidrRow
+    Template log_line               # without the newline
+
+
+cdef struct CidrRow:
+    uint8_t address[16]             # IPv6, or v4-mapped
+    uint8_t bits                    # 0..128 (v4: 96 + prefix)
+
+
+cdef struct ListenerRow:
+    Text name                       # as configured: "127.0.0.1:8080", "unix:/run/x.sock"
+    uint16_t port                   # 0 for unix
+    uint8_t is_unix
+    uint8_t keepalive               # SO_KEEPALIVE on accepted connections
+
+
+cdef enum HostPolicy:
+    HOST_PASS = 0
+    HOST_UPSTREAM = 1
+    HOST_FIXED = 2
+
+
+cdef struct UpstreamRow:
+    Text name
+    Text host                       # HOST_FIXED
+    uint8_t host_policy             # HostPolicy
+    uint64_t connect_ms             # 0: as Settings says
+    uint64_t first_byte_ms
+    uint64_t idle_ms
+
+
+cdef struct PlanHeader:
+    uint64_t magic
+    uint64_t layout_hash            # of _core.layout(): built and read by the same structs
+    uint64_t generation
+    uint32_t version
+    uint32_t length                 # bytes of the whole plan
+    Settings settings
+    RouteTables routes
+    RewriteTables rewrites
+    Slice listeners                 # ListenerRow
+    Slice upstreams                 # UpstreamRow
+    Slice responders                # Text: names of Python responders, resolved by each worker

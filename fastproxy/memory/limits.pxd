@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: MIT
+"""Every fixed bound of the hot path, with its reason.
+
+Bounds a user may tune (request line, header bytes, body, connections, timeouts) are in
+`engine/settings.py`, with their defaults and the status each one answers. What stands here is
+compiled in: array sizes and budgets.
+"""
+
+cdef enum:
+    # One head never has more fields than this, whatever the settings say: it is the array in Head.
+    # HAProxy allows 101, Envoy 100; browsers send about 20.
+    HEAD_FIELDS_MAX = 128
+    # The largest head a setting may allow; a field's offset must fit the parser's 32 bits and a
+    # head must fit the scratch with room to spare.
+    HEAD_BYTES_CEILING = 65536
+    # Digits of Content-Length that cannot overflow 63 bits: 18 nines < 2^63.
+    LENGTH_DIGITS_MAX = 18
+    # Hex digits of a chunk size: 15 digits < 2^60. nginx broke its unbounded loop twice.
+    CHUNK_DIGITS_MAX = 15
+    # Bytes of chunk extension in one chunk line, and in one body. Nobody sends them; attackers do
+    # (CVE-2023-39326 class).
+    CHUNK_EXT_MAX = 256
+    CHUNK_EXT_TOTAL_MAX = 4096
+    # A trailer section is dropped by default, but still must end some day.
+    TRAILER_BYTES_MAX = 8192
+    # Captured {params} of one path.
+    ROUTE_PARAMS_MAX = 16
+
+    # The worker-wide scratch: one read of a fast body. 256 KiB was measured best (design).
+    SCRATCH_BYTES = 262144
+    # A read starts at 16 KiB: a head nearly always fits, and a slow peer keeps at most that.
+    READ_START_BYTES = 16384
+    # Heads and small bodies are put together here before one send.
+    BUILD_BYTES = 163840
+    # Bytes kept for slow peers, per worker; above it reads stay at READ_START_BYTES.
+    KEPT_BUDGET_BYTES = 67108864
+
+    # Events taken from epoll at once, rounds of a turn, accepts of a wake: small batches keep the
+    # latency of the last one low (HAProxy measured +18% with small batches).
+    EVENTS_PER_ROUND = 200
+    ROUNDS_PER_TURN = 8
+    ACCEPTS_PER_WAKE = 4
+    # Bytes moved for one connection before the others get their turn.
+    QUANTUM_BYTES = 1048576
+
+    # Idle upstream connections kept per worker and backend.
+    UPSTREAM_IDLE_MAX = 256
+    # One tick of the timer wheel and of the worker's heartbeat.
+    TICK_MS = 25
+    # A beat older than this means a stuck worker: others take over its queue.
+    BEAT_STALE_MS = 100
+    # 1xx answers in a row before the final one: a storm beyond this is an upstream fault.
+    INTERIM_ANSWERS_MAX = 16
+
+    # Scoreboard capacities. Rows are sparse: memory is used only when touched.
+    WORKERS_MAX = 128
+    BACKENDS_MAX = 4096
+    ROUTES_MAX = 16384
+    UPSTREAMS_MAX = 1024
+    CLIENT_IP_SLOTS = 65536

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: MIT
+"""The scoreboard: what all processes share. Types only.
+
+One memfd, made by the master, mapped by everybody, sized for WORKERS_MAX etc. at start (`workers`
+columns) and sparse: untouched pages cost nothing. Who writes what:
+
+    BoardHeader          master
+    WorkerRow            its worker; `pid`, `generation`, `state` by the master when it is dead
+    WorkerRow.doorbell   anybody (fetch_or); the worker takes it with exchange
+    BackendRow.topology  control
+    BackendRow.ejection  workers, by compare-and-swap
+    BackendRow.ewma      workers, by compare-and-swap (balancing, a later stage)
+    inflight[w][b]       worker w; the total is the sum over w; zeroed by the master when w is dead
+    RouteCount[w][r], BackendCount[w][b]   worker w, relaxed, never reset
+    ClientIpRow          workers, by compare-and-swap; what a dead worker held is given back by the
+                         master from that worker's own column
+
+Rows are cache-line sized, and fields of different writers stand on different lines.
+"""
+
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+
+cdef enum:
+    BOARD_MAGIC = 0x44424246        # "FBBD"
+    BOARD_VERSION = 1
+
+
+cdef enum WorkerState:
+    WORKER_EMPTY = 0
+    WORKER_STARTING = 1
+    WORKER_SERVING = 2
+    WORKER_DRAINING = 3             # accepts until EAGAIN, then stops accepting
+    WORKER_GONE = 4                 # dead; its queue is up for adoption
+
+
+cdef enum Doorbell:
+    RING_ADOPT = 1                  # look at all slots: who is dead or stuck
+    RING_PLAN = 2                   # a plan waits in the channel
+    RING_ROSTER = 4
+    RING_SLOT_FREED = 8
+    RING_DRAIN = 16
+    RING_REOPEN = 32                # reopened log fds wait in the channel
+    RING_STOP = 64                  # leave now
+
+
+cdef enum HealthWord:
+    HEALTH_UP = 0
+    HEALTH_DOWN = 1
+    HEALTH_DRAIN = 2
+    HEALTH_MAINT = 3
+
+
+cdef enum Histogram:
+    # Log-linear, microseconds: 8 sub-buckets per power of two, values up to 2^36 us (19 h).
+    HISTOGRAM_SUB_BITS = 3
+    HISTOGRAM_BUCKETS = 280
+
+
+cdef struct BoardHeader:
+    uint64_t magic
+    uint64_t layout_hash
+    uint32_t version
+    uint32_t workers                # slots laid out
+    uint32_t backends               # capacity
+    uint32_t routes                 # capacity
+    uint64_t length
+    uint64_t workers_off            # WorkerRow[workers]
+    uint64_t backends_off           # BackendRow[backends]
+    uint64_t inflight_off           # uint32_t[workers][backends]
+    uint64_t backend_counts_off     # BackendCount[workers][backends]
+    uint64_t route_counts_off       # RouteCount[workers][routes]
+    uint64_t client_ips_off         # ClientIpRow[CLIENT_IP_SLOTS]
+    uint64_t client_ip_held_off     # uint16_t[workers][CLIENT_IP_SLOTS]
+    uint64_t started_unix_ms
+    uint64_t started_mono_ms
+    uint64_t plan_generation
+    uint64_t roster_epoch
+    uint32_t master_pid
+    uint32_t control_pid
+    uint8_t reserved[128]
+
+
+cdef struct WorkerRow:
+    # line 0: written by the worker at each tick, read by all
+    uint64_t beat_ms                # CLOCK_MONOTONIC
+    uint32_t pid
+    uint32_t state                  # WorkerState
+    uint64_t generation             # grows with each respawn (master)
+    uint64_t plan_generation        # the plan in force here
+    uint64_t roster_epoch
+    uint8_t pad0[24]
+    # line 1: written by anybody
+    uint32_t doorbell               # Doorbell bits
+    uint32_t adopted_by             # slot + 1 of who accepts for this one, 0: itself
+    uint8_t pad1[56]
+    # lines 2..: counters, written by the worker only
+    uint64_t connections            # open client connections now
+    uint64_t accepted
+    uint64_t requests
+    uint64_t idle                   # client connections without an exchange
+    uint64_t upstream_open
+    uint64_t upstream_idle
+    uint64_t upstream_connects
+    uint64_t upstream_reused
+    uint64_t faults                 # malformed requests answered
+    uint64_t refused                # closed by a limit before any request
+    uint64_t accept_paused          # times accept was paused for want of fds or memory
+    uint64_t adopted                # connections accepted for another slot
+    uint64_t log_lines
+    uint64_t log_dropped
+    uint64_t kept_bytes             # held for slow peers now
+    uint64_t parked                 # exchanges awaiting Python now
+    uint64_t odd[16]                # COUNT_IF counters, by engine/odd names
+    uint64_t bytes_in               # from clients
+    uint64_t bytes_out              # to clients
+    uint64_t epoll_ctl
+    uint64_t turns
+    uint8_t pad2[32]
+
+
+cdef struct BackendRow:
+    # line 0: control only
+    uint64_t generation             # grows when the row changes owner; 0: never used
+    uint32_t upstream               # index in the plan
+    uint32_t weight
+    uint32_t health                 # HealthWord
+    uint32_t admin                  # HealthWord set by an operator
+    uint8_t name[104]               # NUL padded
+    # line 2: workers, compare-and-swap
+    uint64_t ejection               # until (mono ms) << 16 | times
+    uint8_t pad0[56]
+    # line 3: workers, compare-and-swap
+    uint64_t ewma
+    uint64_t reserved_cap           # exact caps (balancing)
+    uint8_t pad1[48]
+
+
+cdef struct BackendCount:
+    uint64_t requests
+    uint64_t status[6]              # [0]: no answer, [n]: nxx
+    uint64_t connect_errors
+    uint64_t timeouts
+    uint64_t retries                # requests moved on from here
+    uint64_t bytes_in
+    uint64_t bytes_out
+    uint64_t pad[4]
+    uint64_t first_byte[HISTOGRAM_BUCKETS]
+
+
+cdef struct RouteCount:
+    uint64_t requests
+    uint64_t status[6]
+    uint64_t bytes_in
+    uint64_t bytes_out
+    uint64_t pad[7]
+    uint64_t total[HISTOGRAM_BUCKETS]
+
+
+cdef struct ClientIpRow:
+    uint64_t key                    # hash of the address, 0: free
+    uint32_t count
+    uint32_t reserved

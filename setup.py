@@ -1,0 +1,115 @@
+"""Builds fastproxy's compiled parts.
+
+`fastproxy._core` is the hot path: one translation unit, made of header-only rooms (`.pxd`) and the
+engine (`.pxi`). `fastproxy._probe` is the window through which tests and fuzzers call rooms.
+
+Environment:
+    FASTPROXY_DEBUG=1   MUST_HOT asserts, line numbers, -O1 -g   (make debug)
+    FASTPROXY_ASAN=1    AddressSanitizer and UndefinedBehaviorSanitizer   (make asan)
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+HERE = Path(__file__).resolve().parent
+PACKAGE = HERE / "fastproxy"
+DEBUG = bool(os.environ.get("FASTPROXY_DEBUG"))
+ASAN = bool(os.environ.get("FASTPROXY_ASAN"))
+
+STRUCT = re.compile(r"^cdef struct (\w+):")
+FIELD = re.compile(r"^    ([A-Za-z_]\w*)\s+(\w+)((?:\[\w+\])?)\s*(?:#.*)?$")
+
+
+def table_structs(path: Path) -> dict[str, list[tuple[str, str]]]:
+    """Every `cdef struct` of a table file as {struct: [(field, type)]}."""
+    structs: dict[str, list[tuple[str, str]]] = {}
+    name = None
+    for line in path.read_text().splitlines():
+        if match := STRUCT.match(line):
+            name = match[1]
+            structs[name] = []
+        elif name and line and not line.startswith(" "):
+            name = None
+        elif name and (match := FIELD.match(line)):
+            structs[name].append((match[2], match[1]))
+    return structs
+
+
+def write_layout() -> None:
+    """Write `_layout.pxi`: offsets and sizes of every table struct, as the C compiler sees them.
+
+    Python that fills tables (`build.py` files) takes offsets from here, never by hand.
+    """
+    lines = ["# Written by setup.py from the table files; not kept in git."]
+    tables = sorted([*PACKAGE.glob("*/table.pxd"), PACKAGE / "memory/span.pxd"])
+    body = ["", "", "cdef dict _layout():", "    cdef dict tables = {}"]
+    for path in tables:
+        structs = table_structs(path)
+        if not structs:
+            continue
+        module = ".".join(path.relative_to(HERE).with_suffix("").parts)
+        lines.append(f"from {module} cimport {', '.join(structs)}")
+        for struct, fields in structs.items():
+            body.append(f'    tables["{struct}"] = (sizeof({struct}), {{')
+            for field, kind in fields:
+                at = f"(<{struct} *> NULL).{field}"
+                body.append(f'        "{field}": (<size_t> &{at}, sizeof({at}), "{kind}"),')
+            body.append("    })")
+    body.append("    return tables")
+    text = "\n".join(lines + body) + "\n"
+    target = PACKAGE / "_layout.pxi"
+    if not target.exists() or target.read_text() != text:
+        target.write_text(text)
+
+
+def extension(name: str) -> Extension:
+    compile_args = ["-O2", "-fno-strict-aliasing", "-fvisibility=hidden", "-Wall",
+                    "-Wno-unused-function", "-Wno-unused-variable", "-Wno-unused-but-set-variable"]
+    link_args = []
+    macros: list[tuple[str, str | None]] = []
+    if DEBUG:
+        compile_args += ["-O1", "-g"]
+        macros.append(("FASTPROXY_DEBUG", "1"))
+    if ASAN:
+        flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+        compile_args += ["-O1", "-g", "-fno-omit-frame-pointer", *flags]
+        link_args += flags
+        macros.append(("FASTPROXY_DEBUG", "1"))
+    seen = [str(p) for pattern in ("*/*.pxd", "*/*.pxi", "*/*.h", "*.pxd", "*.pxi")
+            for p in PACKAGE.glob(pattern)]
+    return Extension(
+        f"fastproxy.{name}",
+        [f"fastproxy/{name}.pyx"],
+        include_dirs=[str(HERE)],
+        libraries=["pcre2-8", "pthread"],
+        extra_compile_args=compile_args,
+        extra_link_args=link_args,
+        define_macros=macros,
+        depends=seen,
+    )
+
+
+write_layout()
+setup(
+    ext_modules=cythonize(
+        [extension(path.stem) for path in sorted(PACKAGE.glob("_*.pyx"))],
+        compiler_directives={
+            "language_level": 3,
+            "cdivision": True,
+            "boundscheck": False,
+            "wraparound": False,
+            "initializedcheck": False,
+            "nonecheck": False,
+            "embedsignature": True,
+            "freethreading_compatible": False,
+        },
+        emit_linenums=DEBUG or ASAN,
+        show_all_warnings=True,
+    ),
+)
