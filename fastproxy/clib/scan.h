@@ -43,10 +43,13 @@ static inline uint32_t word4(const char *p) { uint32_t w; memcpy(&w, p, 4); retu
 static inline uint32_t word2(const char *p) { uint16_t w; memcpy(&w, p, 2); return w; }
 
 typedef const char *(*scan_fn)(const char *p, const char *end);
+typedef const char *(*scan_line_fn)(const char *p, const char *end, uint32_t *name_length,
+                                    uint32_t *underscore);
 typedef struct {
     const char *name;
     scan_fn value_end;
     scan_fn target_end;
+    scan_line_fn line_ends;
 } Scan;
 
 #define SCAN_ONES 0x0101010101010101ULL
@@ -92,7 +95,7 @@ static inline const char *scan_target_swar(const char *p, const char *end)
     return scan_bytes(p, end, CHAR_TARGET);
 }
 
-static const Scan scan_swar = {"swar", scan_value_swar, scan_target_swar};
+static const Scan scan_swar = {"swar", scan_value_swar, scan_target_swar, NULL};
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -136,7 +139,7 @@ static inline const char *scan_target_sse2(const char *p, const char *end)
     return scan_target_swar(p, end);
 }
 
-static const Scan scan_sse2 = {"sse2", scan_value_sse2, scan_target_sse2};
+static const Scan scan_sse2 = {"sse2", scan_value_sse2, scan_target_sse2, NULL};
 
 __attribute__((target("avx2")))
 static inline const char *scan_value_avx2(const char *p, const char *end)
@@ -169,7 +172,36 @@ static inline const char *scan_target_avx2(const char *p, const char *end)
     return scan_target_sse2(p, end);
 }
 
-static const Scan scan_avx2 = {"avx2", scan_value_avx2, scan_target_avx2};
+/* Bit h of row l: the byte h * 16 + l is a token character. */
+#define SCAN_TOKEN_ROWS -24, -4, -8, -4, -4, -4, -4, -4, -8, -8, -12, 84, -48, 84, -12, 112
+
+__attribute__((target("avx2")))
+static inline const char *scan_line_avx2(const char *p, const char *end, uint32_t *name_length,
+                                         uint32_t *underscore)
+{
+    if (end - p < 32)
+        return NULL;
+    __m256i v = _mm256_loadu_si256((const __m256i *)p);
+    __m256i rows = _mm256_setr_epi8(SCAN_TOKEN_ROWS, SCAN_TOKEN_ROWS);
+    __m256i bits = _mm256_setr_epi8(1, 2, 4, 8, 16, 32, 64, -128, 0, 0, 0, 0, 0, 0, 0, 0,
+                                    1, 2, 4, 8, 16, 32, 64, -128, 0, 0, 0, 0, 0, 0, 0, 0);
+    __m256i high = _mm256_and_si256(_mm256_srli_epi16(v, 4), _mm256_set1_epi8(15));
+    __m256i token = _mm256_and_si256(_mm256_shuffle_epi8(rows, v), _mm256_shuffle_epi8(bits, high));
+    unsigned other = (unsigned)_mm256_movemask_epi8(_mm256_cmpeq_epi8(token, _mm256_setzero_si256()));
+    if (!other)
+        return NULL;
+    __m256i low = _mm256_cmpeq_epi8(_mm256_min_epu8(v, _mm256_set1_epi8(0x1f)), v);
+    __m256i bad =
+        _mm256_or_si256(_mm256_andnot_si256(_mm256_cmpeq_epi8(v, _mm256_set1_epi8('\t')), low),
+                        _mm256_cmpeq_epi8(v, _mm256_set1_epi8(0x7f)));
+    unsigned ends = (unsigned)_mm256_movemask_epi8(bad);
+    unsigned under = (unsigned)_mm256_movemask_epi8(_mm256_cmpeq_epi8(v, _mm256_set1_epi8('_')));
+    *name_length = (uint32_t)__builtin_ctz(other);
+    *underscore = under & ((other & -other) - 1);
+    return ends ? p + __builtin_ctz(ends) : scan_value_avx2(p + 32, end);
+}
+
+static const Scan scan_avx2 = {"avx2", scan_value_avx2, scan_target_avx2, scan_line_avx2};
 #endif
 
 /* The table of that name if this CPU has it; for NULL and any other name the best one it has. */

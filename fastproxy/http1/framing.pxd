@@ -17,7 +17,7 @@ Connection's options are read here too: fields they name get FIELD_NOMINATED, un
 says that nobody may name them away (B3 22). Who calls: the worker, once per head.
 """
 
-from libc.stdint cimport uint8_t, uint16_t, uint64_t
+from libc.stdint cimport int16_t, uint8_t, uint16_t, uint64_t
 
 from fastproxy.http1.authority cimport authority_parse
 from fastproxy.http1.faults cimport (
@@ -33,7 +33,7 @@ from fastproxy.http1.head cimport (
     SIDE_CLIENT, SIDE_UPSTREAM, UPGRADE_NONE, UPGRADE_OTHER, UPGRADE_WEBSOCKET, Fault, Field,
     Framing, Head,
 )
-from fastproxy.http1.names cimport GUARD_CONNECTION, name_guards
+from fastproxy.http1.names cimport GUARD_CONNECTION, ends_are, lower8, name_guards
 from fastproxy.http1.tokens cimport decimal, is_token, lower_is, name_of, next_item, value_of
 from fastproxy.memory.limits cimport CONNECTION_OPTIONS_MAX
 from fastproxy.memory.span cimport Span, span_equal_nocase
@@ -46,22 +46,15 @@ cdef enum OptionBits:
     OPTION_BAD = 8              # not a token, or too many of them
 
 
-cdef struct Seen:
-    # What one pass over the fields found. Indexes of the last field of each kind, -1 if none.
-    int host
-    int length
-    int coding
-    int expect
-    int upgrade
-    int key
-    uint16_t hosts
-    uint16_t lengths
-    uint16_t codings
-    uint16_t expects
-    uint16_t upgrades
-    uint16_t keys
-    uint8_t options             # OptionBits
-    uint8_t te_trailers
+cdef enum FieldBits:
+    # Bits of Head.ids that decide anything here.
+    BIT_HOST = 1 << 1
+    BIT_CONNECTION = 1 << 2
+    BIT_LENGTH = 1 << 3
+    BIT_CODING = 1 << 4
+    BIT_EXPECT = 1 << 5
+    BIT_UPGRADE = 1 << 6
+    BIT_TE = 1 << 7
 
 
 cdef inline void _nominate(Head *head, Span name) noexcept nogil:
@@ -95,51 +88,50 @@ cdef inline uint8_t _options(Head *head, Span rest, int *budget) noexcept nogil:
     return options
 
 
-cdef inline bint _names_trailers(Span rest) noexcept nogil:
-    """TE: does it list `trailers`?"""
-    cdef Span item
-    while next_item(&rest, &item):
-        if lower_is(item, b"trailers", 8):
-            return True
+cdef inline uint8_t _connection(Head *head) noexcept nogil:
+    """What all Connection fields say together."""
+    cdef int i, budget = CONNECTION_OPTIONS_MAX
+    cdef uint8_t options = 0
+    cdef Span value
+    if not head.ids & BIT_CONNECTION:
+        return 0
+    if not head.twice & BIT_CONNECTION:
+        value = _last(head, FIELD_CONNECTION)
+        if value.len == 10 and ends_are(lower8(value.ptr), lower8(value.ptr + 2),
+                                        b"keep-alive", 10):
+            return OPTION_KEEP_ALIVE
+        return _options(head, value, &budget)
+    for i in range(head.count):
+        if head.fields[i].id == FIELD_CONNECTION:
+            options |= _options(head, value_of(head, &head.fields[i]), &budget)
+    return options
+
+
+cdef inline bint _te_trailers(const Head *head) noexcept nogil:
+    """Does some TE field list `trailers`?"""
+    cdef Span rest, item
+    cdef int i
+    if not head.ids & BIT_TE:
+        return False
+    for i in range(head.count):
+        if head.fields[i].id != FIELD_TE:
+            continue
+        rest = value_of(head, &head.fields[i])
+        while next_item(&rest, &item):
+            if lower_is(item, b"trailers", 8):
+                return True
     return False
 
 
-cdef inline void _look(Head *head, Seen *seen) noexcept nogil:
-    """One pass: find and count the fields that matter here."""
-    cdef int i, budget = CONNECTION_OPTIONS_MAX
-    cdef Field *field
-    seen.host = seen.length = seen.coding = seen.expect = seen.upgrade = seen.key = -1
-    seen.hosts = seen.lengths = seen.codings = seen.expects = seen.upgrades = seen.keys = 0
-    seen.options = seen.te_trailers = 0
-    for i in range(head.count):
-        field = &head.fields[i]
-        if field.id == FIELD_HOST:
-            seen.host = i
-            seen.hosts += 1
-        elif field.id == FIELD_CONNECTION:
-            seen.options |= _options(head, value_of(head, field), &budget)
-        elif field.id == FIELD_CONTENT_LENGTH:
-            seen.length = i
-            seen.lengths += 1
-        elif field.id == FIELD_TRANSFER_ENCODING:
-            seen.coding = i
-            seen.codings += 1
-        elif field.id == FIELD_EXPECT:
-            seen.expect = i
-            seen.expects += 1
-        elif field.id == FIELD_UPGRADE:
-            seen.upgrade = i
-            seen.upgrades += 1
-        elif field.id == FIELD_TE:
-            seen.te_trailers |= _names_trailers(value_of(head, field))
-        elif field.id == FIELD_SEC_WEBSOCKET_KEY:
-            seen.key = i
-            seen.keys += 1
+cdef inline Span _last(const Head *head, uint8_t id) noexcept nogil:
+    """Value of the last field of an id that is there."""
+    return value_of(head, &head.fields[head.last[id]])
 
 
-cdef inline int _at(const Head *head, int index, int reason, uint8_t side,
+cdef inline int _at(const Head *head, uint8_t id, int reason, uint8_t side,
                     Fault *out) noexcept nogil:
-    return fault(out, reason, head.fields[index].name_off, side)
+    """Refuse the head for its last field of an id that is there."""
+    return fault(out, reason, head.fields[head.last[id]].name_off, side)
 
 
 cdef inline int _coding_reason(Span rest) noexcept nogil:
@@ -156,97 +148,107 @@ cdef inline int _coding_reason(Span rest) noexcept nogil:
     return FAULT_CODING_UNKNOWN if chunked and others else FAULT_CODING_BAD
 
 
-cdef inline int _body(const Head *head, const Seen *seen, Framing *f, uint8_t side,
-                      Fault *out) noexcept nogil:
+cdef inline int _coded(const Head *head, Framing *f, uint8_t side, Fault *out) noexcept nogil:
+    """A message with Transfer-Encoding."""
+    cdef Span coding = _last(head, FIELD_TRANSFER_ENCODING)
+    cdef int reason = 0
+    if head.ids & BIT_LENGTH:
+        reason = FAULT_LENGTH_AND_CODING
+    elif head.twice & BIT_CODING:
+        reason = FAULT_CODING_TWICE
+    elif head.minor == 0:
+        reason = FAULT_CODING_VERSION
+    elif not lower_is(coding, b"chunked", 7):
+        reason = _coding_reason(coding)
+    if reason:
+        return _at(head, FIELD_TRANSFER_ENCODING, reason, side, out)
+    f.body = BODY_CHUNKED
+    return 0
+
+
+cdef inline int _body(const Head *head, Framing *f, uint8_t side, Fault *out) noexcept nogil:
     """Content-Length and Transfer-Encoding, the same for both directions."""
-    cdef Span coding
     f.length = -1
     f.body = BODY_NONE
-    if seen.codings:
-        if seen.lengths:
-            return _at(head, seen.coding, FAULT_LENGTH_AND_CODING, side, out)
-        if seen.codings > 1:
-            return _at(head, seen.coding, FAULT_CODING_TWICE, side, out)
-        if head.minor == 0:
-            return _at(head, seen.coding, FAULT_CODING_VERSION, side, out)
-        coding = value_of(head, &head.fields[seen.coding])
-        if not lower_is(coding, b"chunked", 7):
-            return _at(head, seen.coding, _coding_reason(coding), side, out)
-        f.body = BODY_CHUNKED
-    elif seen.lengths:
-        if seen.lengths > 1:
-            return _at(head, seen.length, FAULT_LENGTH_TWICE, side, out)
-        f.length = decimal(value_of(head, &head.fields[seen.length]))
+    if head.ids & BIT_CODING:
+        return _coded(head, f, side, out)
+    if head.ids & BIT_LENGTH:
+        if head.twice & BIT_LENGTH:
+            return _at(head, FIELD_CONTENT_LENGTH, FAULT_LENGTH_TWICE, side, out)
+        f.length = decimal(_last(head, FIELD_CONTENT_LENGTH))
         if f.length < 0:
-            return _at(head, seen.length, FAULT_LENGTH_BAD, side, out)
+            return _at(head, FIELD_CONTENT_LENGTH, FAULT_LENGTH_BAD, side, out)
         if f.length > 0:
             f.body = BODY_LENGTH
     return 0
 
 
-cdef inline void _start(const Head *head, const Seen *seen, Framing *f) noexcept nogil:
+cdef inline void _start(const Head *head, uint8_t options, Framing *f) noexcept nogil:
     """What framing says the same way in both directions."""
-    f.host = seen.host
-    f.upgrade_field = seen.upgrade
+    f.host = <int16_t> head.last[<int> FIELD_HOST] if head.ids & BIT_HOST else -1
+    f.upgrade_field = <int16_t> head.last[<int> FIELD_UPGRADE] if head.ids & BIT_UPGRADE else -1
     f.upgrade = UPGRADE_NONE
     f.expect_continue = 0
     f.te_trailers = 0
-    if seen.options & (OPTION_CLOSE | OPTION_BAD):
+    if options & (OPTION_CLOSE | OPTION_BAD):
         f.keep_alive = 0
     else:
-        f.keep_alive = head.minor == 1 or (seen.options & OPTION_KEEP_ALIVE) != 0
+        f.keep_alive = head.minor == 1 or (options & OPTION_KEEP_ALIVE) != 0
 
 
-cdef inline int _host(const Head *head, const Seen *seen, Fault *out) noexcept nogil:
+cdef inline int _host(const Head *head, Fault *out) noexcept nogil:
     """Exactly one valid Host; HTTP/1.0 may go without (RFC 9112 3.2)."""
     cdef Span host
     cdef uint16_t port
-    if seen.hosts == 0:
+    if not head.ids & BIT_HOST:
         if head.minor == 0:
             return 0
         return fault(out, FAULT_HOST_MISSING, head.fields_off, SIDE_CLIENT)
-    if seen.hosts > 1:
-        return _at(head, seen.host, FAULT_HOST_TWICE, SIDE_CLIENT, out)
-    if authority_parse(value_of(head, &head.fields[seen.host]), &host, &port) < 0:
-        return _at(head, seen.host, FAULT_HOST_BAD, SIDE_CLIENT, out)
+    if head.twice & BIT_HOST:
+        return _at(head, FIELD_HOST, FAULT_HOST_TWICE, SIDE_CLIENT, out)
+    if authority_parse(_last(head, FIELD_HOST), &host, &port) < 0:
+        return _at(head, FIELD_HOST, FAULT_HOST_BAD, SIDE_CLIENT, out)
     return 0
 
 
-cdef inline uint8_t _request_upgrade(const Head *head, const Seen *seen,
+cdef inline bint _is_websocket(const Head *head) noexcept nogil:
+    """Exactly one Upgrade field, and it says `websocket` alone."""
+    return not head.twice & BIT_UPGRADE and lower_is(_last(head, FIELD_UPGRADE), b"websocket", 9)
+
+
+cdef inline uint8_t _request_upgrade(const Head *head, uint8_t options,
                                      const Framing *f) noexcept nogil:
     """Only a bodiless HTTP/1.1 GET with Connection: upgrade asks for one (B3 19 to 21).
 
     RFC 6455 4.1 wants exactly one Sec-WebSocket-Key; without it the upstream gets a plain GET.
     """
-    if seen.upgrades == 0 or not seen.options & OPTION_UPGRADE or head.minor == 0:
+    cdef uint64_t key = (<uint64_t> 1) << FIELD_SEC_WEBSOCKET_KEY
+    if not head.ids & BIT_UPGRADE or not options & OPTION_UPGRADE or head.minor == 0:
         return UPGRADE_NONE
     if head.method != METHOD_GET or f.body != BODY_NONE:
         return UPGRADE_NONE
-    if seen.upgrades == 1 and seen.keys == 1 and head.fields[seen.key].value_len > 0 and \
-            lower_is(value_of(head, &head.fields[seen.upgrade]), b"websocket", 9):
+    if _is_websocket(head) and head.ids & key and not head.twice & key and             _last(head, FIELD_SEC_WEBSOCKET_KEY).len > 0:
         return UPGRADE_WEBSOCKET
     return UPGRADE_OTHER
 
 
 cdef inline int frame_request(Head *head, Framing *f, Fault *out) noexcept nogil:
     """Fill `f` and mark nominated fields. 0, or -1: `out` says what is wrong."""
-    cdef Seen seen
-    _look(head, &seen)
-    _start(head, &seen, f)
-    if _body(head, &seen, f, SIDE_CLIENT, out) < 0 or _host(head, &seen, out) < 0:
+    cdef uint8_t options = _connection(head)
+    _start(head, options, f)
+    if _body(head, f, SIDE_CLIENT, out) < 0 or _host(head, out) < 0:
         return -1
-    if seen.options & OPTION_BAD:
-        return fault(out, FAULT_CONNECTION_BAD, head.fields_off, SIDE_CLIENT)
-    if seen.expects and head.minor == 1:
-        if seen.expects > 1 or \
-                not lower_is(value_of(head, &head.fields[seen.expect]), b"100-continue", 12):
-            return _at(head, seen.expect, FAULT_EXPECT_UNKNOWN, SIDE_CLIENT, out)
+    if options & OPTION_BAD:
+        return _at(head, FIELD_CONNECTION, FAULT_CONNECTION_BAD, SIDE_CLIENT, out)
+    if head.ids & BIT_EXPECT and head.minor == 1:
+        if head.twice & BIT_EXPECT or                 not lower_is(_last(head, FIELD_EXPECT), b"100-continue", 12):
+            return _at(head, FIELD_EXPECT, FAULT_EXPECT_UNKNOWN, SIDE_CLIENT, out)
         f.expect_continue = f.body != BODY_NONE
     if head.minor == 0 and f.body != BODY_NONE and head.method in (
             METHOD_GET, METHOD_HEAD, METHOD_DELETE):
-        return _at(head, seen.length, FAULT_BODY_VERSION, SIDE_CLIENT, out)
-    f.te_trailers = seen.te_trailers
-    f.upgrade = _request_upgrade(head, &seen, f)
+        return _at(head, FIELD_CONTENT_LENGTH, FAULT_BODY_VERSION, SIDE_CLIENT, out)
+    f.te_trailers = _te_trailers(head)
+    f.upgrade = _request_upgrade(head, options, f)
     return 0
 
 
@@ -257,13 +259,12 @@ cdef inline int frame_response(Head *head, uint8_t request_method, Framing *f,
     f.upgrade is only set on a 101 that names `websocket`; whether it was asked for, and its
     Sec-WebSocket-Accept, is the caller's to check.
     """
-    cdef Seen seen
+    cdef uint8_t options = _connection(head)
     cdef bint bodiless
-    _look(head, &seen)
-    _start(head, &seen, f)
-    if seen.codings and (head.status < 200 or head.status == 204):
-        return _at(head, seen.coding, FAULT_CODING_STATUS, SIDE_UPSTREAM, out)
-    if _body(head, &seen, f, SIDE_UPSTREAM, out) < 0:
+    _start(head, options, f)
+    if head.ids & BIT_CODING and (head.status < 200 or head.status == 204):
+        return _at(head, FIELD_TRANSFER_ENCODING, FAULT_CODING_STATUS, SIDE_UPSTREAM, out)
+    if _body(head, f, SIDE_UPSTREAM, out) < 0:
         return -1
     bodiless = head.status < 200 or head.status == 204 or head.status == 304 or \
         request_method == METHOD_HEAD or (request_method == METHOD_CONNECT and head.status < 300)
@@ -272,9 +273,6 @@ cdef inline int frame_response(Head *head, uint8_t request_method, Framing *f,
     elif f.body == BODY_NONE and f.length < 0:
         f.body = BODY_CLOSE
         f.keep_alive = 0
-    if head.status == 101 and seen.upgrades and seen.options & OPTION_UPGRADE:
-        f.upgrade = UPGRADE_OTHER
-        if seen.upgrades == 1 and \
-                lower_is(value_of(head, &head.fields[seen.upgrade]), b"websocket", 9):
-            f.upgrade = UPGRADE_WEBSOCKET
+    if head.status == 101 and head.ids & BIT_UPGRADE and options & OPTION_UPGRADE:
+        f.upgrade = UPGRADE_WEBSOCKET if _is_websocket(head) else UPGRADE_OTHER
     return 0

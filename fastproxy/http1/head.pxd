@@ -104,6 +104,8 @@ cdef struct Head:
     uint8_t minor               # HTTP/1.minor: 0 or 1
     uint8_t method              # Method; request only
     uint64_t ids                # bit 1 << FieldId for each id that some field has
+    uint64_t twice              # the same for ids that more than one field has
+    uint8_t last[FIELD_IDS]     # index of the last field of each id in `ids`; others mean nothing
     Text method_text            # request only
     Text target                 # request only, as received
     Text reason                 # response only
