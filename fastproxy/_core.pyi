@@ -8,6 +8,21 @@ def layout() -> dict[str, tuple[int, dict[str, tuple[int, int, str]]]]:
 def layout_hash() -> int:
     """64 bits that change when any table struct changes; plans, rosters and boards carry it."""
 
+def field_id(name: bytes) -> int:
+    """FieldId of a field name, whatever its case; 0 if the hot path knows no such name."""
+
+def method_id(name: bytes) -> int:
+    """Method of a method token (case-sensitive); 0 if it is not one of ours."""
+
+def is_token(text: bytes) -> bool:
+    """May this be a field name or a method (1*tchar)?"""
+
+def is_field_value(text: bytes) -> bool:
+    """May this be a field's value: no control character but HTAB?"""
+
+def split_host(authority: bytes) -> tuple[bytes, int] | None:
+    """(host as routes match it, port or 0) of "host[:port]", or None if it is not valid."""
+
 class Engine:
     """One worker's engine: an epoll set of its own, nested in the worker's event loop.
 

@@ -10,6 +10,7 @@ from fastproxy.http1.head cimport Head
 from fastproxy.memory.span cimport Out, Span, put_uint
 
 include "_layout.pxi"
+include "http1/door.pxi"
 
 cdef unsigned long long _hash = int.from_bytes(
     hashlib.sha256(repr(sorted(_layout().items())).encode()).digest()[:8], "little")
