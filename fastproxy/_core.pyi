@@ -22,6 +22,20 @@ def is_field_value(text: bytes) -> bool:
 
 def split_host(authority: bytes) -> tuple[bytes, int] | None:
     """(host as routes match it, port or 0) of "host[:port]", or None if it is not valid."""
+def regex_inspect(pattern: bytes, options: int = 0) -> tuple[int, dict[str, int]]:
+    """(number of groups, {name: group}) of a PCRE2 pattern; ValueError(text, offset) if bad."""
+
+def variables() -> dict[str, int]:
+    """{name: number} of the variables of templates."""
+
+def field_ids() -> dict[str, int]:
+    """{lower-case field name: FieldId}."""
+
+def method_ids() -> dict[str, int]:
+    """{method: Method}."""
+
+def route_hash(seed: int, text: bytes) -> int:
+    """The hash under which a path segment or a host is looked up."""
 
 class Engine:
     """One worker's engine: an epoll set of its own, nested in the worker's event loop.

@@ -24,3 +24,8 @@ def layout():
 def layout_hash():
     """64 bits that change when any table struct changes: plans and rosters carry it."""
     return _hash
+
+
+include "regex/door.pxi"
+include "template/door.pxi"
+include "route/door.pxi"
