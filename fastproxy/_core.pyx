@@ -23,3 +23,6 @@ def layout():
 def layout_hash():
     """64 bits that change when any table struct changes: plans and rosters carry it."""
     return _hash
+
+
+include "balance/door.pxi"

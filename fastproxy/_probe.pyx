@@ -1,3 +1,5 @@
 # SPDX-License-Identifier: MIT
 # cython: language_level=3
 """A window into the rooms for tests, fuzzers and micro benches. The program never imports it."""
+
+include "balance/probe.pxi"

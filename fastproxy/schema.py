@@ -96,7 +96,7 @@ class Duration(float):
         return math.ceil(self * 1000 - 1e-6)
 
     def __str__(self) -> str:
-        if self == 0:
+        if not self:
             return "off"
         if self.ms % 1000:
             return f"{self.ms}ms" if self < 1 else f"{float(self):g}s"
@@ -186,7 +186,7 @@ class Cidr(TextWord):
 
 
 class HostPort(TextWord):
-    """"host:port" or "[v6]:port"."""
+    """An address: "host:port" or "[v6]:port"."""
 
     examples = ["127.0.0.1:8080", "[::1]:8080", "example.com:443"]
 

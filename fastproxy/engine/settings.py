@@ -28,7 +28,7 @@ class Timeouts(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """Idle time while the client takes no byte of its answer: a reader that stopped. Closes."""
     keepalive: Duration = Duration("75s")
     """How long an idle client connection is kept between requests (nginx keeps 75 s too). Closes
-    silently. 0 closes after each answer."""
+    silently. (No keep-alive at all: `limits.requests_per_connection = 1`.)"""
     upstream_connect: Duration = Duration("5s")
     """For the connection to a backend; then the next backend is tried. A backend that is alive
     answers a SYN in milliseconds; 5 s covers two lost ones. Answers 504 when none is left."""
