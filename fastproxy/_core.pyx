@@ -26,3 +26,5 @@ def layout_hash():
 
 
 include "balance/door.pxi"
+include "scoreboard/door.pxi"
+include "process/door.pxi"

@@ -3,3 +3,4 @@
 """A window into the rooms for tests, fuzzers and micro benches. The program never imports it."""
 
 include "balance/probe.pxi"
+include "scoreboard/probe.pxi"
