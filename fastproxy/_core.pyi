@@ -8,6 +8,9 @@ def layout() -> dict[str, tuple[int, dict[str, tuple[int, int, str]]]]:
 def layout_hash() -> int:
     """64 bits that change when any table struct changes; plans, rosters and boards carry it."""
 
+def smooth_wheel(weights: list[int]) -> bytes:
+    """One cycle of smooth weighted round robin, as uint16 indices."""
+
 class Board:
     """One mapping of the scoreboard (fastproxy/scoreboard/door.pxi says who may call what)."""
 

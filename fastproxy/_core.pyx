@@ -25,5 +25,6 @@ def layout_hash():
     return _hash
 
 
+include "balance/door.pxi"
 include "scoreboard/door.pxi"
 include "process/door.pxi"

@@ -2,4 +2,5 @@
 # cython: language_level=3
 """A window into the rooms for tests, fuzzers and micro benches. The program never imports it."""
 
+include "balance/probe.pxi"
 include "scoreboard/probe.pxi"
