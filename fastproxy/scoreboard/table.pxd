@@ -9,7 +9,7 @@ columns) and sparse: untouched pages cost nothing. Who writes what:
     WorkerRow.doorbell   anybody (fetch_or); the worker takes it with exchange
     WorkerRow.adopted_by who accepts for that slot, by compare-and-swap; cleared by the master when
                          the adopter is dead
-    BackendRow.topology  control (the master fills the first roster's rows before any fork)
+    BackendRow.topology  control
     BackendRow.ejection  workers, by compare-and-swap
     BackendRow.ewma      workers, by compare-and-swap (balancing, a later stage)
     inflight[w][b]       worker w; the total is the sum over w; zeroed by the master when w is dead
