@@ -321,7 +321,7 @@ class Master:
         if not self.ever_served and not any(one.pid or not one.failures for one in workers):
             self.log.error(f"no worker came up; {seat.name} {how}{why}")
             self.exit_code = EXIT_FAILED
-            self.begin_stop("nothing to serve with")
+            self.begin_stop("")
 
     def later(self, seat: Seat) -> None:
         """When to try again: 100 ms, doubling to 10 s; anew after a healthy life."""
@@ -443,7 +443,8 @@ class Master:
         self.deadline = now + self.handover.drain_seconds
         self.door_deadline = now + DOOR_SECONDS
         segment.set_header(self.board, stopping=1)
-        self.log.info(f"{why}: draining for at most {self.handover.drain_seconds:g} s")
+        if why:
+            self.log.info(f"{why}: draining for at most {self.handover.drain_seconds:g} s")
         for seat in self.seats[1:]:
             if seat.pid:
                 self.ring(seat, Ring.DRAIN)

@@ -2,8 +2,8 @@
 """One worker: a uvloop loop with one engine in it.
 
 The engine does all work on requests; this file brings it to life after the fork, gives it what the
-master hands over, and lets it leave. Order matters: close what is not ours, drop privileges, and
-only then read anything that came from outside. After that no configured path is opened: logs and
+master hands over, and lets it leave. Order matters: close what is not ours, import, drop
+privileges, and only then read anything that came from outside. After that no configured path is opened: logs and
 plans come as fds. Signals of the terminal's process group are ignored: the master decides.
 """
 
@@ -86,10 +86,9 @@ def run_worker(task: WorkerTask, engine_factory: EngineFactory | None = None) ->
     ignore_signals()
     own = task.channels.keep_for_child(task.slot)
     try:
+        loop = load(task)
         drop_privileges(task.user, task.group)
-        import uvloop  # here: the master must not carry asyncio
-
-        worker = Worker(task, own, engine_factory or _core.Engine, uvloop.new_event_loop())
+        worker = Worker(task, own, engine_factory or _core.Engine, loop)
         worker.prepare()
     except Exception as error:
         why = f"{type(error).__name__}: {error}"
@@ -105,6 +104,22 @@ def ignore_signals() -> None:
     signal.set_wakeup_fd(-1)
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
+
+
+def load(task: WorkerTask) -> Any:
+    """Import what we need and make the loop, as who we still are: the interpreter may lie where the
+    worker's user cannot read (/root). Not imported here: code that is not ours."""
+    import asyncio
+    import encodings.idna
+    import traceback
+
+    import uvloop  # in no case in the master
+
+    for place in task.responders.values():
+        if place.startswith("fastproxy."):
+            importlib.import_module(place.partition(":")[0])
+    del asyncio, encodings, traceback  # loaded, for whoever imports them later
+    return uvloop.new_event_loop()
 
 
 class Worker:
