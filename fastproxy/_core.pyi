@@ -36,6 +36,31 @@ def method_ids() -> dict[str, int]:
 
 def route_hash(seed: int, text: bytes) -> int:
     """The hash under which a path segment or a host is looked up."""
+def smooth_wheel(weights: list[int]) -> bytes:
+    """One cycle of smooth weighted round robin, as uint16 indices."""
+
+class Board:
+    """One mapping of the scoreboard (fastproxy/scoreboard/door.pxi says who may call what)."""
+
+    workers: int
+    def __init__(self, fd: int) -> None: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+    def ring(self, slot: int, bits: int) -> None: ...
+    def take(self, slot: int) -> int: ...
+    def state(self, slot: int) -> int: ...
+    def set_state(self, slot: int, state: int) -> None: ...
+    def pid(self, slot: int) -> int: ...
+    def begin(self, slot: int, pid: int, generation: int) -> None: ...
+    def beat(self, slot: int) -> None: ...
+    def beat_age_ms(self, slot: int) -> int: ...
+    def reclaim(self, slot: int) -> int: ...
+    def inflight(self, backend: int) -> int: ...
+
+def board_words() -> dict[str, int]:
+    """Numbers of the board's format: magic, version, capacities."""
+
+def no_new_privileges() -> None:
+    """PR_SET_NO_NEW_PRIVS for this process."""
 
 class Engine:
     """One worker's engine: an epoll set of its own, nested in the worker's event loop.
@@ -59,6 +84,8 @@ class Engine:
         at once and on another's while that slot is dead or stuck. Unix sockets: slot -1, shared."""
     def log_to(self, fd: int) -> None:
         """Write access-log lines to this fd from now on; the old one is closed when drained."""
+    def adopt(self) -> None:
+        """Look at all slots now, not at the next tick: whose queue to take, whose to hand back."""
     def drain(self) -> None:
         """Accept until EAGAIN, then no more; idle connections close, busy ones end with their
         answer (`Connection: close`)."""

@@ -29,3 +29,6 @@ def layout_hash():
 include "regex/door.pxi"
 include "template/door.pxi"
 include "route/door.pxi"
+include "balance/door.pxi"
+include "scoreboard/door.pxi"
+include "process/door.pxi"

@@ -4,3 +4,6 @@
 include "http1/probe.pxi"
 
 include "route/probe.pxi"
+
+include "balance/probe.pxi"
+include "scoreboard/probe.pxi"

@@ -48,9 +48,9 @@ def parse_duration(value: object) -> float:
     elif re.fullmatch(r"\d+(\.\d+)?", value, re.ASCII):
         seconds = float(value)
     else:
-        raise ValueError(f"{_quote(value)} is not a duration; {example}")
+        raise ValueError(f"{quote(value)} is not a duration; {example}")
     if not math.isfinite(seconds) or not 0 <= seconds <= DURATION_MAX:
-        raise ValueError(f"{_quote(value)} is out of range: 0 to 365 days")
+        raise ValueError(f"{quote(value)} is out of range: 0 to 365 days")
     return seconds
 
 
@@ -67,13 +67,13 @@ def parse_size(value: object) -> int:
         match = SIZE.fullmatch(value)
         unit = SIZE_UNITS.get(match[2].lower()) if match else None
         if match is None or unit is None or len(match[1]) > 24:
-            raise ValueError(f"{_quote(value)} is not a size; {example}")
+            raise ValueError(f"{quote(value)} is not a size; {example}")
         exact = float(match[1]) * unit if "." in match[1] else int(match[1]) * unit
         size = int(exact)
         if size != exact:
-            raise ValueError(f"{_quote(value)} is not a whole number of bytes")
+            raise ValueError(f"{quote(value)} is not a whole number of bytes")
     if not 0 <= size <= SIZE_MAX:
-        raise ValueError(f"{_quote(value)} is out of range: 0 to 2^62 bytes")
+        raise ValueError(f"{quote(value)} is out of range: 0 to 2^62 bytes")
     return size
 
 
@@ -142,7 +142,7 @@ class TextWord(str):
         if not isinstance(value, str):
             raise ValueError(f"expected {wanted}, got {_kind(value)}")
         if any(c < "!" or c == "\x7f" for c in value):
-            raise ValueError(f"{_quote(value)} has a space or a control character; {wanted}")
+            raise ValueError(f"{quote(value)} has a space or a control character; {wanted}")
         return value
 
 
@@ -160,7 +160,7 @@ class Cidr(TextWord):
     @staticmethod
     def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         if "%" in text:
-            raise ValueError(f"{_quote(text)} has a scope id; write the plain network")
+            raise ValueError(f"{quote(text)} has a scope id; write the plain network")
         try:
             return ipaddress.ip_network(text)
         except ValueError:
@@ -169,9 +169,9 @@ class Cidr(TextWord):
             whole = ipaddress.ip_network(text, strict=False)
         except ValueError:
             raise ValueError(
-                f'{_quote(text)} is not a network; write "10.0.0.0/8", "fd00::/8" or one address'
+                f'{quote(text)} is not a network; write "10.0.0.0/8", "fd00::/8" or one address'
             ) from None
-        raise ValueError(f"{_quote(text)} has bits behind its prefix; did you mean {whole}?")
+        raise ValueError(f"{quote(text)} has bits behind its prefix; did you mean {whole}?")
 
     @property
     def network(self) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
@@ -195,7 +195,7 @@ class HostPort(TextWord):
         text = cls._text(value, 'an address such as "127.0.0.1:8080"')
         host, _ = _host_port(text, text)
         if not host:
-            raise ValueError(f"{_quote(text)} has no host before the port")
+            raise ValueError(f"{quote(text)} has no host before the port")
         return cls(text)
 
     @property
@@ -228,7 +228,7 @@ class BindAddress(TextWord):
             except ValueError:
                 if host != "localhost":
                     raise ValueError(
-                        f"{_quote(text)} names a host; bind to an IP address, "
+                        f"{quote(text)} names a host; bind to an IP address, "
                         'to ":port" for all addresses, or to "unix:/path"'
                     ) from None
         return cls(text)
@@ -271,22 +271,22 @@ class UpstreamUrl(TextWord):
             return cls(text)
         if not colon or not rest.startswith("//"):
             hint = f'; did you mean "http://{text}"?' if text and "://" not in text else ""
-            raise ValueError(f"{_quote(text)} is not a backend URL{hint}")
+            raise ValueError(f"{quote(text)} is not a backend URL{hint}")
         if scheme == "https":
-            raise ValueError(f"{_quote(text)}: TLS to upstreams is not there yet, use http://")
+            raise ValueError(f"{quote(text)}: TLS to upstreams is not there yet, use http://")
         if scheme != "http":
-            raise ValueError(f"{_quote(text)}: unknown scheme {_quote(scheme)}; {wanted}")
+            raise ValueError(f"{quote(text)}: unknown scheme {quote(scheme)}; {wanted}")
         authority, slash, tail = rest[2:].partition("/")
         if tail or any(c in text for c in "?#"):
             raise ValueError(
-                f"{_quote(text)} has a path or query; a backend is host and port only, "
+                f"{quote(text)} has a path or query; a backend is host and port only, "
                 "paths are changed by the route (strip_prefix, add_prefix)"
             )
         if "@" in authority:
             raise ValueError("a backend URL takes no user name or password")
         host, _ = _host_port(authority, text, port_optional=True)
         if not host:
-            raise ValueError(f"{_quote(text)} has no host")
+            raise ValueError(f"{quote(text)} has no host")
         return cls(text[:-1] if slash else text)
 
     @property
@@ -352,16 +352,24 @@ def _kind(value: object) -> str:
     return names.get(type(value), "nothing" if value is None else f"a {type(value).__name__}")
 
 
-def _quote(value: object) -> str:
+def printable(text: str) -> str:
+    """What a terminal may be given: control characters and half characters become \\xHH, \\uHHHH."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def quote(value: object) -> str:
+    """A value in a message: short, on one line."""
     text = str(value)
-    return '"' + (text if len(text) <= 80 else text[:77] + "...").replace("\n", "\\n") + '"'
+    return f'"{printable(text if len(text) <= 80 else text[:77] + "...")}"'
 
 
 def _unix_path(path: str, shown: str) -> None:
     if not path.startswith("/"):
-        raise ValueError(f"{_quote(shown)}: the socket's path must be absolute")
+        raise ValueError(f"{quote(shown)}: the socket's path must be absolute")
     if len(path.encode(errors="surrogateescape")) > UNIX_PATH_MAX:
-        raise ValueError(f"{_quote(shown)}: a socket's path has at most {UNIX_PATH_MAX} bytes")
+        raise ValueError(f"{quote(shown)}: a socket's path has at most {UNIX_PATH_MAX} bytes")
 
 
 def _host_port(text: str, shown: str, port_optional: bool = False) -> tuple[str, int | None]:
@@ -369,29 +377,29 @@ def _host_port(text: str, shown: str, port_optional: bool = False) -> tuple[str,
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         if not bracket:
-            raise ValueError(f"{_quote(shown)} lacks the closing bracket")
+            raise ValueError(f"{quote(shown)} lacks the closing bracket")
         try:
             ipaddress.IPv6Address(host)
         except ValueError:
-            raise ValueError(f"{_quote(shown)}: {_quote(host)} is no IPv6 address") from None
+            raise ValueError(f"{quote(shown)}: {quote(host)} is no IPv6 address") from None
         if "%" in host:
-            raise ValueError(f"{_quote(shown)} has a scope id, which is not supported")
+            raise ValueError(f"{quote(shown)} has a scope id, which is not supported")
         if rest and not rest.startswith(":"):
-            raise ValueError(f"{_quote(shown)} has text between the bracket and the port")
+            raise ValueError(f"{quote(shown)} has text between the bracket and the port")
         port = rest[1:] if rest else None
     else:
         if text.count(":") > 1:
-            raise ValueError(f"{_quote(shown)}: write an IPv6 address in brackets, [::1]:8080")
+            raise ValueError(f"{quote(shown)}: write an IPv6 address in brackets, [::1]:8080")
         host, colon, after = text.partition(":")
         port = after if colon else None
         if host and not _plain_host(host):
-            raise ValueError(f"{_quote(shown)}: {_quote(host)} is neither an address nor a name")
+            raise ValueError(f"{quote(shown)}: {quote(host)} is neither an address nor a name")
     if port is None:
         if port_optional:
             return host, None
-        raise ValueError(f"{_quote(shown)} has no port")
+        raise ValueError(f"{quote(shown)} has no port")
     if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
-        raise ValueError(f"{_quote(shown)}: the port must be a number from 0 to 65535")
+        raise ValueError(f"{quote(shown)}: the port must be a number from 0 to 65535")
     return host, int(port)
 
 

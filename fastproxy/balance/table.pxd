@@ -39,3 +39,22 @@ cdef struct RosterBackend:
 
 cdef enum Algorithm:
     BALANCE_ROUND_ROBIN = 0
+
+
+cdef enum:
+    # Members of one upstream: bits of Tried, and well inside the wheel's 16-bit indices.
+    BACKENDS_PER_UPSTREAM_MAX = 1024
+    # Steps of one wheel; larger sums of weights are scaled down by build.py.
+    WHEEL_MAX = 65536
+
+
+cdef struct PickCursor:
+    # Where one worker stands in one upstream's wheel. Its owner keeps it across picks; a new
+    # roster needs no new cursor (it is reduced to the wheel's size at each pick).
+    uint32_t at
+
+
+cdef struct Tried:
+    # Which members one exchange has tried: bit i is index i of the upstream's `backends`.
+    # All zero: none. 128 bytes, on the exchange.
+    uint64_t bits[16]

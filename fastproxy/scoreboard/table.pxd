@@ -7,11 +7,15 @@ columns) and sparse: untouched pages cost nothing. Who writes what:
     BoardHeader          master
     WorkerRow            its worker; `pid`, `generation`, `state` by the master when it is dead
     WorkerRow.doorbell   anybody (fetch_or); the worker takes it with exchange
+    WorkerRow.adopted_by who accepts for that slot, by compare-and-swap; cleared by the master when
+                         the adopter is dead
     BackendRow.topology  control
     BackendRow.ejection  workers, by compare-and-swap
     BackendRow.ewma      workers, by compare-and-swap (balancing, a later stage)
     inflight[w][b]       worker w; the total is the sum over w; zeroed by the master when w is dead
-    RouteCount[w][r], BackendCount[w][b]   worker w, relaxed, never reset
+    RouteCount[w][r], BackendCount[w][b]   worker w, relaxed, never reset: a successor counts on
+    gauges of WorkerRow  (connections, idle, upstream_*, kept_bytes, parked) zeroed by the master
+                         when the worker is dead; the other counters live on in its successor
     ClientIpRow          workers, by compare-and-swap; what a dead worker held is given back by the
                          master from that worker's own column
 
@@ -78,7 +82,10 @@ cdef struct BoardHeader:
     uint64_t roster_epoch
     uint32_t master_pid
     uint32_t control_pid
-    uint8_t reserved[128]
+    uint32_t stopping               # 1: the master drains, nobody is respawned
+    uint32_t control_generation     # grows with each respawn of control
+    uint64_t client_ip_seed[2]      # secret of this instance: key of the hash given to client_ip_enter
+    uint8_t reserved[104]
 
 
 cdef struct WorkerRow:
@@ -157,7 +164,15 @@ cdef struct RouteCount:
     uint64_t total[HISTOGRAM_BUCKETS]
 
 
+cdef enum ClientIp:
+    # Connections of one address, in the low bits of the word; the rest is the hash's tag.
+    CLIENT_IP_COUNT_BITS = 20
+    # Slots looked at for one address. A full window answers "table full", never evicts.
+    CLIENT_IP_WINDOW = 32
+
+
 cdef struct ClientIpRow:
-    uint64_t key                    # hash of the address, 0: free
-    uint32_t count
-    uint32_t reserved
+    # hash >> CLIENT_IP_COUNT_BITS << CLIENT_IP_COUNT_BITS | connections; no connections: free.
+    # One word, so that "this address, one more" is one compare-and-swap and a free slot needs no
+    # tombstone.
+    uint64_t word

@@ -1,0 +1,265 @@
+"""Upstreams -> roster: the flat table of who may serve, with the wheel each pick walks along.
+
+The order of work: `resolve` each URL to socket addresses (the only step that may wait on DNS),
+`members` names every address, `assign_rows` gives each a scoreboard row that stays its own as long
+as it exists, `build_roster` writes the table. The last three are pure, and deterministic.
+Used by the starting process and by control; never by a worker.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import socket
+import struct
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastproxy import _core
+from fastproxy.balance.settings import Backend, Upstream
+from fastproxy.memory import pack
+from fastproxy.schema import UpstreamUrl
+
+ROSTER_MAGIC = 0x524F5046
+ROSTER_VERSION = 1
+ALGORITHMS = {"round_robin": 0}
+BACKENDS_PER_UPSTREAM_MAX = 1024
+BACKENDS_MAX = 4096
+WHEEL_MAX = 65536
+NAME_MAX = 103  # BackendRow.name, with its NUL
+
+
+@dataclass(frozen=True)
+class Member:
+    """One address of one backend."""
+
+    upstream: str
+    name: str
+    """As shown: the URL; with "#address" behind it where the URL names a host."""
+    authority: str
+    weight: int
+    address: bytes
+    """sockaddr_in, sockaddr_in6 or sockaddr_un."""
+
+
+def sockaddr_inet(host: str, port: int) -> bytes:
+    """The C struct for a numeric address; v4-mapped ones become plain IPv4."""
+    address = ipaddress.ip_address(host)
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    if isinstance(address, ipaddress.IPv4Address):
+        return struct.pack("=H", socket.AF_INET) + struct.pack("!H4s8x", port, address.packed)
+    return struct.pack("=H", socket.AF_INET6) + struct.pack("!HI16sI", port, 0, address.packed, 0)
+
+
+def sockaddr_unix(path: str) -> bytes:
+    """The C struct for a path, its NUL included."""
+    raw = path.encode(errors="surrogateescape")
+    if len(raw) > 107 or b"\0" in raw:
+        raise ValueError(f"{path!r} does not fit a unix socket address")
+    return struct.pack("=H", socket.AF_UNIX) + raw + b"\0"
+
+
+def resolve(url: UpstreamUrl | str) -> list[bytes]:
+    """Socket addresses of a backend, sorted, without doubles. Waits on DNS for names only.
+
+    OSError (socket.gaierror) if the name is not known or cannot be asked for now.
+    """
+    url = url if isinstance(url, UpstreamUrl) else UpstreamUrl.parse(url)
+    if url.is_unix:
+        return [sockaddr_unix(url.path)]
+    if is_numeric(url):
+        return [sockaddr_inet(url.host, url.port)]
+    found = socket.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
+    addresses = {
+        sockaddr_inet(str(where[0]), url.port)
+        for family, _, _, _, where in found
+        if family in (socket.AF_INET, socket.AF_INET6) and "%" not in str(where[0])
+    }
+    return sorted(addresses)
+
+
+def is_numeric(url: UpstreamUrl) -> bool:
+    """Needs no resolver."""
+    if url.is_unix:
+        return True
+    try:
+        ipaddress.ip_address(url.host)
+    except ValueError:
+        return False
+    return True
+
+
+def address_text(address: bytes) -> str:
+    """A socket address as people write it, without its port: "10.0.0.1", "::1", "/run/x.sock"."""
+    family = int.from_bytes(address[:2], sys.byteorder)
+    if family == socket.AF_INET:
+        return str(ipaddress.IPv4Address(address[4:8]))
+    if family == socket.AF_INET6:
+        return str(ipaddress.IPv6Address(address[8:24]))
+    return address[2:].rstrip(b"\0").decode(errors="replace")
+
+
+def members(
+    upstreams: Mapping[str, Upstream], addresses: Mapping[str, Iterable[bytes]]
+) -> list[Member]:
+    """Every address of every backend, in order of configuration.
+
+    A URL that `addresses` does not know has no member now (its name did not resolve); control
+    adds it when it does. One address reached by two URLs of an upstream is two members: weights
+    stay as written.
+    """
+    found = []
+    for name, upstream in upstreams.items():
+        for backend in upstream.members():
+            found += _members_of(name, backend, addresses.get(str(backend.url), ()))
+    return found
+
+
+def _members_of(upstream: str, backend: Backend, addresses: Iterable[bytes]) -> list[Member]:
+    url = backend.url
+    plain = is_numeric(url)
+    return [
+        Member(
+            upstream=upstream,
+            name=str(url) if plain else f"{url}#{address_text(address)}",
+            authority=url.authority,
+            weight=backend.weight,
+            address=bytes(address),
+        )
+        for address in addresses
+    ]
+
+
+def assign_rows(
+    found: Iterable[Member], taken: Mapping[tuple[str, str], int] | None = None
+) -> dict[tuple[str, str], int]:
+    """A scoreboard row for each (upstream, member name): its old one from `taken`, else the lowest
+    that nobody in `taken` holds (a row is not given on while its counters may still be read).
+
+    ValueError when the table is full. Two equal URLs in one upstream share a row.
+    """
+    taken = taken or {}
+    used = set(taken.values())
+    rows: dict[tuple[str, str], int] = {}
+    free = (row for row in range(BACKENDS_MAX) if row not in used)
+    for member in found:
+        key = (member.upstream, member.name)
+        if key in rows:
+            continue
+        row = taken.get(key)
+        if row is None:
+            row = next(free, None)
+        if row is None:
+            raise ValueError(f"table full: there is room for {BACKENDS_MAX} backends")
+        rows[key] = row
+    return rows
+
+
+def wheel(weights: list[int]) -> bytes:
+    """The cycle of smooth weighted round robin over these weights, as uint16 indices.
+
+    Weights are divided by their greatest common divisor; a sum above WHEEL_MAX is scaled down,
+    and nobody's share then falls below one step of the cycle.
+    """
+    divisor = math.gcd(*weights) or 1
+    reduced = [weight // divisor for weight in weights]
+    total = sum(reduced)
+    if total > WHEEL_MAX:
+        room = WHEEL_MAX - len(reduced)
+        reduced = [max(1, weight * room // total) if weight else 0 for weight in reduced]
+    return _core.smooth_wheel(reduced)
+
+
+def build_roster(
+    upstreams: Mapping[str, Upstream],
+    addresses: Mapping[str, Iterable[bytes]],
+    rows: Mapping[tuple[str, str], int],
+    epoch: int,
+    generations: Mapping[int, int] | None = None,
+) -> bytes:
+    """The roster. Upstreams stand in the order of the mapping, which is the plan's order too.
+
+    `addresses`: URL -> socket addresses, `rows`: (upstream, member name) -> scoreboard row,
+    `generations`: row -> its generation (1 where absent). ValueError with a clear text if
+    something does not fit.
+    """
+    generations = generations or {}
+    blob = pack.Blob(pack.size("RosterHeader"))
+    by_upstream: dict[str, list[Member]] = {name: [] for name in upstreams}
+    for member in members(upstreams, addresses):
+        by_upstream[member.upstream].append(member)
+    backend_rows: list[Mapping[str, Any]] = []
+    firsts = []
+    for name, group in by_upstream.items():
+        if len(group) > BACKENDS_PER_UPSTREAM_MAX:
+            raise ValueError(
+                f"upstream {name!r} has {len(group)} addresses, "
+                f"at most {BACKENDS_PER_UPSTREAM_MAX} are possible"
+            )
+        firsts.append(len(backend_rows))
+        for member in group:
+            row = rows[(name, member.name)]
+            backend_rows.append(_backend_row(blob, member, row, generations.get(row, 1)))
+    if len(backend_rows) > BACKENDS_MAX:
+        raise ValueError(f"{len(backend_rows)} backends, at most {BACKENDS_MAX} are possible")
+    base, count = blob.rows("RosterBackend", backend_rows)
+    step = pack.size("RosterBackend")
+    upstream_rows: list[Mapping[str, Any]] = []
+    for first, (name, group) in zip(firsts, by_upstream.items(), strict=True):
+        turns = wheel([member.weight for member in group]) if group else b""
+        upstream_rows.append(
+            {
+                "backends": (base + first * step, len(group)),
+                "wheel": (blob.raw(turns), len(turns) // 2),
+                "algorithm": ALGORITHMS[upstreams[name].balance],
+            }
+        )
+    return blob.finish(
+        "RosterHeader",
+        {
+            "magic": ROSTER_MAGIC,
+            "version": ROSTER_VERSION,
+            "epoch": epoch,
+            "upstreams": blob.rows("RosterUpstream", upstream_rows),
+            "backends": (base, count),
+        },
+    )
+
+
+def _backend_row(blob: pack.Blob, member: Member, row: int, generation: int) -> Mapping[str, Any]:
+    return {
+        "row": row,
+        "generation": generation,
+        "weight": member.weight,
+        "address_len": len(member.address),
+        "address": member.address,
+        "name": blob.text(member.name),
+        "authority": blob.text(member.authority),
+    }
+
+
+def read_roster(data: bytes | memoryview) -> list[dict[str, Any]]:
+    """Every backend of a roster, for control and `status`: upstream (index), row, generation,
+    weight, name, address (bytes)."""
+    header = pack.read("RosterHeader", data)
+    found = []
+    upstream_size, backend_size = pack.size("RosterUpstream"), pack.size("RosterBackend")
+    for index in range(header["upstreams"][1]):
+        upstream = pack.read("RosterUpstream", data, header["upstreams"][0] + index * upstream_size)
+        for at in range(upstream["backends"][1]):
+            row = pack.read("RosterBackend", data, upstream["backends"][0] + at * backend_size)
+            offset, length = row["name"]
+            found.append(
+                {
+                    "upstream": index,
+                    "row": row["row"],
+                    "generation": row["generation"],
+                    "weight": row["weight"],
+                    "name": bytes(data[offset : offset + length]).decode(errors="replace"),
+                    "address": bytes(row["address"][: row["address_len"]]),
+                }
+            )
+    return found

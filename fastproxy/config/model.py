@@ -1,0 +1,100 @@
+"""The whole configuration: what each key is called, what it means, what it defaults to.
+
+The settings of a stage live with the stage; here they are composed, and what belongs to no stage is
+added: processes, listeners, logs. docs/configuration.md and the JSON Schema are made from these
+classes and the text below each field.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from fastproxy.balance.settings import Upstream
+from fastproxy.engine.settings import Forwarding, Limits, Timeouts
+from fastproxy.route.settings import Route
+from fastproxy.schema import BindAddress, Duration
+
+LOG_FORMATS = {
+    "combined": (
+        '{client_ip} - - [{time_local}] "{request_line}" {status} {bytes_out} '
+        '"{header:Referer}" "{header:User-Agent}"'
+    ),
+    "common": '{client_ip} - - [{time_local}] "{request_line}" {status} {bytes_out}',
+    "json": (
+        '{{"time":"{time_iso}","client":"{client_ip}","request_id":"{request_id}",'
+        '"method":"{method}","host":"{host}","target":"{target}","protocol":"{protocol}",'
+        '"status":{status},"bytes_in":{bytes_in},"bytes_out":{bytes_out},'
+        '"total":{time_total},"connect":{time_connect},"first_byte":{time_first_byte},'
+        '"route":"{route}","upstream":"{upstream}","backend":"{backend}","retries":{retries},'
+        '"end":"{end_state}","referer":"{header:Referer}","user_agent":"{header:User-Agent}",'
+        '"worker":{worker}}}'
+    ),
+}
+"""What the names of `log_format` stand for."""
+
+
+class Listener(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """An address to accept connections on. A plain address is short for `{ bind = ... }`."""
+
+    bind: BindAddress
+    """`host:port`, `[v6]:port`, `:port` (all addresses, IPv4 and IPv6) or `unix:/path`. Port 0:
+    any free one."""
+    backlog: Annotated[int, Meta(ge=1, le=65535)] = 4096
+    """Connections that may queue before they are accepted, per worker. The kernel caps it at
+    net.core.somaxconn."""
+    defer_accept: Duration = Duration("off")
+    """TCP_DEFER_ACCEPT: wake only for connections that have sent something, for this long."""
+    keepalive: bool = True
+    """SO_KEEPALIVE on accepted connections, so that vanished clients are noticed."""
+    mode: Annotated[str, Meta(pattern=r"^0?[0-7]{3}\Z")] = "0666"
+    """Permissions of a unix socket, octal."""
+    owner: Annotated[str, Meta(pattern=r"^([A-Za-z0-9_.-]*)(:[A-Za-z0-9_.-]+)?\Z")] = ""
+    """`user`, `user:group` or `:group` of a unix socket. Empty: whoever starts fastproxy."""
+
+
+class Config(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """The whole file.
+
+    Values may hold `${env:NAME}`, `${env:NAME:-default}`, `${env:NAME:?message}` and `${file:path}`
+    (relative to this file); `$${` is a plain `${`. What was filled in is never shown.
+    """
+
+    workers: Literal["auto"] | Annotated[int, Meta(ge=1, le=128)] = "auto"
+    """Worker processes. `auto`: as many as CPUs that this process may use."""
+    max_workers: Annotated[int, Meta(ge=0, le=128)] = 0
+    """Slots laid out at start, so that more workers can be added without a restart. 0: `workers`."""
+    user: Annotated[str, Meta(max_length=64)] = ""
+    """Whom workers become once listeners are bound. Empty: stay."""
+    group: Annotated[str, Meta(max_length=64)] = ""
+    """Group of the workers. Empty: the user's own."""
+    pid_file: str = ""
+    """Where to write the master's process id. Empty: nowhere (`fastproxy stop` needs none)."""
+    control_socket: str = ""
+    """Path of the control socket. Empty: under `$XDG_RUNTIME_DIR` or `/run/fastproxy`."""
+    include: list[str] = []
+    """Files to merge in, patterns allowed: `["conf.d/*.toml"]`. Tables are united, lists joined in
+    order; a value set in two files is an error."""
+    listeners: list[BindAddress | Listener] = []
+    """Where to accept connections."""
+    routes: list[Route] = []
+    """What to do with which request. The order matters only between equals: docs/routing.md."""
+    upstreams: dict[str, Upstream] = {}
+    """Named groups of backends."""
+    timeouts: Timeouts = Timeouts()
+    limits: Limits = Limits()
+    forwarding: Forwarding = Forwarding()
+    access_log: str = "-"
+    """Where access lines go: `-` (standard output), a path, or `off`."""
+    log_format: str = "combined"
+    """`combined`, `common`, `json`, or a template: `{client_ip} {status} {time_total}`. A template
+    that begins with `{{` is written as JSON: its variables are escaped for that."""
+    error_log: str = "-"
+    """Where everything else goes: `-` (standard error) or a path."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least important message that `error_log` gets."""
+
+    def all_listeners(self) -> list[Listener]:
+        """Every listener in the long form."""
+        return [x if isinstance(x, Listener) else Listener(bind=x) for x in self.listeners]

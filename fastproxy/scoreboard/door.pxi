@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: MIT
+# The scoreboard as the Python side of master, control and worker sees it. Included in _core.pyx.
+# What must be atomic is a method; the rest is read and written through `memoryview(board)` by
+# `scoreboard/segment.py`. Slots are checked: here a caller may be wrong.
+
+from cpython.buffer cimport PyBuffer_FillInfo
+from libc.errno cimport errno
+from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
+from posix.stat cimport fstat, struct_stat
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+
+from fastproxy.clib.atomics cimport load32, load64, store32, store64
+from fastproxy.memory.limits cimport (
+    BACKENDS_MAX, BEAT_STALE_MS, CLIENT_IP_SLOTS, ROUTES_MAX, WORKERS_MAX)
+from fastproxy.scoreboard.read cimport board_check, inflight_total, worker_row
+from fastproxy.scoreboard.table cimport (
+    BOARD_MAGIC, BOARD_VERSION, HISTOGRAM_BUCKETS, BoardHeader, WorkerRow)
+from fastproxy.scoreboard.write cimport (
+    board_beat, board_reclaim, doorbell_set, doorbell_take)
+
+
+cdef inline unsigned long long board_now_ms() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <unsigned long long> now.tv_sec * 1000 + now.tv_nsec // 1000000
+
+
+cdef class Board:
+    """One mapping of the scoreboard. `fd` is not kept. ValueError if it is not a board of this
+    build; OSError if it cannot be mapped."""
+
+    cdef BoardHeader *header
+    cdef size_t length
+
+    def __cinit__(self, int fd):
+        cdef struct_stat status
+        self.header = NULL
+        if fstat(fd, &status) != 0:
+            raise OSError(errno, "the scoreboard cannot be looked at")
+        if <size_t> status.st_size < sizeof(BoardHeader):
+            raise ValueError(f"no scoreboard: {status.st_size} bytes")
+        self.length = <size_t> status.st_size
+        cdef void *at = mmap(NULL, self.length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
+        if at == MAP_FAILED:
+            raise OSError(errno, "the scoreboard cannot be mapped")
+        self.header = <BoardHeader *> at
+        if not board_check(self.header, self.length, _hash):
+            raise ValueError("the scoreboard was made by another build of fastproxy, or is damaged")
+
+    def __dealloc__(self):
+        if self.header != NULL:
+            munmap(self.header, self.length)
+
+    def __getbuffer__(self, Py_buffer *buffer, int flags):
+        PyBuffer_FillInfo(buffer, self, self.header, <Py_ssize_t> self.length, 0, flags)
+
+    cdef WorkerRow *row(self, unsigned int slot) except NULL:
+        if slot >= self.header.workers:
+            raise IndexError(f"no worker slot {slot}: the board has {self.header.workers}")
+        return worker_row(self.header, slot)
+
+    @property
+    def workers(self):
+        """Slots laid out."""
+        return self.header.workers
+
+    def ring(self, unsigned int slot, unsigned int bits):
+        """Leave a reason at a slot's doorbell (then write its eventfd)."""
+        self.row(slot)
+        doorbell_set(self.header, slot, bits)
+
+    def take(self, unsigned int slot):
+        """All reasons left since the last take."""
+        self.row(slot)
+        return doorbell_take(self.header, slot)
+
+    def state(self, unsigned int slot):
+        """WorkerState of a slot."""
+        return load32(&self.row(slot).state)
+
+    def set_state(self, unsigned int slot, unsigned int state):
+        store32(&self.row(slot).state, state)
+
+    def pid(self, unsigned int slot):
+        return load32(&self.row(slot).pid)
+
+    def begin(self, unsigned int slot, unsigned int pid, unsigned long long generation):
+        """The master, after forking a worker for this slot."""
+        cdef WorkerRow *row = self.row(slot)
+        store64(&row.generation, generation)
+        store32(&row.pid, pid)
+
+    def beat(self, unsigned int slot):
+        """This slot's worker lives, now."""
+        self.row(slot)
+        board_beat(self.header, slot, board_now_ms())
+
+    def beat_age_ms(self, unsigned int slot):
+        """Milliseconds since the slot's last beat."""
+        cdef unsigned long long beat = load64(&self.row(slot).beat_ms)
+        cdef unsigned long long now = board_now_ms()
+        return now - beat if now > beat else 0
+
+    def reclaim(self, unsigned int slot):
+        """Take back what the slot's dead worker held; client connections given back."""
+        self.row(slot)
+        return board_reclaim(self.header, slot)
+
+    def inflight(self, unsigned int backend):
+        """Requests under way at a backend, over all workers."""
+        if backend >= self.header.backends:
+            raise IndexError(f"no backend row {backend}")
+        return inflight_total(self.header, backend)
+
+
+def board_words():
+    """Numbers of the board's format that Python needs to lay one out."""
+    return {"magic": BOARD_MAGIC, "version": BOARD_VERSION, "buckets": HISTOGRAM_BUCKETS,
+            "workers_max": WORKERS_MAX, "backends_max": BACKENDS_MAX, "routes_max": ROUTES_MAX,
+            "client_ip_slots": CLIENT_IP_SLOTS, "beat_stale_ms": BEAT_STALE_MS}

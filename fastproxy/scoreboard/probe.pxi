@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: MIT
+# The scoreboard's rooms for tests: one mapping and the functions the engine calls on it.
+
+from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
+
+from fastproxy.clib.atomics cimport count_add, store64
+from fastproxy.scoreboard.read cimport (
+    backend_count, backend_row, board_check, histogram_index, inflight_cell, inflight_total,
+    is_ejected, is_serving, route_count, worker_row)
+from fastproxy.scoreboard.table cimport BoardHeader
+from fastproxy.scoreboard.write cimport (
+    adopt_claim, adopt_release, client_ip_enter, client_ip_leave, histogram_add, inflight_add)
+
+
+cdef class BoardProbe:
+    """Like an engine's view of the board."""
+    cdef BoardHeader *header
+    cdef size_t length
+
+    def __cinit__(self, int fd, size_t length):
+        cdef void *at = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
+        if at == MAP_FAILED:
+            raise OSError("mmap")
+        self.header = <BoardHeader *> at
+        self.length = length
+
+    def __dealloc__(self):
+        if self.header != NULL:
+            munmap(self.header, self.length)
+
+    def check(self, size_t length, unsigned long long layout_hash):
+        return bool(board_check(self.header, length, layout_hash))
+
+    def request(self, unsigned int worker, unsigned int backend, unsigned int route,
+                unsigned int status, unsigned long long us):
+        """What the engine's tally does at the end of one exchange."""
+        count_add(&worker_row(self.header, worker).requests, 1)
+        count_add(&backend_count(self.header, worker, backend).requests, 1)
+        count_add(&backend_count(self.header, worker, backend).status[status], 1)
+        histogram_add(backend_count(self.header, worker, backend).first_byte, us)
+        count_add(&route_count(self.header, worker, route).requests, 1)
+        count_add(&route_count(self.header, worker, route).status[status], 1)
+        histogram_add(route_count(self.header, worker, route).total, us)
+
+    def inflight(self, unsigned int worker, unsigned int backend, int change):
+        inflight_add(inflight_cell(self.header, worker, backend), change)
+
+    def inflight_total(self, unsigned int backend):
+        return inflight_total(self.header, backend)
+
+    def client_ip_enter(self, unsigned int worker, unsigned long long hash, unsigned int limit):
+        return client_ip_enter(self.header, worker, hash, limit)
+
+    def client_ip_leave(self, unsigned int worker, int slot):
+        client_ip_leave(self.header, worker, slot)
+
+    def client_ip_churn(self, unsigned int worker, unsigned long long hash, unsigned int limit,
+                        unsigned int times):
+        """Enter and leave many times: for the race of several processes. The most refused."""
+        cdef unsigned int i
+        cdef unsigned int refused = 0
+        cdef int slot
+        for i in range(times):
+            slot = client_ip_enter(self.header, worker, hash, limit)
+            if slot < 0:
+                refused += 1
+            client_ip_leave(self.header, worker, slot)
+        return refused
+
+    def claim(self, unsigned int slot, unsigned int by):
+        return bool(adopt_claim(self.header, slot, by))
+
+    def release(self, unsigned int slot, unsigned int by):
+        adopt_release(self.header, slot, by)
+
+    def eject(self, unsigned int backend, unsigned long long until_ms):
+        store64(&backend_row(self.header, backend).ejection, until_ms << 16 | 1)
+
+    def is_ejected(self, unsigned int backend, unsigned long long now_ms):
+        return bool(is_ejected(backend_row(self.header, backend), now_ms))
+
+    def is_serving(self, unsigned int backend):
+        return bool(is_serving(backend_row(self.header, backend)))
+
+
+def probe_histogram_index(unsigned long long us):
+    return histogram_index(us)

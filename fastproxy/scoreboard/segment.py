@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: MIT
+"""The scoreboard's memfd: made once by the master, mapped by everybody, read for status.
+
+Sizes are fixed at start and sealed: capacities are generous because untouched pages of a memfd
+cost nothing. What must be atomic is done by `_core.Board`; here are the layout and the readers.
+Words are read one by one while others write them, so sums are right to within what happens while
+summing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from enum import IntEnum, IntFlag
+from typing import Any
+
+from fastproxy import _core
+from fastproxy._core import Board
+from fastproxy.memory import pack
+
+WORDS = _core.board_words()
+WORKERS_MAX = WORDS["workers_max"]
+BACKENDS_MAX = WORDS["backends_max"]
+ROUTES_MAX = WORDS["routes_max"]
+BEAT_STALE_MS = WORDS["beat_stale_ms"]
+SUB_BUCKETS = 8  # per power of two; 1 << HISTOGRAM_SUB_BITS
+SEALS = fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+COUNTERS = (
+    "accepted", "requests", "upstream_connects", "upstream_reused", "faults", "refused",
+    "accept_paused", "adopted", "log_lines", "log_dropped", "bytes_in", "bytes_out", "epoll_ctl",
+    "turns",
+)  # fmt: skip
+GAUGES = ("connections", "idle", "upstream_open", "upstream_idle", "kept_bytes", "parked")
+
+
+class WorkerState(IntEnum):
+    """As in table.pxd (a test compares)."""
+
+    EMPTY = 0
+    STARTING = 1
+    SERVING = 2
+    DRAINING = 3
+    GONE = 4
+
+
+class Ring(IntFlag):
+    """Doorbell bits, as in table.pxd (a test compares)."""
+
+    ADOPT = 1
+    PLAN = 2
+    ROSTER = 4
+    SLOT_FREED = 8
+    DRAIN = 16
+    REOPEN = 32
+    STOP = 64
+
+
+def create(
+    workers: int, backends: int = BACKENDS_MAX, routes: int = ROUTES_MAX, name: str = "scoreboard"
+) -> int:
+    """A new board's memfd (close-on-exec). `workers`: slots, that is all workers there may ever
+    be. ValueError if a capacity is beyond what the format allows."""
+    for what, value, most in (
+        ("workers", workers, WORKERS_MAX),
+        ("backends", backends, BACKENDS_MAX),
+        ("routes", routes, ROUTES_MAX),
+    ):
+        if not 1 <= value <= most:
+            raise ValueError(f"{what}: {value} is not within 1 to {most}")
+    header, length = _layout(workers, backends, routes)
+    seed = os.urandom(16)
+    fd = os.memfd_create(f"fastproxy-{name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, length)
+    row = pack.pack(
+        "BoardHeader",
+        {
+            **header,
+            "magic": WORDS["magic"],
+            "version": WORDS["version"],
+            "layout_hash": _core.layout_hash(),
+            "started_unix_ms": time.time_ns() // 1_000_000,
+            "started_mono_ms": time.monotonic_ns() // 1_000_000,
+            "client_ip_seed": seed,
+            "master_pid": os.getpid(),
+        },
+    )
+    os.pwrite(fd, row, 0)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
+    return fd
+
+
+def _layout(workers: int, backends: int, routes: int) -> tuple[dict[str, int], int]:
+    """Where each array starts, and the length of all. Arrays start on pages of their own, so that
+    one worker's columns share no page with the next array."""
+    header = {"workers": workers, "backends": backends, "routes": routes}
+    at = pack.size("BoardHeader")
+    for name, size in (
+        ("workers_off", workers * pack.size("WorkerRow")),
+        ("backends_off", backends * pack.size("BackendRow")),
+        ("inflight_off", workers * backends * 4),
+        ("backend_counts_off", workers * backends * pack.size("BackendCount")),
+        ("route_counts_off", workers * routes * pack.size("RouteCount")),
+        ("client_ips_off", WORDS["client_ip_slots"] * pack.size("ClientIpRow")),
+        ("client_ip_held_off", workers * WORDS["client_ip_slots"] * 2),
+    ):
+        at += -at % 4096
+        header[name] = at
+        at += size
+    at += -at % 4096
+    header["length"] = at
+    return header, at
+
+
+def header(board: Board) -> dict[str, Any]:
+    """The header row."""
+    return pack.read("BoardHeader", memoryview(board))
+
+
+def _head(board: Board, name: str) -> int:
+    """One word of the header, without reading the rest."""
+    offset, length, _ = pack.LAYOUT["BoardHeader"][1][name]
+    words = memoryview(board).cast("Q" if length == 8 else "I")
+    return int(words[offset // length])
+
+
+def set_header(board: Board, **values: int) -> None:
+    """Write words of the header, each with one aligned store. Master only (control: its pid,
+    plan_generation, roster_epoch)."""
+    _set_words(board, "BoardHeader", 0, values)
+
+
+def worker(board: Board, slot: int) -> dict[str, Any]:
+    """A worker's row."""
+    at = _head(board, "workers_off") + slot * pack.size("WorkerRow")
+    return pack.read("WorkerRow", memoryview(board), at)
+
+
+def backend(board: Board, row: int) -> dict[str, Any]:
+    """A backend's row; its name as text."""
+    at = _head(board, "backends_off") + row * pack.size("BackendRow")
+    found = pack.read("BackendRow", memoryview(board), at)
+    found["name"] = bytes(found["name"]).rstrip(b"\0").decode(errors="replace")
+    return found
+
+
+def backends_used(board: Board) -> list[int]:
+    """Backend rows that have or had an owner (generation above 0)."""
+    size, fields = pack.LAYOUT["BackendRow"]
+    first = (_head(board, "backends_off") + fields["generation"][0]) // 8
+    step = size // 8
+    words = memoryview(board).cast("Q")
+    generations = words[first : first + _head(board, "backends") * step : step].tolist()
+    return [row for row, generation in enumerate(generations) if generation]
+
+
+def set_backend(board: Board, row: int, name: str = "", **values: int) -> None:
+    """Control's words of a backend row: upstream, weight, health, admin, generation. Generation is
+    stored last: who sees the new one sees the rest."""
+    at = _head(board, "backends_off") + row * pack.size("BackendRow")
+    if name:
+        offset, length, _ = pack.LAYOUT["BackendRow"][1]["name"]
+        text = name.encode()[: length - 1].ljust(length, b"\0")
+        memoryview(board)[at + offset : at + offset + length] = text
+    generation = values.pop("generation", None)
+    _set_words(board, "BackendRow", at, values)
+    if generation is not None:
+        _set_words(board, "BackendRow", at, {"generation": generation})
+
+
+def _set_words(board: Board, struct: str, at: int, values: dict[str, int]) -> None:
+    view = memoryview(board)
+    for name, value in values.items():
+        offset, length, _ = pack.LAYOUT[struct][1][name]
+        words = view.cast("Q" if length == 8 else "I")
+        words[(at + offset) // length] = value
+
+
+def workers_sum(board: Board, slots: int) -> dict[str, int]:
+    """Counters and gauges of the first `slots` workers, added up."""
+    total = dict.fromkeys([*COUNTERS, *GAUGES], 0)
+    for slot in range(slots):
+        row = worker(board, slot)
+        for name in total:
+            total[name] += row[name]
+    return total
+
+
+def counts(board: Board, kind: str, index: int, slots: int) -> dict[str, Any]:
+    """One route's or backend's row added up over the first `slots` workers.
+
+    `kind`: "route" or "backend". Times are a list of histogram buckets under "buckets".
+    """
+    struct, offsets, per_worker, times = {
+        "route": ("RouteCount", "route_counts_off", "routes", "total"),
+        "backend": ("BackendCount", "backend_counts_off", "backends", "first_byte"),
+    }[kind]
+    rows = _head(board, per_worker)
+    if not 0 <= index < rows:
+        raise IndexError(f"no {kind} row {index}")
+    size, fields = pack.LAYOUT[struct]
+    start = _head(board, offsets)
+    words = memoryview(board).cast("Q")
+    total = [0] * (size // 8)
+    for slot in range(slots):
+        at = (start + (slot * rows + index) * size) // 8
+        if words[at]:  # `requests` comes first: an unused row is not even touched
+            row = words[at : at + size // 8].tolist()
+            total = [a + b for a, b in zip(total, row, strict=True)]
+    found: dict[str, Any] = {}
+    for name, (offset, length, _) in fields.items():
+        if name == "pad":
+            continue
+        part = total[offset // 8 : (offset + length) // 8]
+        found["buckets" if name == times else name] = part if len(part) > 1 else part[0]
+    return found
+
+
+def bucket_middle(index: int) -> float:
+    """The middle of a histogram bucket in microseconds (the reverse of `histogram_index`)."""
+    if index < SUB_BUCKETS:
+        return float(index)
+    power, sub = index // SUB_BUCKETS - 1, index % SUB_BUCKETS
+    low = (SUB_BUCKETS + sub) << power
+    width = 1 << power
+    return low + (width - 1) / 2
+
+
+def quantile(buckets: list[int], share: float) -> float:
+    """Microseconds below which `share` (0 to 1) of the values lie, to within 1/16; 0.0 if there is
+    no value yet. Nearest rank: the result lies in the bucket of a value that was really seen."""
+    total = sum(buckets)
+    if not total:
+        return 0.0
+    rank = max(1, -int(-share * total // 1))
+    seen = 0
+    for index, count in enumerate(buckets):
+        seen += count
+        if seen >= rank:
+            return bucket_middle(index)
+    return bucket_middle(len(buckets) - 1)
