@@ -353,7 +353,7 @@ def _kind(value: object) -> str:
 
 
 def printable(text: str) -> str:
-    """What a terminal may be given: control characters and half characters become \\xHH, \\uHHHH."""
+    """What a terminal may be given: control and half characters become \\xHH, \\uHHHH."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

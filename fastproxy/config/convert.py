@@ -50,7 +50,9 @@ class Converter:
     """One walk. `loose(where)` tells whether a text was filled in from the environment, where
     numbers and booleans can only be text."""
 
-    def __init__(self, report: Report, loose: Callable[[Where], bool] = lambda where: False) -> None:
+    def __init__(
+        self, report: Report, loose: Callable[[Where], bool] = lambda where: False
+    ) -> None:
         self.report = report
         self.loose = loose
 
@@ -159,7 +161,9 @@ class Converter:
             return {k: None if v is BROKEN else v for k, v in items.items()}
         return [None if v is BROKEN else v for v in items]
 
-    def _union(self, args: tuple[Any, ...], value: Any, where: Where, metas: tuple[Any, ...]) -> Any:
+    def _union(
+        self, args: tuple[Any, ...], value: Any, where: Where, metas: tuple[Any, ...]
+    ) -> Any:
         if value is None and type(None) in args:
             return None
         fitting = [kind for kind in args if _may_hold(kind, value, self.loose(where))]
@@ -233,11 +237,11 @@ def _range_fault(value: Any, metas: tuple[Any, ...]) -> str:
         if meta.extra:
             low, high = meta.extra.get("ge", low), meta.extra.get("le", high)
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            cast = type(value) if isinstance(value, schema.WORDS) else int
-            if low is not None and value < low or high is not None and value > high:
+            cast: Callable[[Any], Any] = type(value) if isinstance(value, schema.WORDS) else int
+            if (low is not None and value < low) or (high is not None and value > high):
                 if high is None:
                     return f"must be at least {cast(low)}, got {value}"
-                return f"must be from {cast(low)} to {cast(high)}, got {value}"
+                return f"must be from {cast(low or 0)} to {cast(high)}, got {value}"
         if isinstance(value, str):
             if meta.pattern is not None and not re.search(meta.pattern, value):
                 wanted = (meta.extra or {}).get("wanted", f"text that matches {meta.pattern}")
@@ -301,13 +305,15 @@ def _describe(kind: Any) -> str:
     if get_origin(kind) is dict or _is_struct(kind):
         return "a table"
     if isinstance(kind, type) and issubclass(kind, schema.WORDS):
-        names = {schema.Duration: "a duration", schema.ByteSize: "a size"}
+        names: dict[Any, str] = {schema.Duration: "a duration", schema.ByteSize: "a size"}
         return names.get(kind, f'text such as "{kind.examples[0]}"' if kind.examples else "text")
     return NAMES.get(kind, str(kind))
 
 
 def _choices(known: Iterable[Any]) -> str:
-    return " or ".join(f'"{choice}"' if isinstance(choice, str) else str(choice) for choice in known)
+    return " or ".join(
+        f'"{choice}"' if isinstance(choice, str) else str(choice) for choice in known
+    )
 
 
 def _got(value: Any) -> str:

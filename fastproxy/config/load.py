@@ -9,6 +9,7 @@ so that a secret is never printed.
 from __future__ import annotations
 
 import glob
+import importlib
 import json
 import os
 import re
@@ -291,11 +292,10 @@ def _parse_json(text: str) -> Any:
 
 def _yaml() -> ModuleType:
     try:
-        import yaml
+        return importlib.import_module("yaml")
     except ImportError:
         text = "YAML needs the PyYAML package"
         raise _SyntaxProblemError(text, 0, "pip install 'fastproxy[yaml]', or use TOML") from None
-    return yaml
 
 
 def _parse_yaml(text: str) -> Any:

@@ -64,7 +64,7 @@ class Config(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     workers: Literal["auto"] | Annotated[int, Meta(ge=1, le=128)] = "auto"
     """Worker processes. `auto`: as many as CPUs that this process may use."""
     max_workers: Annotated[int, Meta(ge=0, le=128)] = 0
-    """Slots laid out at start, so that more workers can be added without a restart. 0: `workers`."""
+    """Slots laid out at start, so that workers can be added without a restart. 0: `workers`."""
     user: Annotated[str, Meta(max_length=64)] = ""
     """Whom workers become once listeners are bound. Empty: stay."""
     group: Annotated[str, Meta(max_length=64)] = ""
