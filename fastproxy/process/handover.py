@@ -127,6 +127,13 @@ def receive(fd: int) -> Handover:
     return handover
 
 
+def hold_standard_fds() -> None:
+    """Started with 0, 1 or 2 closed (`2>&-`), a memfd would become "standard error"."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+
+
 def environment() -> dict[str, str]:
     """The environment for the master's interpreter: as ours, and able to import this very package
     however we were started. `-P` keeps the working directory out of its import path."""
@@ -143,6 +150,7 @@ def launch(
     module: str = "fastproxy.process.master",
 ) -> NoReturn:
     """Become the master. Does not come back; OSError if the exec itself fails."""
+    hold_standard_fds()
     fd = prepare(handover, plan, roster)
     sys.stdout.flush()
     sys.stderr.flush()

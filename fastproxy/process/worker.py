@@ -25,6 +25,7 @@ from fastproxy._core import Board
 from fastproxy.process import channels
 from fastproxy.process.channels import Channels, Message
 from fastproxy.process.log import Log
+from fastproxy.process.sockets import shut
 from fastproxy.scoreboard.segment import Ring, WorkerState
 
 IGNORED = (
@@ -115,11 +116,7 @@ def drop_privileges(user: str, group: str) -> None:
 
     if user or group:
         entry = pwd.getpwnam(user) if user else None
-        if group:
-            gid = grp.getgrnam(group).gr_gid
-        else:
-            assert entry is not None
-            gid = entry.pw_gid
+        gid = grp.getgrnam(group).gr_gid if group else pwd.getpwnam(user).pw_gid
         if os.geteuid() == 0:
             os.setgroups(os.getgrouplist(user, gid) if user and not group else [gid])
         os.setgid(gid)
@@ -128,6 +125,18 @@ def drop_privileges(user: str, group: str) -> None:
             if entry.pw_uid != 0 and _can_be_root():
                 raise PermissionError("root could be had back after setuid; refusing to serve")
     _core.no_new_privileges()
+
+
+def check_user(user: str, group: str) -> None:
+    """Could a worker become this? Asked by the master before anything is bound. KeyError for an
+    unknown name, PermissionError if only root could."""
+    import grp
+
+    uid = pwd.getpwnam(user).pw_uid if user else os.geteuid()
+    gid = grp.getgrnam(group).gr_gid if group else os.getegid()
+    if os.geteuid() != 0 and (uid != os.geteuid() or gid not in (os.getegid(), *os.getgroups())):
+        wanted = ":".join(name for name in (user, group) if name)
+        raise PermissionError(f"workers can become {wanted} only if root starts fastproxy")
 
 
 def _can_be_root() -> bool:
@@ -168,6 +177,7 @@ class Worker:
             engine.listen(slot, listener, fd)
         os.close(task.plan_fd)
         os.close(task.roster_fd)
+        self.loop.set_exception_handler(self.on_exception)
         self.loop.add_reader(engine.fileno(), self.on_ready)
         self.loop.add_reader(self.bell, self.on_bell)
         self.loop.add_reader(task.channels.alive, self.on_master_gone)
@@ -193,6 +203,12 @@ class Worker:
         if self.engine.turn() and not self.turn_due:
             self.turn_due = True
             self.loop.call_soon(self.on_turn_due)
+
+    def on_exception(self, _: Any, context: dict[str, Any]) -> None:
+        """A callback or a hook's task raised: said in one line, the worker goes on."""
+        error = context.get("exception")
+        what = f"{type(error).__name__}: {error}" if error else context.get("message", "?")
+        self.task.log.error(f"in the loop: {what}")
 
     def on_turn_due(self) -> None:
         self.turn_due = False
@@ -249,7 +265,9 @@ class Worker:
         self.loop.remove_reader(self.task.channels.alive)
         self.orphan = True
         self.task.log.warning("the master is gone: draining")
-        if not self.deadline:
+        if self.deadline:
+            self.shut_own_sockets()
+        else:
             self.start_drain()
 
     def start_drain(self) -> None:
@@ -265,8 +283,6 @@ class Worker:
         self.look_whether_drained()
 
     def shut_own_sockets(self) -> None:
-        from fastproxy.process.sockets import shut
-
         for slot, _, fd in self.task.sockets:
             if slot in (self.task.slot, -1) or self.board.state(slot) == WorkerState.GONE:
                 shut(fd)

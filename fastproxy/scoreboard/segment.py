@@ -220,3 +220,10 @@ def quantile(buckets: list[int], share: float) -> float:
         if seen >= rank:
             return bucket_middle(index)
     return bucket_middle(len(buckets) - 1)
+
+
+def backend_generation(board: Board, row: int) -> int:
+    """Of a backend's row; 0: never used."""
+    at = header(board)["backends_off"] + row * pack.size("BackendRow")
+    offset = pack.LAYOUT["BackendRow"][1]["generation"][0]
+    return memoryview(board).cast("Q")[(at + offset) // 8]

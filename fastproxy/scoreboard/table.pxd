@@ -9,7 +9,7 @@ columns) and sparse: untouched pages cost nothing. Who writes what:
     WorkerRow.doorbell   anybody (fetch_or); the worker takes it with exchange
     WorkerRow.adopted_by who accepts for that slot, by compare-and-swap; cleared by the master when
                          the adopter is dead
-    BackendRow.topology  control (the master fills the first roster's rows before any fork)
+    BackendRow.topology  control
     BackendRow.ejection  workers, by compare-and-swap
     BackendRow.ewma      workers, by compare-and-swap (balancing, a later stage)
     inflight[w][b]       worker w; the total is the sum over w; zeroed by the master when w is dead
@@ -82,7 +82,7 @@ cdef struct BoardHeader:
     uint64_t roster_epoch
     uint32_t master_pid
     uint32_t control_pid
-    uint32_t stopping               # 1: the master drains; nothing new is adopted or respawned
+    uint32_t stopping               # 1: the master drains, nobody is respawned
     uint32_t control_generation     # grows with each respawn of control
     uint64_t client_ip_seed[2]      # secret of this instance: key of the hash given to client_ip_enter
     uint8_t reserved[104]

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: MIT
+"""Control's keeping of the roster: which names resolve to what, which rows that takes.
+
+`Rosters` starts from the roster in force (made by the command line, or by a control before us),
+looks names up again, and makes the next roster when an answer changed. A name that does not resolve
+keeps its last good answer. Rows of the scoreboard stay with a member for good; only when the table
+is full are those given on that no current member has, with a new generation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fastproxy._core import Board
+from fastproxy.balance import build
+from fastproxy.balance.settings import Backend, Upstream
+from fastproxy.memory import pack
+from fastproxy.process.handover import UpstreamSpec
+from fastproxy.schema import UpstreamUrl
+from fastproxy.scoreboard import segment
+
+
+class Rosters:
+    """`roster`: the bytes in force. ValueError if they are no roster of this build."""
+
+    def __init__(self, specs: list[UpstreamSpec], roster: bytes, board: Board) -> None:
+        self.board = board
+        self.upstreams: dict[str, Upstream] = {
+            spec.name: Upstream(
+                backends=[
+                    Backend(url=UpstreamUrl.parse(url), weight=weight)
+                    for url, weight in spec.backends
+                ],
+                balance=spec.balance,  # type: ignore[arg-type]  # checked by the command line
+            )
+            for spec in specs
+        }
+        self.epoch: int = pack.read("RosterHeader", roster)["epoch"]
+        urls = [member.url for one in self.upstreams.values() for member in one.members()]
+        self.names = [url for url in dict.fromkeys(urls) if not build.is_numeric(url)]
+        self.addresses: dict[str, list[bytes]] = {
+            str(url): build.resolve(url) for url in urls if build.is_numeric(url)
+        }
+        self.rows: dict[tuple[str, str], int] = {}
+        self.generations: dict[int, int] = {}
+        self._learn(build.read_roster(roster))
+
+    def _learn(self, entries: list[dict[str, object]]) -> None:
+        """Take over rows and addresses of the roster in force, and rows of members that were."""
+        order = list(self.upstreams)
+        for row in range(build.BACKENDS_MAX):
+            if not segment.backend_generation(self.board, row):
+                continue
+            old = segment.backend(self.board, row)
+            self.generations[row] = old["generation"]
+            if old["upstream"] < len(order):
+                self.rows[(order[old["upstream"]], old["name"])] = row
+        for entry in entries:
+            name, row = str(entry["name"]), int(str(entry["row"]))
+            self.rows[(order[int(str(entry["upstream"]))], name)] = row
+            self.generations[row] = int(str(entry["generation"]))
+            url, sharp, _ = name.partition("#")
+            known = self.addresses.setdefault(url, []) if sharp else []
+            if sharp and entry["address"] not in known:
+                known.append(bytes(entry["address"]))  # type: ignore[call-overload]
+        for known in self.addresses.values():
+            known.sort()
+
+    def publish(self) -> None:
+        """Write the rows of all current members to the scoreboard, as control has to."""
+        order = {name: index for index, name in enumerate(self.upstreams)}
+        for member in build.members(self.upstreams, self.addresses):
+            row = self.rows[(member.upstream, member.name)]
+            segment.set_backend(
+                self.board,
+                row,
+                member.name,
+                upstream=order[member.upstream],
+                weight=member.weight,
+                generation=self.generations.setdefault(row, 1),
+            )
+
+    def next(self, answers: Mapping[str, list[bytes]]) -> bytes | None:
+        """The next roster if these answers (URL -> addresses) change anything, else None. An empty
+        answer changes nothing. ValueError if it does not fit."""
+        changed = {
+            url: found for url, found in answers.items() if found and found != self.addresses.get(url)
+        }
+        if not changed:
+            return None
+        addresses = {**self.addresses, **changed}
+        members = build.members(self.upstreams, addresses)
+        try:
+            rows = build.assign_rows(members, self.rows)
+        except ValueError:
+            self._forget(members)
+            rows = build.assign_rows(members, self.rows)
+        self.rows.update(rows)
+        self.addresses = addresses
+        self.epoch += 1
+        self.publish()
+        return build.build_roster(self.upstreams, addresses, rows, self.epoch, self.generations)
+
+    def _forget(self, members: list[build.Member]) -> None:
+        """The table is full: give on the rows of members that are no more."""
+        current = {(member.upstream, member.name) for member in members}
+        for key in [key for key in self.rows if key not in current]:
+            row = self.rows.pop(key)
+            self.generations[row] = self.generations.get(row, 1) + 1
