@@ -21,7 +21,7 @@ from fastproxy.balance.settings import Upstream
 from fastproxy.config.convert import BROKEN, Converter, closest
 from fastproxy.config.load import Document, Where, path_where
 from fastproxy.config.model import LOG_FORMATS, Config, Listener
-from fastproxy.config.plan import build_stages, log_template
+from fastproxy.config.plan import RESPONDERS, build_stages, log_template
 from fastproxy.errors import ConfigError, Problem
 
 HEAD_BYTES_CEILING = 65536  # memory/limits.pxd
@@ -62,7 +62,7 @@ class _Check:
         self.problems.append(self.document.problem(where, text, hint, warning=True))
 
     def run(self) -> Checked:
-        converter = Converter(self.error, lambda where: where in self.document.filled)
+        converter = Converter(self.error, self.document.is_text)
         config: Config = converter.convert(Config, self.document.data, ())
         if config is not BROKEN:
             self.meaning(config)
@@ -254,9 +254,16 @@ class _Check:
         if not config.routes:
             hint = 'write [[routes]] with upstream = "..."'
             self.error(("routes",), "there is no route: every request would get 404", hint)
-        for problem in build_stages(None, config):
+        for problem in build_stages(None, config).problems:
+            if problem.path.endswith(".listener") and None in config.listeners:
+                continue  # it may well name the one that is broken
             report = self.warn if problem.warning else self.error
             report(path_where(problem.path), problem.text, problem.hint)
+        known = {**RESPONDERS, **config.responders}
+        for at, route in enumerate(config.routes):
+            if route is not None and route.responder and route.responder not in known:
+                text = f'there is no responder "{route.responder}"'
+                self.error(("routes", at, "responder"), text, closest(route.responder, known))
         used = set(_upstreams_used(config))
         for name in config.upstreams:
             if name not in used and None not in config.routes:
@@ -282,12 +289,6 @@ def _upstreams_used(config: Config) -> Iterator[str]:
     """Names of upstreams in routes, wherever a route can name one."""
     for route in config.routes:
         if route is not None:
-            yield from _names_in(route)
-
-
-def _names_in(route: Any) -> Iterator[str]:
-    if getattr(route, "upstream", None):
-        yield route.upstream
-    split = getattr(route, "split", None)
-    if isinstance(split, dict):
-        yield from split
+            if route.upstream:
+                yield route.upstream
+            yield from (part.upstream for part in route.split)

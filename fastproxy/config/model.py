@@ -34,6 +34,8 @@ LOG_FORMATS = {
 }
 """What the names of `log_format` stand for."""
 
+RESPONDER_PATTERN = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*\Z"
+
 
 class Listener(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """An address to accept connections on. A plain address is short for `{ bind = ... }`."""
@@ -82,6 +84,9 @@ class Config(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """What to do with which request. The order matters only between equals: docs/routing.md."""
     upstreams: dict[str, Upstream] = {}
     """Named groups of backends."""
+    responders: dict[str, Annotated[str, Meta(pattern=RESPONDER_PATTERN)]] = {}
+    """Python responders that routes may name: `{ hello = "package.module:function" }`. Each worker
+    imports them. `status` comes with fastproxy."""
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
     forwarding: Forwarding = Forwarding()
