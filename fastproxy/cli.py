@@ -102,9 +102,7 @@ Exit code 0: sound (warnings may be shown), 1: not.""",
     short_help="Check a configuration.",
 )
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-@click.option(
-    "--dump", is_flag=True, help="Print the merged configuration; ${...} stays unfilled."
-)
+@click.option("--dump", is_flag=True, help="Print the merged configuration; ${...} stays unfilled.")
 @flags.options
 @click.pass_context
 def check(context: click.Context, as_json: bool, dump: bool, **values: Any) -> None:

@@ -1,8 +1,8 @@
 """The flags of `fastproxy run` and `check`, and how they become configuration.
 
-A flag is a key of the configuration with another spelling: it lands in the same table, is checked by
-the same code, and wins over the file. `--set limits.header=16KiB` reaches every key that has no flag
-of its own. Each flag may stand in the environment as FASTPROXY_<NAME>.
+A flag is a key of the configuration with another spelling: it lands in the same table, is checked
+by the same code, and wins over the file. `--set limits.header=16KiB` reaches every key that has no
+flag of its own. Each flag may stand in the environment as FASTPROXY_<NAME>.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def _timeout_flags() -> list[Flag]:
 
 
 FLAGS = [
-    Flag("--listen", ("listeners",), "Address to accept on: 127.0.0.1:8080, [::1]:8080, :8080 (all) "
-         "or unix:/path. Repeatable.", "ADDRESS", many=True),
+    Flag("--listen", ("listeners",), "Address to accept on: 127.0.0.1:8080, [::1]:8080, :8080 "
+         "(all) or unix:/path. Repeatable.", "ADDRESS", many=True),
     Flag("--upstream", ("upstreams", UPSTREAM, "backends"), "Backend: http://host:port or "
          "http+unix:/path. Repeatable; requests are spread over all.", "URL", many=True),
     Flag("--workers", ("workers",), "Worker processes. [default: auto, one per CPU]", "N"),

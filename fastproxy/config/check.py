@@ -14,7 +14,6 @@ import pwd
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from fastproxy.balance.build import BACKENDS_MAX, BACKENDS_PER_UPSTREAM_MAX
 from fastproxy.balance.settings import Upstream

@@ -167,22 +167,17 @@ class Converter:
         if value is None and type(None) in args:
             return None
         fitting = [kind for kind in args if _may_hold(kind, value, self.loose(where))]
-        if len(fitting) == 1:
+        if len(fitting) == 1 and get_origin(fitting[0]) is not Literal:
             return self.convert(fitting[0], value, where, metas)
-        if not fitting:
-            wanted = " or ".join(_describe(kind) for kind in args if kind is not type(None))
-            return self._wrong(where, f"expected {wanted}, got {_got(value)}")
-        faults: list[tuple[Where, str, str]] = []
-        quiet = Converter(lambda *fault: faults.append(fault), self.loose)
+        quiet = Converter(lambda *fault: None, self.loose)
         for kind in fitting:
             done = quiet.convert(kind, value, where, metas)
             if done is not BROKEN:
                 return done
-        literals = [a for kind in fitting for a in get_args(kind) if get_origin(kind) is Literal]
+        literals = [a for kind in args for a in get_args(kind) if get_origin(kind) is Literal]
         hint = closest(value, literals) if isinstance(value, str) and literals else ""
-        wanted = " or ".join(_describe(kind) for kind in fitting)
-        text = faults[-1][1] if len(fitting) == 1 else f"expected {wanted}, got {_got(value)}"
-        return self._wrong(where, text, hint)
+        wanted = " or ".join(_describe(kind) for kind in args if kind is not type(None))
+        return self._wrong(where, f"expected {wanted}, got {_got(value)}", hint)
 
     def _literal(self, known: tuple[Any, ...], value: Any, where: Where) -> Any:
         for choice in known:

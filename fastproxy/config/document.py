@@ -21,8 +21,8 @@ INTRO = """\
 
 <!-- Written by `python -m fastproxy.config.document`; edit the settings classes, not this file. -->
 
-One file, TOML first; YAML and JSON are read too, by extension. `fastproxy check -c FILE` tells every
-mistake at once, with its line. `fastproxy schema` prints a JSON Schema for editors.
+One file, TOML first; YAML and JSON are read too, by extension. `fastproxy check -c FILE` tells
+every mistake at once, with its line. `fastproxy schema` prints a JSON Schema for editors.
 
 ```toml
 workers = "auto"
@@ -37,8 +37,8 @@ upstream = "api"
 backends = ["http://10.0.0.1:9001", { url = "http://10.0.0.2:9001", weight = 2 }]
 ```
 
-Without a file, flags do: `fastproxy run --listen :8080 --upstream http://127.0.0.1:9001`. A flag wins
-over the file, and `--set section.key=value` reaches every key. The file is `-c FILE`, else
+Without a file, flags do: `fastproxy run --listen :8080 --upstream http://127.0.0.1:9001`. A flag
+wins over the file, and `--set section.key=value` reaches every key. The file is `-c FILE`, else
 `./fastproxy.toml`, else `/etc/fastproxy/fastproxy.toml`.
 
 ## Words
@@ -160,7 +160,12 @@ def _formats() -> str:
 
 
 def _variables() -> str:
-    lines = ["## Variables", "", "In templates: header values, redirects, replies, log formats.", ""]
+    lines = [
+        "## Variables",
+        "",
+        "In templates: header values, redirects, replies, log formats.",
+        "",
+    ]
     lines += ["| variable | meaning |", "|---|---|"]
     lines += [f"| `{name}` | {_cell(meaning)} |" for name, meaning in variables()]
     return "\n".join(lines) + "\n"

@@ -35,7 +35,9 @@ def _table(lines: list[str], path: tuple[str, ...], data: Mapping[str, Any]) -> 
         name = ".".join(map(_key, inner))
         for item in value if isinstance(value, list) else [value]:
             header = f"[[{name}]]" if isinstance(value, list) else f"[{name}]"
-            lines += ["", header]
+            only_tables = item and all(isinstance(inside, dict) for inside in item.values())
+            if isinstance(value, list) or not only_tables:
+                lines += ["", header]
             if isinstance(value, list):
                 # below a list item, everything goes on one line: headers would need its whole path
                 lines += [f"{_key(k)} = {_value(v)}" for k, v in item.items() if v is not None]

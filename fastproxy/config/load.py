@@ -126,8 +126,9 @@ class Document:
 
     def flag(self, where: Where) -> str:
         """The flag that set this, or something around it; else empty."""
-        return next((self.flags[where[:n]] for n in range(len(where), 0, -1)
-                     if where[:n] in self.flags), "")
+        return next(
+            (self.flags[where[:n]] for n in range(len(where), 0, -1) if where[:n] in self.flags), ""
+        )
 
     def is_text(self, where: Where) -> bool:
         """Whether numbers and booleans can only be text there."""
