@@ -62,7 +62,7 @@ def board_words() -> dict[str, int]:
 def no_new_privileges() -> None:
     """PR_SET_NO_NEW_PRIVS for this process."""
 
-class Engine:
+class WorkerEngine:
     """One worker's engine: an epoll set of its own, nested in the worker's event loop.
 
     All methods are called from the worker's loop thread. Errors of configuration raise ValueError,

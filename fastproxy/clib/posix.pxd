@@ -91,7 +91,7 @@ cdef extern from "<sys/epoll.h>" nogil:
     unsigned int EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP, EPOLLRDHUP, EPOLLET, EPOLLEXCLUSIVE
 
 cdef extern from "<time.h>" nogil:
-    ctypedef int64_t time_t
+    ctypedef long time_t
     struct timespec:
         time_t tv_sec
         long tv_nsec
@@ -99,8 +99,8 @@ cdef extern from "<time.h>" nogil:
         int tm_sec, tm_min, tm_hour, tm_mday, tm_mon, tm_year, tm_wday
         long tm_gmtoff
     int clock_gettime(int clock, timespec *now) noexcept
-    tm *gmtime_r(const time_t *at, tm *out) noexcept
-    tm *localtime_r(const time_t *at, tm *out) noexcept
+    tm *gmtime_r(time_t *at, tm *out) noexcept
+    tm *localtime_r(time_t *at, tm *out) noexcept
     size_t strftime(char *out, size_t size, const char *format, const tm *at) noexcept
     int CLOCK_MONOTONIC, CLOCK_REALTIME
 
@@ -121,10 +121,8 @@ cdef extern from "<sys/mman.h>" nogil:
 cdef extern from "<sys/random.h>" nogil:
     ssize_t getrandom(void *buf, size_t length, unsigned int flags) noexcept
 
-cdef extern from "<sys/stat.h>" nogil:
-    struct stat_t "stat":
-        int64_t st_size
-    int fstat(int fd, stat_t *out) noexcept
+cdef extern from "<string.h>" nogil:
+    void *memmem(const void *where, size_t size, const void *what, size_t length) noexcept
 
 cdef extern from "<sys/resource.h>" nogil:
     struct rlimit:

@@ -36,7 +36,7 @@ cdef void client_open(Engine *eng, int fd, Listener *listener,
         if conn.ip_slot >= 0:
             conn.flags |= CONN_COUNTED_IP
         else:
-            count_add(&eng.me.odd[ODD_IP_TABLE_FULL], 1)
+            count_add(&eng.me.odd[<int> ODD_IP_TABLE_FULL], 1)
     if is_trusted(eng.plan, conn):
         conn.flags |= CONN_TRUSTED
     connection_timer(eng, conn, settings.client_header_ms)

@@ -19,7 +19,7 @@ cdef void knock(Engine *eng, Exchange *x, uint32_t reason) noexcept nogil:
     if reason == KNOCK_RESPONDER:
         eng.me.parked += 1
     if eng.knock_head - eng.knock_tail == DOORWAY_RING:
-        count_add(&eng.me.odd[ODD_KNOCK_LOST], 1)
+        count_add(&eng.me.odd[<int> ODD_KNOCK_LOST], 1)
         exchange_fail(eng, x, 503, b"too many requests wait for a handler")
         return
     place = &eng.knocks[eng.knock_head % DOORWAY_RING]
@@ -70,7 +70,7 @@ cdef void collector_body(Engine *eng, Exchange *x, Span piece, bint last) noexce
     """AskerCodec.body."""
     if (buffer_size(&x.collected) + piece.len > COLLECTED_MAX
             or not buffer_add(&eng.blocks, &x.collected, piece.ptr, piece.len)):
-        count_add(&eng.me.odd[ODD_SUBREQUEST_LARGE], 1)
+        count_add(&eng.me.odd[<int> ODD_SUBREQUEST_LARGE], 1)
         buffer_drop(&eng.blocks, &x.collected)
         x.status = 502
         x.flags &= ~<uint32_t> X_UPSTREAM_KEEPS

@@ -14,7 +14,7 @@ cdef str _text(Span s):
     return s.ptr[:s.len].decode("latin-1") if s.len else ""
 
 
-cdef class Engine_:
+cdef class WorkerEngine:
     cdef Engine *eng
     cdef dict responders
     cdef dict waiting
@@ -247,7 +247,7 @@ cdef class Engine_:
 
 cdef engine_map_board(Engine *eng, int slot, int board):
     """Map the scoreboard and check that this build made it."""
-    cdef stat_t facts
+    cdef struct_stat facts
     cdef void *base
     if fstat(board, &facts) != 0:
         raise OSError(errno, "cannot look at the scoreboard")

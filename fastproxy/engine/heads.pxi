@@ -315,7 +315,7 @@ cdef void request_id_choose(Engine *eng, Exchange *x, const Head *head) noexcept
         for i in range(head.count):
             given = value_of(head, &head.fields[i])
             if (head.fields[i].id == FIELD_X_REQUEST_ID and 0 < given.len <= sizeof(x.request_id)
-                    and is_token(given)):
+                    and token_only(given)):
                 memcpy(x.request_id, given.ptr, given.len)
                 x.request_id_len = <uint8_t> given.len
                 return

@@ -29,7 +29,7 @@ cdef inline const RosterUpstream *roster_upstream(const RosterMap *roster,
 
 cdef const char *map_file(int fd, size_t least, size_t *length) noexcept nogil:
     """Map a memfd privately; NULL if it is too small or cannot be mapped."""
-    cdef stat_t facts
+    cdef struct_stat facts
     cdef void *base
     if fstat(fd, &facts) != 0 or <size_t> facts.st_size < least:
         return NULL
@@ -189,7 +189,7 @@ cdef const char *roster_adopt(Engine *eng, int fd, uint64_t layout) noexcept nog
     cdef const char *base = map_file(fd, sizeof(RosterHeader), &length)
     if base == NULL:
         return b"cannot be mapped"
-    if (<const RosterHeader *> base).layout_hash != layout or roster_check(base, length) != 0:
+    if roster_check(base, length, layout) != 0:
         munmap(<void *> base, length)
         return b"damaged, or made by another build"
     roster = <RosterMap *> calloc(1, sizeof(RosterMap))

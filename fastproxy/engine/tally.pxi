@@ -6,14 +6,6 @@
 # it; L answered here. When: R request head, Q request body, C connecting, H waiting for the answer's
 # head, D answer body, T tunnel, `-` at the end.
 
-cdef enum Odd:
-    # WorkerRow.odd: survivable, and worth a look if it grows.
-    ODD_IP_TABLE_FULL = 0
-    ODD_NO_FD = 1
-    ODD_KNOCK_LOST = 2
-    ODD_SUBREQUEST_LARGE = 3
-
-
 cdef inline uint32_t status_class(uint16_t status) noexcept nogil:
     cdef uint32_t index = status // 100
     return index if index < 6 else 0

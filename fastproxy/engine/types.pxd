@@ -254,9 +254,6 @@ cdef struct Exchange:
 
 # ---- maps -----------------------------------------------------------------------------------
 
-cdef struct RouteRuntime
-
-
 cdef struct PlanMap:
     # A plan as mapped. Freed when no exchange holds it and a newer one is in force.
     const char *base
@@ -306,6 +303,14 @@ cdef extern from "fastproxy/clib/logwriter.h" nogil:
 
 
 # ---- parked exchanges -----------------------------------------------------------------------
+
+cdef enum Odd:
+    # Index into WorkerRow.odd: survivable, and worth a look if it grows.
+    ODD_IP_TABLE_FULL = 0
+    ODD_NO_FD = 1
+    ODD_KNOCK_LOST = 2
+    ODD_SUBREQUEST_LARGE = 3
+
 
 cdef enum:
     DOORWAY_RING = 4096

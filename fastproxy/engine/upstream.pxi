@@ -16,7 +16,7 @@ cdef bint upstream_connect(Engine *eng, Exchange *x, const RosterBackend *backen
     if fd < 0 and (errno == EMFILE or errno == ENFILE) and parked_close_any(eng):
         fd = socket(address.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
     if fd < 0:
-        count_add(&eng.me.odd[ODD_NO_FD], 1)
+        count_add(&eng.me.odd[<int> ODD_NO_FD], 1)
         return False
     if not is_unix:
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
