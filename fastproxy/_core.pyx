@@ -3,6 +3,7 @@
 """The hot path, in the order a request meets it. This file is the table of contents."""
 
 import hashlib
+import importlib
 
 from libc.stddef cimport ptrdiff_t, size_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t

@@ -78,6 +78,11 @@ def request_bytes(method: str, target: str, host: str, headers: list[tuple[str, 
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
+def running_loop() -> asyncio.AbstractEventLoop:
+    """The worker's event loop; the engine asks for it here to stay free of asyncio itself."""
+    return asyncio.get_running_loop()
+
+
 async def run_responder(handler: Responder, request: Request, fetch: Fetch) -> Response:
     """Whatever happens in a handler, the client gets an answer."""
     try:

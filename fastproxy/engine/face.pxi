@@ -2,13 +2,6 @@
 # The Python face of the engine; its contract is in _core.pyi. Nothing here runs per request but the
 # doorway, and only for routes that ask for Python.
 
-import asyncio
-
-from fastproxy.engine.doorway import Request as _Request
-from fastproxy.engine.doorway import Response as _Response
-from fastproxy.engine.doorway import request_bytes as _request_bytes
-from fastproxy.engine.doorway import run_responder as _run_responder
-
 
 cdef str _text(Span s):
     return s.ptr[:s.len].decode("latin-1") if s.len else ""
@@ -16,6 +9,7 @@ cdef str _text(Span s):
 
 cdef class WorkerEngine:
     cdef Engine *eng
+    cdef object doorway         # the module; imported late, since the master has no event loop
     cdef dict responders
     cdef dict waiting
     cdef set tasks
@@ -28,6 +22,7 @@ cdef class WorkerEngine:
         if eng == NULL:
             raise MemoryError
         eng.epfd = eng.timerfd = -1
+        self.doorway = importlib.import_module("fastproxy.engine.doorway")
         self.responders = {}
         self.waiting = {}
         self.tasks = set()
@@ -170,10 +165,10 @@ cdef class WorkerEngine:
         handler = self.responders.get(name)
         if handler is None:
             self._resume(index, generation,
-                         _Response(500, b"no such responder\n", [("Content-Type", "text/plain")]))
+                         self.doorway.Response(500, b"no such responder\n", [("Content-Type", "text/plain")]))
             return
-        task = asyncio.get_running_loop().create_task(
-            _run_responder(handler, self._request(x), self.fetch))
+        task = self.doorway.running_loop().create_task(
+            self.doorway.run_responder(handler, self._request(x), self.fetch))
         self.tasks.add(task)
         task.add_done_callback(lambda done: self._responded(done, index, generation))
 
@@ -195,7 +190,7 @@ cdef class WorkerEngine:
         cdef Span peer
         scene_fill(self.eng, x, kept, NULL)
         peer = self.eng.scene.client_ip
-        return _Request(
+        return self.doorway.Request(
             method=_text(text_span(head.base, head.method_text)),
             path=_text(kept.path),
             query=_text(kept.query),
@@ -209,14 +204,14 @@ cdef class WorkerEngine:
 
     def fetch(self, method, target, host="localhost", headers=(), body=b"", listener=0):
         """Send a request through this worker's routes; awaits a Response."""
-        cdef bytes data = _request_bytes(method, target, host, list(headers), body)
+        cdef bytes data = self.doorway.request_bytes(method, target, host, list(headers), body)
         cdef uint32_t key = subrequest_begin(self.eng, <char *> data, len(data), listener)
         if key == 0:
             raise ValueError("not a request that could be sent")
-        future = asyncio.get_running_loop().create_future()
+        future = self.doorway.running_loop().create_future()
         self.waiting[key] = future
         if self.eng.knock_head != self.eng.knock_tail:
-            asyncio.get_running_loop().call_soon(self._answer_later)
+            self.doorway.running_loop().call_soon(self._answer_later)
         return future
 
     def _answer_later(self):
@@ -230,7 +225,7 @@ cdef class WorkerEngine:
             return
         future = self.waiting.pop(x.sub, None)
         data = buffer_span(&x.collected)
-        response = _Response(x.status)
+        response = self.doorway.Response(x.status)
         if data.len >= 4:
             memcpy(&length, data.ptr, 4)
             raw = data.ptr[4:4 + length].decode("latin-1")
