@@ -113,16 +113,18 @@ class Proxy:
 
     def spawn(self) -> subprocess.Popen[bytes]:
         """Start it and do not wait."""
-        with open(self.directory / "stderr", "ab") as errors:
-            with open(self.directory / "stdout", "ab") as output:
-                self.process = subprocess.Popen(
-                    self.command(),
-                    cwd=ROOT,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=errors,
-                    env={**os.environ, **self.env},
-                )
+        with (
+            open(self.directory / "stderr", "ab") as errors,
+            open(self.directory / "stdout", "ab") as output,
+        ):
+            self.process = subprocess.Popen(
+                self.command(),
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+                env={**os.environ, **self.env},
+            )
         return self.process
 
     def start(self) -> Self:

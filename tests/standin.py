@@ -17,8 +17,9 @@ import struct
 import sys
 import time
 
-from fastproxy._core import Board
 from fastproxy._probe import BoardProbe
+
+from fastproxy._core import Board
 from fastproxy.balance.build import read_roster
 from fastproxy.memory import pack
 from fastproxy.process.handover import contents

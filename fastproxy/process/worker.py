@@ -3,8 +3,9 @@
 
 The engine does all work on requests; this file brings it to life after the fork, gives it what the
 master hands over, and lets it leave. Order matters: close what is not ours, import, drop
-privileges, and only then read anything that came from outside. After that no configured path is opened: logs and
-plans come as fds. Signals of the terminal's process group are ignored: the master decides.
+privileges, and only then read anything that came from outside. After that no configured path is
+opened: logs and plans come as fds. Signals of the terminal's process group are ignored: the master
+decides.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,12 +31,11 @@ def proxy_of(backend: Backend, *args: str, **options: object) -> Proxy:
     return Proxy(*args, upstreams=[backend.url], **options)  # type: ignore[arg-type]
 
 
-def refused(proxy: Proxy) -> int:
-    """Start one that must not come up; its exit code."""
+def answers(proxy: Proxy, port: int) -> bool:
     try:
-        return proxy.spawn().wait(10)
-    finally:
-        proxy.close()
+        return proxy.get("/", port).status == 200
+    except OSError:
+        return False
 
 
 def log_until(proxy: Proxy, text: str) -> str:
@@ -57,13 +57,7 @@ def test_start_to_first_answer_is_under_a_second(backend: Backend) -> None:
         try:
             proxy.spawn()
 
-            def answered(port: int = port) -> bool:
-                try:
-                    return proxy.get("/", port).status == 200
-                except OSError:
-                    return False
-
-            wait_until(answered, 10, step=0.005)
+            wait_until(partial(answers, proxy, port), 10, step=0.005)
             spent.append(time.monotonic() - started)
         finally:
             proxy.close()
@@ -188,9 +182,7 @@ def test_no_worker_comes_up_and_it_says_why(backend: Backend) -> None:
     assert time.monotonic() - started < 5
     assert "no worker came up" in proxy.log()
     assert "ValueError" in proxy.log()
-    assert os.listdir(proxy.directory) == ["stderr", "stdout"] or set(
-        os.listdir(proxy.directory)
-    ) == {"stderr", "stdout"}
+    assert set(os.listdir(proxy.directory)) == {"stderr", "stdout"}
     proxy.close()
 
 
@@ -253,9 +245,7 @@ def test_children_hold_only_what_is_theirs(backend: Backend) -> None:
         }
         assert len(sockets) == 2
         for pid in (control, *proxy.worker_pids()):
-            held = {
-                os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")
-            }
+            held = {os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
             assert not any(".lock" in one for one in held)
             listening = {one[8:-1] for one in held if one.startswith("socket:[")} & sockets
             assert listening == (set() if pid == control else sockets)
@@ -462,9 +452,9 @@ def test_a_line_without_end_is_cut_off_and_others_go_on(backend: Backend) -> Non
         with socket.socket(socket.AF_UNIX) as line:
             line.settimeout(5)
             line.connect(proxy.control)
-            with pytest.raises((BrokenPipeError, ConnectionResetError, TimeoutError)):
-                for _ in range(1000):
-                    line.sendall(b"x" * 65536)
+            endless = b"x" * (1 << 26)
+            with pytest.raises((BrokenPipeError, ConnectionResetError)):
+                line.sendall(endless)
         assert talk(proxy, b'{"verb": "ping"}\n')[0]["ok"]
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from fastproxy._probe import BoardProbe
 
 from fastproxy import _core
 from fastproxy._core import Board
-from fastproxy._probe import BoardProbe
 from fastproxy.memory import pack
 from fastproxy.scoreboard import segment
 from fastproxy.scoreboard.segment import Ring, WorkerState
@@ -77,7 +78,7 @@ def test_every_array_lies_apart_and_inside(fd: int, board: Board) -> None:
     regions = sorted((head[name], head[name] + size) for name, size in sizes.items())
     assert regions[0][0] >= HEADER
     assert regions[-1][1] <= head["length"] == os.fstat(fd).st_size
-    for (_, end), (start, _) in zip(regions, regions[1:], strict=False):
+    for (_, end), (start, _) in pairwise(regions):
         assert end <= start
 
 

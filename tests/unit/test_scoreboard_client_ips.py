@@ -6,9 +6,9 @@ import os
 import random
 
 import pytest
+from fastproxy._probe import BoardProbe
 
 from fastproxy._core import Board
-from fastproxy._probe import BoardProbe
 from fastproxy.memory import pack
 from fastproxy.scoreboard import segment
 

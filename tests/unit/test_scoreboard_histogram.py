@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import random
+from itertools import pairwise
 
 import pytest
+from fastproxy._probe import probe_histogram_index
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastproxy._probe import probe_histogram_index
 from fastproxy.scoreboard import segment
 
 BUCKETS = segment.WORDS["buckets"]
@@ -36,7 +37,7 @@ def test_the_middle_of_a_bucket_is_near_its_values(us: int) -> None:
 def test_small_values_are_exact_and_buckets_go_up_one_by_one() -> None:
     assert [probe_histogram_index(us) for us in range(16)] == list(range(16))
     seen = [probe_histogram_index(us) for us in range(1 << 16)]
-    assert all(later - earlier in (0, 1) for earlier, later in zip(seen, seen[1:], strict=False))
+    assert all(later - earlier in (0, 1) for earlier, later in pairwise(seen))
 
 
 @pytest.mark.parametrize("us", [2**37 - 1, 2**37, 2**50, 2**64 - 1])
