@@ -34,6 +34,21 @@ def board_words() -> dict[str, int]:
 def no_new_privileges() -> None:
     """PR_SET_NO_NEW_PRIVS for this process."""
 
+def regex_inspect(pattern: bytes, options: int = 0) -> tuple[int, dict[str, int]]:
+    """(number of groups, {name: group}) of a PCRE2 pattern; ValueError(text, offset) if bad."""
+
+def variables() -> dict[str, int]:
+    """{name: number} of the variables of templates."""
+
+def field_ids() -> dict[str, int]:
+    """{lower-case field name: FieldId}."""
+
+def method_ids() -> dict[str, int]:
+    """{method: Method}."""
+
+def route_hash(seed: int, text: bytes) -> int:
+    """The hash under which a path segment or a host is looked up."""
+
 class Engine:
     """One worker's engine: an epoll set of its own, nested in the worker's event loop.
 

@@ -28,3 +28,6 @@ def layout_hash():
 include "balance/door.pxi"
 include "scoreboard/door.pxi"
 include "process/door.pxi"
+include "regex/door.pxi"
+include "template/door.pxi"
+include "route/door.pxi"

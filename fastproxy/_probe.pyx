@@ -4,3 +4,4 @@
 
 include "balance/probe.pxi"
 include "scoreboard/probe.pxi"
+include "route/probe.pxi"

@@ -25,6 +25,8 @@ cdef enum:
     TRAILER_BYTES_MAX = 8192
     # Captured {params} of one path.
     ROUTE_PARAMS_MAX = 16
+    # Segments of one path pattern: the depth of the tree, and so of the matcher's stack.
+    ROUTE_SEGMENTS_MAX = 64
 
     # The worker-wide scratch: one read of a fast body. 256 KiB was measured best (design).
     SCRATCH_BYTES = 262144
