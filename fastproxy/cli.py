@@ -86,7 +86,7 @@ the logs.""",
 )
 @flags.options
 @click.pass_context
-def run(context: click.Context, **values: Any) -> None:
+def run(context: click.Context, /, **values: Any) -> None:
     document, config = _sound(values, _labels(context))
     _launch(document, config)
 
@@ -105,7 +105,7 @@ Exit code 0: sound (warnings may be shown), 1: not.""",
 @click.option("--dump", is_flag=True, help="Print the merged configuration; ${...} stays unfilled.")
 @flags.options
 @click.pass_context
-def check(context: click.Context, as_json: bool, dump: bool, **values: Any) -> None:
+def check(context: click.Context, /, as_json: bool, dump: bool, **values: Any) -> None:
     sys.exit(_check(values, _labels(context), as_json, dump))
 
 
@@ -159,12 +159,12 @@ def schema() -> None:
 @cli.command()
 def version() -> None:
     """Print versions: of fastproxy, of Python, of the table layout."""
-    import uvloop
+    from importlib.metadata import version as installed
 
     from fastproxy import _core
 
     click.echo(f"fastproxy {__version__}")
-    click.echo(f"python {platform.python_version()}, uvloop {uvloop.__version__}")
+    click.echo(f"python {platform.python_version()}, uvloop {installed('uvloop')}")
     click.echo(f"layout {_core.layout_hash():016x}")
 
 

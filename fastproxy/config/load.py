@@ -163,8 +163,6 @@ def load(path: str | Path, environ: Mapping[str, str] | None = None) -> Document
     source, data = first
     document.sources.append(source)
     document.raw = {k: v for k, v in data.items() if k != "include"}
-    for name in data:
-        document.owners[(name,)] = source
     _own(document, (), document.raw, source)
     for extra in _included(data.get("include", []), root, source, problems):
         found = _read(_shown(extra, root), extra, problems)
@@ -174,12 +172,11 @@ def load(path: str | Path, environ: Mapping[str, str] | None = None) -> Document
         document.sources.append(source)
         if "include" in data:
             line = source.index().get(("include",), 0)
-            text = "an included file may not include others"
-            problems.append(Problem("include", text, "", source.name, line))
-        del_free = {k: v for k, v in data.items() if k != "include"}
-        _merge(document, (), document.raw, del_free, source, problems)
-    base = root.parent
-    document.data = _fill(document, (), document.raw, environ, base, problems)
+            problem = "an included file may not include others"
+            problems.append(Problem("include", problem, "", source.name, line))
+        rest = {k: v for k, v in data.items() if k != "include"}
+        _merge(document, (), document.raw, rest, source, problems)
+    document.data = _fill(document, (), document.raw, environ, root.parent, problems)
     if problems:
         raise ConfigError(problems)
     return document
