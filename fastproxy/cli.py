@@ -288,9 +288,9 @@ class _Instance:
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        from fastproxy.process.client import ControlError, NotRunning
+        from fastproxy.process.client import ControlError, NotRunningError
 
-        if isinstance(error, (NotRunning, ControlError)):
+        if isinstance(error, (NotRunningError, ControlError)):
             click.echo(f"fastproxy: {error}", err=True)
             sys.exit(FAILED)
 

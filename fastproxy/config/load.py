@@ -136,8 +136,8 @@ class Document:
 
     def problem(self, where: Where, text: str, hint: str = "", warning: bool = False) -> Problem:
         """A problem with its place; values that were filled in are shown as their `${...}`."""
-        for path, pairs in self.filled.items():
-            if path[: len(where)] == where or where[: len(path)] == path:
+        for filled, pairs in self.filled.items():
+            if filled[: len(where)] == where or where[: len(filled)] == filled:
                 for value, reference in sorted(pairs, key=lambda pair: -len(pair[0])):
                     if value:
                         text = text.replace(value, reference)

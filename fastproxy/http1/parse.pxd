@@ -13,12 +13,12 @@ parser itself, and of `head.fields` only the first `head.count` rows mean anythi
 
 Strict, and never an option: one SP between the parts of the request line, CRLF line ends, exactly
 HTTP/1.0 or HTTP/1.1, token names right before their colon, no folding, OWS is SP and HTAB only, no
-control characters. Not accepted: bare CR or LF, HTTP/0.9, more than one empty line before a request,
-any before a response. The one leniency: a response may end its status line after the code without
-the SP that the grammar asks for, as many servers do; nothing can be hidden there.
+control characters. Not accepted: bare CR or LF, HTTP/0.9, more than one empty line before a
+request, any before a response. The one leniency: a response may end its status line after the code
+without the SP that the grammar asks for, as many servers do; nothing can be hidden there.
 
-Limits count line ends too and are applied at the byte that exceeds them, on unfinished input as well,
-so the verdict never depends on how the bytes were cut. Who calls: the worker.
+Limits count line ends too and are applied at the byte that exceeds them, on unfinished input as
+well, so the verdict never depends on how the bytes were cut. Who calls: the worker.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t

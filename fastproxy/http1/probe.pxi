@@ -153,7 +153,8 @@ def head_parse(bint request, bytes data, cuts=None, limits=DEF_LIMITS, simd=None
         bad = frame_request(&p.head, &framing, &fault)
     else:
         bad = frame_response(&p.head, request_method, &framing, &fault)
-    return ("head", r, _head_dict(&p.head), _fault_tuple(&fault) if bad else _framing_dict(&framing))
+    outcome = _fault_tuple(&fault) if bad else _framing_dict(&framing)
+    return "head", r, _head_dict(&p.head), outcome
 
 
 def body_decode(bytes data, cuts=None, int side=0, trailer_room=None):
