@@ -328,7 +328,7 @@ cdef void uuid7(Engine *eng, char *out) noexcept nogil:
     cdef uint8_t raw[16]
     cdef uint64_t high, low
     cdef int i, at = 0
-    high = ((eng.wall_sec * 1000 + (eng.now_ms % 1000)) << 16) | 0x7000 | (random_next(eng) & 0xfff)
+    high = ((wall_us(eng) // 1000) << 16) | 0x7000 | (random_next(eng) & 0xfff)
     low = (random_next(eng) & <uint64_t> 0x3fffffffffffffff) | <uint64_t> 0x8000000000000000
     for i in range(8):
         raw[i] = <uint8_t> (high >> (56 - 8 * i))

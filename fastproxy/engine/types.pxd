@@ -342,6 +342,7 @@ cdef struct Engine:
     uint64_t now_us             # CLOCK_MONOTONIC, read at each event
     uint64_t now_ms
     uint64_t wall_sec
+    int64_t wall_offset_us      # CLOCK_REALTIME - CLOCK_MONOTONIC, at the last tick
     uint64_t accept_retry_ms
     Wheel wheel
     Pool connections
@@ -387,3 +388,4 @@ cdef struct Engine:
     char host_room[256]
     char ip_room[64]
     char peer_room[64]
+    char iso_room[32]

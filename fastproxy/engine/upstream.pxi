@@ -313,6 +313,7 @@ cdef void upstream_write_dead(Engine *eng, Exchange *x) noexcept nogil:
     keep_change(eng, -<int64_t> buffer_size(&conn.output))
     buffer_drop(&eng.blocks, &conn.output)
     conn.ready |= READY_READ
+    connection_timer(eng, conn, x.plan.settings.upstream_first_byte_ms)
     run_later(eng, conn)
 
 

@@ -34,6 +34,8 @@ cdef enum:
     SCRATCH_BYTES = 262144
     # A read starts at 16 KiB: a head nearly always fits, and a slow peer keeps at most that.
     READ_START_BYTES = 16384
+    # No setting makes a read smaller than this: tiny reads cost a call per few bytes.
+    READ_LEAST_BYTES = 1024
     # Heads and small bodies are put together here before one send.
     BUILD_BYTES = 163840
     # Bytes kept for slow peers, per worker; above it reads stay at READ_START_BYTES.
