@@ -56,6 +56,17 @@ def alive(pid: int) -> bool:
         return False
 
 
+def held_files(pid: int) -> set[str]:
+    """What a process has open, as /proc names it."""
+    held = set()
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            held.add(os.readlink(f"/proc/{pid}/fd/{fd}"))
+        except FileNotFoundError:
+            pass  # closed while we looked
+    return held
+
+
 @dataclass
 class Answer:
     """One HTTP answer, read to its end."""

@@ -146,7 +146,7 @@ class Worker:
             module, _, attribute = place.partition(":")
             engine.responder(name, getattr(importlib.import_module(module), attribute))
         if task.log_fd >= 0:
-            engine.log_to(os.dup(task.log_fd))
+            engine.log_to(task.log_fd)  # the engine's now: our copy would outlive a rotation
         engine.plan(task.plan_fd)
         engine.roster(task.roster_fd)
         for slot, listener, fd in task.sockets:

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from fastproxy.process import client
-from tests.running import ROOT, Backend, Proxy, alive, wait_until
+from tests.running import ROOT, Backend, Proxy, alive, held_files, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +245,7 @@ def test_children_hold_only_what_is_theirs(backend: Backend) -> None:
         }
         assert len(sockets) == 2
         for pid in (control, *proxy.worker_pids()):
-            held = {os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
+            held = held_files(pid)
             assert not any(".lock" in one for one in held)
             listening = {one[8:-1] for one in held if one.startswith("socket:[")} & sockets
             assert listening == (set() if pid == control else sockets)
@@ -396,6 +396,9 @@ def test_usr1_reopens_the_logs(backend: Backend, tmp_path: Path) -> None:
             proxy.get("/after")
         wait_until(lambda: access.read_text().count("/after") == seen + 20)
         assert (tmp_path / "access.1").read_text().count("/after") == old
+        for pid in (proxy.pid, proxy.status()["control_pid"], *proxy.worker_pids()):
+            held = held_files(pid)
+            assert not any(one.endswith(("access.1", "error.1")) for one in held)
         os.kill(proxy.worker_pids()[0], signal.SIGKILL)  # a successor has the new one as well
         wait_until(lambda: proxy._serving())
         for _ in range(20):
