@@ -99,7 +99,7 @@ class Duration(float):
         if not self:
             return "off"
         if self.ms % 1000:
-            return f"{self.ms}ms" if self < 1 else f"{float(self):g}s"
+            return f"{self.ms}ms"
         for unit, seconds in (("d", 86400), ("h", 3600), ("m", 60)):
             if self % seconds == 0 and (self >= 2 * seconds or unit == "h"):
                 return f"{int(self // seconds)}{unit}"
@@ -270,7 +270,8 @@ class UpstreamUrl(TextWord):
             _unix_path(rest, text)
             return cls(text)
         if not colon or not rest.startswith("//"):
-            hint = f'; did you mean "http://{text}"?' if text and "://" not in text else ""
+            plain = text and "://" not in text and text.isascii()
+            hint = f'; did you mean "http://{text}"?' if plain else ""
             raise ValueError(f"{quote(text)} is not a backend URL{hint}")
         if scheme == "https":
             raise ValueError(f"{quote(text)}: TLS to upstreams is not there yet, use http://")
@@ -353,7 +354,7 @@ def _kind(value: object) -> str:
 
 
 def printable(text: str) -> str:
-    """What a terminal may be given: control characters and half characters become \\xHH, \\uHHHH."""
+    """What a terminal may be given: control and half characters become \\xHH, \\uHHHH."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
@@ -392,11 +393,14 @@ def _host_port(text: str, shown: str, port_optional: bool = False) -> tuple[str,
             raise ValueError(f"{quote(shown)}: write an IPv6 address in brackets, [::1]:8080")
         host, colon, after = text.partition(":")
         port = after if colon else None
-        if host and not _plain_host(host):
+        lone = port is None and not port_optional and host.isdecimal()
+        if host and not lone and not _plain_host(host):
             raise ValueError(f"{quote(shown)}: {quote(host)} is neither an address nor a name")
     if port is None:
         if port_optional:
             return host, None
+        if host.isascii() and host.isdecimal():
+            raise ValueError(f'{quote(shown)} has no port; did you mean ":{host}"?')
         raise ValueError(f"{quote(shown)} has no port")
     if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
         raise ValueError(f"{quote(shown)}: the port must be a number from 0 to 65535")

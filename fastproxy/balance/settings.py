@@ -12,6 +12,7 @@ Balance = Literal["round_robin"]
 HOST_PATTERN = (
     r"^(pass|upstream|fixed:([A-Za-z0-9][A-Za-z0-9_.-]{0,252}|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?)\Z"
 )
+WANTED_HOST = {"wanted": '"pass", "upstream" or "fixed:NAME"'}
 
 
 class Backend(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
@@ -42,7 +43,7 @@ class Upstream(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """The members: URLs, or tables with `url` and `weight`. At most 1024 addresses."""
     balance: Balance = "round_robin"
     """How the next member is chosen. `round_robin`: smooth weighted round robin, as in nginx."""
-    host: Annotated[str, Meta(pattern=HOST_PATTERN)] = "pass"
+    host: Annotated[str, Meta(pattern=HOST_PATTERN, extra=WANTED_HOST)] = "pass"
     """The Host field sent: `pass` (the client's), `upstream` (that of the backend's URL), or
     `fixed:name`."""
     timeouts: UpstreamTimeouts = UpstreamTimeouts()

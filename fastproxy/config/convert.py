@@ -50,7 +50,9 @@ class Converter:
     """One walk. `loose(where)` tells whether a text was filled in from the environment, where
     numbers and booleans can only be text."""
 
-    def __init__(self, report: Report, loose: Callable[[Where], bool] = lambda where: False) -> None:
+    def __init__(
+        self, report: Report, loose: Callable[[Where], bool] = lambda where: False
+    ) -> None:
         self.report = report
         self.loose = loose
 
@@ -159,26 +161,23 @@ class Converter:
             return {k: None if v is BROKEN else v for k, v in items.items()}
         return [None if v is BROKEN else v for v in items]
 
-    def _union(self, args: tuple[Any, ...], value: Any, where: Where, metas: tuple[Any, ...]) -> Any:
+    def _union(
+        self, args: tuple[Any, ...], value: Any, where: Where, metas: tuple[Any, ...]
+    ) -> Any:
         if value is None and type(None) in args:
             return None
         fitting = [kind for kind in args if _may_hold(kind, value, self.loose(where))]
-        if len(fitting) == 1:
+        if len(fitting) == 1 and get_origin(fitting[0]) is not Literal:
             return self.convert(fitting[0], value, where, metas)
-        if not fitting:
-            wanted = " or ".join(_describe(kind) for kind in args if kind is not type(None))
-            return self._wrong(where, f"expected {wanted}, got {_got(value)}")
-        faults: list[tuple[Where, str, str]] = []
-        quiet = Converter(lambda *fault: faults.append(fault), self.loose)
+        quiet = Converter(lambda *fault: None, self.loose)
         for kind in fitting:
             done = quiet.convert(kind, value, where, metas)
             if done is not BROKEN:
                 return done
-        literals = [a for kind in fitting for a in get_args(kind) if get_origin(kind) is Literal]
+        literals = [a for kind in args for a in get_args(kind) if get_origin(kind) is Literal]
         hint = closest(value, literals) if isinstance(value, str) and literals else ""
-        wanted = " or ".join(_describe(kind) for kind in fitting)
-        text = faults[-1][1] if len(fitting) == 1 else f"expected {wanted}, got {_got(value)}"
-        return self._wrong(where, text, hint)
+        wanted = " or ".join(_describe(kind) for kind in args if kind is not type(None))
+        return self._wrong(where, f"expected {wanted}, got {_got(value)}", hint)
 
     def _literal(self, known: tuple[Any, ...], value: Any, where: Where) -> Any:
         for choice in known:
@@ -233,11 +232,11 @@ def _range_fault(value: Any, metas: tuple[Any, ...]) -> str:
         if meta.extra:
             low, high = meta.extra.get("ge", low), meta.extra.get("le", high)
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            cast = type(value) if isinstance(value, schema.WORDS) else int
-            if low is not None and value < low or high is not None and value > high:
+            cast: Callable[[Any], Any] = type(value) if isinstance(value, schema.WORDS) else int
+            if (low is not None and value < low) or (high is not None and value > high):
                 if high is None:
                     return f"must be at least {cast(low)}, got {value}"
-                return f"must be from {cast(low)} to {cast(high)}, got {value}"
+                return f"must be from {cast(low or 0)} to {cast(high)}, got {value}"
         if isinstance(value, str):
             if meta.pattern is not None and not re.search(meta.pattern, value):
                 wanted = (meta.extra or {}).get("wanted", f"text that matches {meta.pattern}")
@@ -301,13 +300,15 @@ def _describe(kind: Any) -> str:
     if get_origin(kind) is dict or _is_struct(kind):
         return "a table"
     if isinstance(kind, type) and issubclass(kind, schema.WORDS):
-        names = {schema.Duration: "a duration", schema.ByteSize: "a size"}
+        names: dict[Any, str] = {schema.Duration: "a duration", schema.ByteSize: "a size"}
         return names.get(kind, f'text such as "{kind.examples[0]}"' if kind.examples else "text")
     return NAMES.get(kind, str(kind))
 
 
 def _choices(known: Iterable[Any]) -> str:
-    return " or ".join(f'"{choice}"' if isinstance(choice, str) else str(choice) for choice in known)
+    return " or ".join(
+        f'"{choice}"' if isinstance(choice, str) else str(choice) for choice in known
+    )
 
 
 def _got(value: Any) -> str:

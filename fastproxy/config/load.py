@@ -9,6 +9,7 @@ so that a secret is never printed.
 from __future__ import annotations
 
 import glob
+import importlib
 import json
 import os
 import re
@@ -94,9 +95,14 @@ class Document:
     filled: dict[Where, list[tuple[str, str]]] = field(default_factory=dict)
     """Texts that were filled in: path -> [(value, "${...}")]."""
     owners: dict[Where, Source] = field(default_factory=dict)
+    flags: dict[Where, str] = field(default_factory=dict)
+    """Keys that a flag has set: path -> the flag. Their values are text, like filled-in ones."""
 
     def place(self, where: Where) -> tuple[str, int]:
-        """(file, line) of a path, or of the nearest thing around it. ("", 0) if from flags."""
+        """(file, line) of a path, or of the nearest thing around it; a flag has no line."""
+        flag = self.flag(where)
+        if flag:
+            return flag, 0
         local, source = self._local(where)
         for candidate in [source] if source else self.sources:
             index = candidate.index()
@@ -118,6 +124,16 @@ class Document:
                 return where, self.owners[where[:depth]]
         return where, None
 
+    def flag(self, where: Where) -> str:
+        """The flag that set this, or something around it; else empty."""
+        return next(
+            (self.flags[where[:n]] for n in range(len(where), 0, -1) if where[:n] in self.flags), ""
+        )
+
+    def is_text(self, where: Where) -> bool:
+        """Whether numbers and booleans can only be text there."""
+        return where in self.filled or bool(self.flag(where))
+
     def problem(self, where: Where, text: str, hint: str = "", warning: bool = False) -> Problem:
         """A problem with its place; values that were filled in are shown as their `${...}`."""
         for path, pairs in self.filled.items():
@@ -127,7 +143,8 @@ class Document:
                         text = text.replace(value, reference)
                         hint = hint.replace(value, reference)
         file, line = self.place(where)
-        return Problem(path_text(where), printable(text), printable(hint), file, line, warning)
+        path = "" if self.flag(where) else path_text(where)
+        return Problem(path, printable(text), printable(hint), file, line, warning)
 
 
 def from_data(data: Mapping[str, Any]) -> Document:
@@ -146,8 +163,6 @@ def load(path: str | Path, environ: Mapping[str, str] | None = None) -> Document
     source, data = first
     document.sources.append(source)
     document.raw = {k: v for k, v in data.items() if k != "include"}
-    for name in data:
-        document.owners[(name,)] = source
     _own(document, (), document.raw, source)
     for extra in _included(data.get("include", []), root, source, problems):
         found = _read(_shown(extra, root), extra, problems)
@@ -157,12 +172,11 @@ def load(path: str | Path, environ: Mapping[str, str] | None = None) -> Document
         document.sources.append(source)
         if "include" in data:
             line = source.index().get(("include",), 0)
-            text = "an included file may not include others"
-            problems.append(Problem("include", text, "", source.name, line))
-        del_free = {k: v for k, v in data.items() if k != "include"}
-        _merge(document, (), document.raw, del_free, source, problems)
-    base = root.parent
-    document.data = _fill(document, (), document.raw, environ, base, problems)
+            problem = "an included file may not include others"
+            problems.append(Problem("include", problem, "", source.name, line))
+        rest = {k: v for k, v in data.items() if k != "include"}
+        _merge(document, (), document.raw, rest, source, problems)
+    document.data = _fill(document, (), document.raw, environ, root.parent, problems)
     if problems:
         raise ConfigError(problems)
     return document
@@ -291,11 +305,10 @@ def _parse_json(text: str) -> Any:
 
 def _yaml() -> ModuleType:
     try:
-        import yaml
+        return importlib.import_module("yaml")
     except ImportError:
         text = "YAML needs the PyYAML package"
         raise _SyntaxProblemError(text, 0, "pip install 'fastproxy[yaml]', or use TOML") from None
-    return yaml
 
 
 def _parse_yaml(text: str) -> Any:

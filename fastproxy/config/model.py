@@ -34,6 +34,12 @@ LOG_FORMATS = {
 }
 """What the names of `log_format` stand for."""
 
+PLACE_PATTERN = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*\Z"
+OWNER_PATTERN = r"^([A-Za-z0-9_.-]*)(:[A-Za-z0-9_.-]+)?\Z"
+WANTED_PLACE = {"wanted": 'a function such as "package.module:function"'}
+WANTED_OWNER = {"wanted": '"user", "user:group" or ":group"'}
+WANTED_MODE = {"wanted": 'octal permissions such as "0660"'}
+
 
 class Listener(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """An address to accept connections on. A plain address is short for `{ bind = ... }`."""
@@ -48,9 +54,9 @@ class Listener(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """TCP_DEFER_ACCEPT: wake only for connections that have sent something, for this long."""
     keepalive: bool = True
     """SO_KEEPALIVE on accepted connections, so that vanished clients are noticed."""
-    mode: Annotated[str, Meta(pattern=r"^0?[0-7]{3}\Z")] = "0666"
+    mode: Annotated[str, Meta(pattern=r"^0?[0-7]{3}\Z", extra=WANTED_MODE)] = "0666"
     """Permissions of a unix socket, octal."""
-    owner: Annotated[str, Meta(pattern=r"^([A-Za-z0-9_.-]*)(:[A-Za-z0-9_.-]+)?\Z")] = ""
+    owner: Annotated[str, Meta(pattern=OWNER_PATTERN, extra=WANTED_OWNER)] = ""
     """`user`, `user:group` or `:group` of a unix socket. Empty: whoever starts fastproxy."""
 
 
@@ -64,7 +70,7 @@ class Config(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     workers: Literal["auto"] | Annotated[int, Meta(ge=1, le=128)] = "auto"
     """Worker processes. `auto`: as many as CPUs that this process may use."""
     max_workers: Annotated[int, Meta(ge=0, le=128)] = 0
-    """Slots laid out at start, so that more workers can be added without a restart. 0: `workers`."""
+    """Slots laid out at start, so that workers can be added without a restart. 0: `workers`."""
     user: Annotated[str, Meta(max_length=64)] = ""
     """Whom workers become once listeners are bound. Empty: stay."""
     group: Annotated[str, Meta(max_length=64)] = ""
@@ -82,6 +88,9 @@ class Config(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """What to do with which request. The order matters only between equals: docs/routing.md."""
     upstreams: dict[str, Upstream] = {}
     """Named groups of backends."""
+    responders: dict[str, Annotated[str, Meta(pattern=PLACE_PATTERN, extra=WANTED_PLACE)]] = {}
+    """Python responders that routes may name: `{ hello = "package.module:function" }`. Each worker
+    imports them. `status` comes with fastproxy."""
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
     forwarding: Forwarding = Forwarding()

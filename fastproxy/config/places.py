@@ -7,6 +7,7 @@ may raise ValueError or IndexError, and the message then goes without a line.
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import tomllib
@@ -230,8 +231,7 @@ def yaml_loader(yaml: ModuleType) -> Any:
 
 
 def _yaml_index(text: str) -> dict[Where, int]:
-    import yaml
-
+    yaml = importlib.import_module("yaml")
     lines: dict[Where, int] = {}
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     stack: list[tuple[Where, Any]] = [((), root)]

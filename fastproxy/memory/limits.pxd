@@ -21,10 +21,14 @@ cdef enum:
     # (CVE-2023-39326 class).
     CHUNK_EXT_MAX = 256
     CHUNK_EXT_TOTAL_MAX = 4096
+    # Options of a message's Connection fields that name other fields: each is a walk over all fields.
+    CONNECTION_OPTIONS_MAX = 32
     # A trailer section is dropped by default, but still must end some day.
     TRAILER_BYTES_MAX = 8192
     # Captured {params} of one path.
     ROUTE_PARAMS_MAX = 16
+    # Segments of one path pattern: the depth of the tree, and so of the matcher's stack.
+    ROUTE_SEGMENTS_MAX = 64
 
     # The worker-wide scratch: one read of a fast body. 256 KiB was measured best (design).
     SCRATCH_BYTES = 262144

@@ -39,7 +39,7 @@ EXIT_FAILED = 1
 
 
 class EngineLike(Protocol):
-    """What a worker needs of `_core.Engine` (documented there)."""
+    """What a worker needs of `_core.WorkerEngine` (documented there)."""
 
     def fileno(self) -> int: ...
     def turn(self) -> bool: ...
@@ -89,7 +89,7 @@ def run_worker(task: WorkerTask, engine_factory: EngineFactory | None = None) ->
     try:
         loop = load(task)
         drop_privileges(task.user, task.group)
-        worker = Worker(task, own, engine_factory or _core.Engine, loop)
+        worker = Worker(task, own, engine_factory or _core.WorkerEngine, loop)
         worker.prepare()
     except Exception as error:
         why = f"{type(error).__name__}: {error}"

@@ -35,7 +35,7 @@ cdef enum PathVerb:
     PATH_KEEP = 0
     PATH_STRIP = 1              # drop `prefix` from the front, keep a leading "/"
     PATH_ADD = 2                # put `prefix` in front
-    PATH_REGEX = 3              # PCRE2 substitute
+    PATH_REGEX = 3              # the part that matches becomes `value`, where $1 is VAR_CAPTURE
     PATH_TEMPLATE = 4           # the whole path from a template
 
 

@@ -10,6 +10,7 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from fastproxy.http1.head cimport Head
 from fastproxy.memory.limits cimport ROUTE_PARAMS_MAX
 from fastproxy.memory.span cimport Slice, Span, Text
+from fastproxy.regex.table cimport RegexRow
 from fastproxy.template.table cimport Template
 
 
@@ -69,11 +70,101 @@ cdef struct RouteHit:
 
 
 cdef struct RouteTables:
-    # The part of the plan's header that belongs to this stage.
+    # The part of the plan's header that belongs to this stage. All but `rows` and `regexes` is read
+    # only by match.pxd; rows of one kind stand in one array, others name them by index.
     Slice rows                  # RouteRow
     Slice regexes               # RegexRow: compiled by each worker when it maps the plan
+    Slice scopes                # ScopeRow: one per listener
+    Slice sites                 # SiteRow
+    Slice patterns              # PatternRow
+    Slice nodes                 # NodeRow
+    Slice edges                 # EdgeRow: open addressing, a power of two, at most half full
+    Slice candidates            # CandidateRow
+    Slice predicates            # PredicateRow
+    Slice methods               # MethodRow
 
 
-cdef struct RegexRow:
-    Text pattern                # PCRE2 source
-    uint32_t options            # PCRE2 compile options
+cdef struct ScopeRow:
+    # What one listener answers for: its virtual hosts.
+    Slice hosts                 # HostRow: exact names; a power of two, at most half full
+    Slice suffixes              # HostRow: "example.com" of "*.example.com"; likewise, or none
+    uint32_t suffix_labels      # labels of the longest suffix: no need to try more
+    uint32_t fallback           # site + 1 of the routes without host; 0: none
+
+
+cdef struct HostRow:
+    Text name
+    uint32_t hash
+    uint32_t site               # + 1; 0: empty
+
+
+cdef struct SiteRow:
+    # One virtual host: a tree of path segments, then regexes, then the routes for "/".
+    Text name
+    uint32_t root               # NodeRow
+    uint32_t pattern_first      # PatternRow
+    uint32_t pattern_count
+
+
+cdef struct PatternRow:
+    uint32_t regex              # RegexRow
+    uint32_t first              # CandidateRow
+    uint32_t count
+
+
+cdef struct NodeRow:
+    # One place in the tree. The ranges name CandidateRow.
+    uint32_t param              # NodeRow + 1 of the {param} child; 0: none
+    uint32_t exact_first        # the path ends here
+    uint32_t exact_count
+    uint32_t below_first        # prefix "/v1/", or "/v1/{rest...}": the path goes on
+    uint32_t below_count
+    uint32_t prefix_first       # prefix "/v1": the path ends here or goes on
+    uint32_t prefix_count
+
+
+cdef struct EdgeRow:
+    # From `parent` by the segment `text` to `child`.
+    uint32_t child              # + 1; 0: empty
+    uint32_t parent
+    uint32_t hash
+    Text text
+
+
+cdef struct CandidateRow:
+    # One route at one place. Candidates of a place are tried in order.
+    uint32_t route              # RouteRow
+    uint32_t predicate_first    # PredicateRow
+    uint32_t predicate_count
+    uint32_t method_first       # MethodRow: names that Method does not know
+    uint16_t method_count
+    uint16_t methods            # bits 1 << Method; bit 0 (OTHER): some of `method_first`
+    uint8_t any_method          # methods are not asked
+    uint8_t rest                # the bytes below the node are one more param
+
+
+cdef struct MethodRow:
+    Text name
+
+
+cdef enum PredicateKind:
+    PREDICATE_HEADER = 0
+    PREDICATE_QUERY = 1
+    PREDICATE_COOKIE = 2
+
+
+cdef enum PredicateTest:
+    TEST_PRESENT = 0
+    TEST_ABSENT = 1
+    TEST_EQUAL = 2
+    TEST_REGEX = 3
+
+
+cdef struct PredicateRow:
+    uint8_t kind                # PredicateKind
+    uint8_t test                # PredicateTest
+    uint8_t id                  # HEADER: FieldId
+    uint8_t reserved
+    uint32_t regex              # TEST_REGEX
+    Text name
+    Text value                  # TEST_EQUAL

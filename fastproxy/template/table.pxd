@@ -50,21 +50,25 @@ cdef enum Variable:
     VAR_PEER_IP = 33            # the socket's peer, trusted or not
     VAR_REQUEST_LINE = 34       # method SP target SP protocol
     VAR_WORKER = 35
-    VARIABLES = 36
+    VAR_CAPTURE = 36            # arg: group of a regex rewrite; only rewrite/apply.pxd renders it
+    VARIABLES = 37
 
 
 cdef enum Escape:
-    ESCAPE_HEADER = 0           # a header or a target: CR, LF, NUL and other CTL never enter
+    ESCAPE_HEADER = 0           # a field value: CTL bytes (CR, LF, NUL, TAB, DEL...) are left out
     ESCAPE_LOG = 1              # inside "..." of a log line: \xHH for quotes, backslash, CTL, >0x7e
     ESCAPE_JSON = 2             # inside a JSON string
     ESCAPE_JSON_NUMBER = 3      # a bare JSON number (0 or null where there is none)
+    ESCAPE_TARGET = 4           # a target or Location: what a URI may not hold becomes %XX
+    ESCAPE_HTML = 5             # text of an HTML body: & < > " ' become entities
+    ESCAPES = 6
 
 
 cdef struct TemplatePart:
     uint8_t variable
-    uint8_t escape
-    uint16_t arg
-    Text text
+    uint8_t escape              # Escape
+    uint16_t arg                # PARAM, CAPTURE: index; HEADER, RESPONSE_HEADER: FieldId
+    Text text                   # LITERAL: the bytes; HEADER, COOKIE, QUERY_PARAM...: the name
 
 
 cdef struct Template:

@@ -1,0 +1,309 @@
+"""The command line. It checks and compiles, then becomes the master; click and rich end with it.
+
+Exit codes: 0 fine, 1 configuration or run-time error, 2 wrong usage, 3 an address is taken.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from typing import Any, NoReturn
+
+import click
+from click.core import ParameterSource
+
+from fastproxy import __version__, flags
+from fastproxy.config import check as checking
+from fastproxy.config.load import Document
+from fastproxy.config.model import Config
+from fastproxy.errors import ConfigError, Problem
+
+OK = 0
+FAILED = 1
+USAGE = 2
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+EXAMPLES = """\b
+Examples:
+  fastproxy demo
+  fastproxy run --listen :8080 --upstream http://127.0.0.1:9001
+  fastproxy run -c fastproxy.toml
+  fastproxy check -c fastproxy.toml
+  fastproxy explain GET http://api.example.com/v1/users -H "X-Env: test"
+  fastproxy status --watch
+  fastproxy stop
+"""
+
+
+@click.group(
+    invoke_without_command=True,
+    context_settings=CONTEXT,
+    epilog="Every flag of `run` may stand in the environment: FASTPROXY_WORKERS=2. "
+    "The file's keys: docs/configuration.md, or `fastproxy schema`.",
+    help=f"Load balancer, reverse proxy and API gateway.\n\n{EXAMPLES}",
+)
+@click.option("-t", "test", is_flag=True, help="As `check`.")
+@click.option("-T", "dump", is_flag=True, help="As `check --dump`: print the merged configuration.")
+@click.option(
+    "-s",
+    "signal",
+    type=click.Choice(["stop", "quit", "reopen"]),
+    help="As `stop` and `reopen`, for those used to nginx.",
+)
+@click.option("-c", "--config", metavar="FILE", help="For -t and -T: the file to check.")
+@click.version_option(__version__, "-V", "--version", message="fastproxy %(version)s")
+@click.pass_context
+def cli(
+    context: click.Context, test: bool, dump: bool, signal: str | None, config: str | None
+) -> None:
+    if sum((test or dump, signal is not None, context.invoked_subcommand is not None)) > 1:
+        raise click.UsageError("-t, -T, -s and a command exclude one another")
+    if test or dump:
+        sys.exit(_check({"config": config}, {}, as_json=False, dump=dump))
+    if signal == "reopen":
+        context.invoke(reopen)
+    elif signal is not None:
+        context.invoke(stop, quit_=signal == "quit")
+    elif context.invoked_subcommand is None:
+        click.echo(context.get_help())
+        sys.exit(USAGE)
+
+
+@cli.command(
+    help="""Start the proxy, in the foreground.
+
+\b
+  fastproxy run --listen :8080 --upstream http://127.0.0.1:9001
+  fastproxy run --listen :80 --listen unix:/run/web.sock \\
+                --upstream http://10.0.0.1:9001 --upstream http://10.0.0.2:9001 --workers 4
+  fastproxy run -c fastproxy.toml --access-log off
+
+SIGTERM, SIGQUIT or the first Ctrl-C let running requests end (--drain-timeout); SIGUSR1 reopens
+the logs.""",
+    short_help="Start the proxy.",
+)
+@flags.options
+@click.pass_context
+def run(context: click.Context, /, **values: Any) -> None:
+    document, config = _sound(values, _labels(context))
+    _launch(document, config)
+
+
+@cli.command(
+    help="""Check a configuration: every problem at once, each with file, line and key.
+
+\b
+  fastproxy check -c fastproxy.toml
+  fastproxy check --json
+
+Exit code 0: sound (warnings may be shown), 1: not.""",
+    short_help="Check a configuration.",
+)
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--dump", is_flag=True, help="Print the merged configuration; ${...} stays unfilled.")
+@flags.options
+@click.pass_context
+def check(context: click.Context, /, as_json: bool, dump: bool, **values: Any) -> None:
+    sys.exit(_check(values, _labels(context), as_json, dump))
+
+
+@cli.command(short_help="Show a running instance.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--watch", is_flag=True, help="Show it again every second, until Ctrl-C.")
+@click.option("--control-socket", envvar="FASTPROXY_CONTROL_SOCKET", default="", metavar="PATH")
+def status(as_json: bool, watch: bool, control_socket: str) -> None:
+    """Show a running instance: workers, routes, backends, latency."""
+    from fastproxy import view
+
+    with _Instance():
+        if as_json:
+            view.print_json(control_socket, watch)
+        else:
+            view.print_status(control_socket, watch)
+
+
+@cli.command(short_help="Stop a running instance.")
+@click.option("--quit", "quit_", is_flag=True, help="Send SIGQUIT instead of SIGTERM.")
+@click.option("--wait", type=float, metavar="SECONDS", help="Wait for its end, at most this long.")
+@click.option("--control-socket", envvar="FASTPROXY_CONTROL_SOCKET", default="", metavar="PATH")
+def stop(quit_: bool = False, wait: float | None = None, control_socket: str = "") -> None:
+    """Let running requests end, then stop."""
+    from fastproxy.process import client
+
+    with _Instance():
+        found = client.stop(control_socket, quit=quit_, wait=wait)
+        click.echo(f"pid {found.pid} {'stopped' if wait is not None else 'is stopping'}")
+
+
+@cli.command(short_help="Reopen the logs.")
+@click.option("--control-socket", envvar="FASTPROXY_CONTROL_SOCKET", default="", metavar="PATH")
+def reopen(control_socket: str = "") -> None:
+    """Reopen the logs, after they were moved away."""
+    from fastproxy.process import client
+
+    with _Instance():
+        found = client.reopen(control_socket)
+        click.echo(f"pid {found.pid} reopens its logs")
+
+
+@cli.command()
+def schema() -> None:
+    """Print the JSON Schema of the configuration, for editors."""
+    from fastproxy.config.describe import json_schema
+
+    click.echo(json.dumps(json_schema(Config), indent=2))
+
+
+@cli.command()
+def version() -> None:
+    """Print versions: of fastproxy, of Python, of the table layout."""
+    from importlib.metadata import version as installed
+
+    from fastproxy import _core
+
+    click.echo(f"fastproxy {__version__}")
+    click.echo(f"python {platform.python_version()}, uvloop {installed('uvloop')}")
+    click.echo(f"layout {_core.layout_hash():016x}")
+
+
+def _labels(context: click.Context) -> dict[str, str]:
+    """How each flag was given: on the command line or by the environment."""
+    labels = {}
+    for flag in flags.FLAGS:
+        if context.get_parameter_source(flag.key) is ParameterSource.ENVIRONMENT:
+            labels[flag.key] = flag.envvar
+        else:
+            labels[flag.key] = flag.alias or flag.name
+    return labels
+
+
+def _check(values: dict[str, Any], labels: dict[str, str], as_json: bool, dump: bool) -> int:
+    from fastproxy.config.dump import toml
+
+    document: Document | None = None
+    errors: list[Problem] = []
+    warnings: list[Problem] = []
+    notes: list[str] = []
+    try:
+        document = flags.document(values, labels)
+        checked = checking.check(document)
+        errors, warnings = checked.errors, checked.warnings
+    except ConfigError as error:
+        errors = error.problems
+    if as_json:
+        shown = {
+            "ok": not errors,
+            "errors": [_as_dict(problem) for problem in errors],
+            "warnings": [_as_dict(problem) for problem in warnings],
+        }
+        click.echo(json.dumps(shown, indent=2))
+        return FAILED if errors else OK
+    _show([*errors, *warnings], notes)
+    name = document.sources[0].name if document and document.sources else "the configuration"
+    if errors:
+        click.echo(_count(errors, warnings), err=True)
+        return FAILED
+    if dump and document:
+        click.echo(toml(document.raw), nl=False)
+        return OK
+    files = len(document.sources) if document else 0
+    more = f" (with {files - 1} included)" if files > 1 else ""
+    click.echo(f"{name}{more} is sound" + (f", {_count([], warnings)}" if warnings else ""))
+    return OK
+
+
+def _sound(values: dict[str, Any], labels: dict[str, str]) -> tuple[Document, Config]:
+    """The configuration; problems are shown and end the process."""
+    try:
+        document = flags.document(values, labels)
+        config, warnings = checking.sound(document)
+    except ConfigError as error:
+        _fail(error)
+    _show(warnings)
+    return document, config
+
+
+def _launch(document: Document, config: Config, demo: bool = False) -> NoReturn:
+    from fastproxy import start
+    from fastproxy.process import handover
+
+    path = document.sources[0].name if document.sources else ""
+    try:
+        ready = start.prepare(config, path, demo)
+    except ConfigError as error:
+        _fail(error)
+    _show([], ready.notes)
+    try:
+        handover.launch(ready.handover, ready.plan, ready.roster)
+    except OSError as error:
+        click.echo(f"fastproxy: cannot start the master: {error}", err=True)
+        sys.exit(FAILED)
+
+
+def _fail(error: ConfigError) -> NoReturn:
+    _show(error.problems)
+    click.echo(_count(error.problems, []), err=True)
+    only_flags = all(problem.file.startswith(("--", "FASTPROXY_")) for problem in error.problems)
+    sys.exit(USAGE if only_flags else FAILED)
+
+
+def _show(problems: list[Problem], notes: list[str] | None = None) -> None:
+    """One line each, to standard error; colours only on a terminal."""
+    for problem in problems:
+        word, colour = ("warning", "yellow") if problem.warning else ("error", "red")
+        place = problem.file + (f":{problem.line}" if problem.line else "")
+        line = click.style(f"{place}: ", bold=True) if place else ""
+        line += click.style(f"{word}: ", fg=colour, bold=True)
+        line += f"{problem.path}: {problem.text}" if problem.path else problem.text
+        if problem.hint:
+            line += click.style(f" ({problem.hint})", fg="cyan")
+        click.echo(line, err=True)
+    for note in notes or []:
+        click.echo(f"{click.style('note: ', bold=True)}{note}", err=True)
+
+
+def _count(errors: list[Problem], warnings: list[Problem]) -> str:
+    parts = []
+    for items, word in ((errors, "error"), (warnings, "warning")):
+        if items:
+            parts.append(f"{len(items)} {word}{'s' if len(items) > 1 else ''}")
+    return ", ".join(parts) or "no problems"
+
+
+def _as_dict(problem: Problem) -> dict[str, Any]:
+    return {
+        "file": problem.file,
+        "line": problem.line,
+        "path": problem.path,
+        "text": problem.text,
+        "hint": problem.hint,
+    }
+
+
+class _Instance:
+    """Errors of talking to a running instance, as a line and exit code 1."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        from fastproxy.process.client import ControlError, NotRunning
+
+        if isinstance(error, (NotRunning, ControlError)):
+            click.echo(f"fastproxy: {error}", err=True)
+            sys.exit(FAILED)
+
+
+def main() -> None:
+    """The program `fastproxy`."""
+    try:
+        cli(prog_name="fastproxy")
+    except BrokenPipeError:
+        # Whoever read our output is gone (`| head`); keep Python from complaining about it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(FAILED)
+
+
+if __name__ == "__main__":
+    main()

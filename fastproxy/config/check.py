@@ -1,0 +1,293 @@
+"""Is this configuration sound? All of what is wrong with it, at once.
+
+Three passes over one document: shape (convert.py: types, unknown keys, ranges), meaning (below:
+things that exist, addresses that clash, weights that are all zero), and the stages' own builders
+(routes, rewrites, templates), which are run for their problems and are the same code that compiles
+the plan, so that what passes here cannot fail there. Warnings never stop a start.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from fastproxy.balance.build import BACKENDS_MAX, BACKENDS_PER_UPSTREAM_MAX
+from fastproxy.balance.settings import Upstream
+from fastproxy.config.convert import BROKEN, Converter, closest
+from fastproxy.config.load import Document, Where, path_where
+from fastproxy.config.model import LOG_FORMATS, Config, Listener
+from fastproxy.config.plan import RESPONDERS, build_stages, log_template
+from fastproxy.errors import ConfigError, Problem
+
+HEAD_BYTES_CEILING = 65536  # memory/limits.pxd
+UPSTREAMS_MAX = 1024
+
+
+@dataclass
+class Checked:
+    """The outcome: `config` is None if there is any error."""
+
+    config: Config | None
+    errors: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+
+
+def check(document: Document) -> Checked:
+    """Every problem of a document, in the order of its lines."""
+    return _Check(document).run()
+
+
+def sound(document: Document) -> tuple[Config, list[Problem]]:
+    """(configuration, warnings), or ConfigError with every error."""
+    checked = check(document)
+    if checked.config is None:
+        raise ConfigError(checked.errors)
+    return checked.config, checked.warnings
+
+
+class _Check:
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.problems: list[Problem] = []
+
+    def error(self, where: Where, text: str, hint: str = "") -> None:
+        self.problems.append(self.document.problem(where, text, hint))
+
+    def warn(self, where: Where, text: str, hint: str = "") -> None:
+        self.problems.append(self.document.problem(where, text, hint, warning=True))
+
+    def run(self) -> Checked:
+        converter = Converter(self.error, self.document.is_text)
+        config: Config = converter.convert(Config, self.document.data, ())
+        if config is not BROKEN:
+            self.meaning(config)
+        order = {source.name: at for at, source in enumerate(self.document.sources)}
+        self.problems.sort(key=lambda p: (order.get(p.file, -1), p.line))
+        unique = list(dict.fromkeys(self.problems))
+        errors = [problem for problem in unique if not problem.warning]
+        warnings = [problem for problem in unique if problem.warning]
+        return Checked(None if errors else config, errors, warnings)
+
+    def meaning(self, config: Config) -> None:
+        """What single values cannot show. Broken sections are None here and are passed over."""
+        self.listeners(config)
+        self.upstreams(config)
+        self.limits(config)
+        self.timeouts(config)
+        self.forwarding(config)
+        self.processes(config)
+        self.paths(config)
+        self.logs(config)
+        self.stages(config)
+
+    def listeners(self, config: Config) -> None:
+        if not config.listeners:
+            self.error(("listeners",), "there is no listener", 'write listeners = [":8080"]')
+        seen: list[tuple[int, Listener]] = []
+        for at, given in enumerate(config.listeners):
+            if given is None:
+                continue
+            listener = given if isinstance(given, Listener) else Listener(bind=given)
+            where = ("listeners", at, "bind") if isinstance(given, Listener) else ("listeners", at)
+            for other_at, other in seen:
+                if _clash(listener, other):
+                    text = f"{listener.bind} clashes with listeners[{other_at}], {other.bind}"
+                    self.error(where, text, "one address can be listened on once")
+                    break
+            seen.append((at, listener))
+            if listener.bind.is_unix:
+                self.directory(where, listener.bind.path)
+                self.owner((*where[:2], "owner"), listener.owner)
+            elif listener.owner or listener.mode != "0666":
+                key = "owner" if listener.owner else "mode"
+                self.error((*where[:2], key), "is for unix sockets only")
+
+    def owner(self, where: Where, owner: str) -> None:
+        user, _, group = owner.partition(":")
+        self.user(where, user)
+        self.group(where, group)
+
+    def user(self, where: Where, name: str) -> None:
+        if name and not name.isdecimal():
+            try:
+                pwd.getpwnam(name)
+            except (KeyError, ValueError):
+                self.error(where, f'there is no user "{name}"', closest(name, _users()))
+
+    def group(self, where: Where, name: str) -> None:
+        if name and not name.isdecimal():
+            try:
+                grp.getgrnam(name)
+            except (KeyError, ValueError):
+                known = [entry.gr_name for entry in grp.getgrall()]
+                self.error(where, f'there is no group "{name}"', closest(name, known))
+
+    def upstreams(self, config: Config) -> None:
+        total = 0
+        for name, upstream in config.upstreams.items():
+            where = ("upstreams", name)
+            if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name):
+                text = "an upstream's name has letters, digits, dot, dash, underscore, at most 64"
+                self.error(where, text)
+            if upstream is not None:
+                total += len(upstream.backends)
+                self.upstream(where, upstream)
+        if total > BACKENDS_MAX:
+            self.error(("upstreams",), f"{total} backends, at most {BACKENDS_MAX} are possible")
+        if len(config.upstreams) > UPSTREAMS_MAX:
+            text = f"{len(config.upstreams)} upstreams, at most {UPSTREAMS_MAX} are possible"
+            self.error(("upstreams",), text)
+
+    def upstream(self, where: Where, upstream: Upstream) -> None:
+        backends = (*where, "backends")
+        members = upstream.members()
+        if not members:
+            self.error(backends, "has no backend", 'write backends = ["http://127.0.0.1:9001"]')
+        elif all(member.weight == 0 for member in members):
+            self.error(backends, "every weight is 0: nobody would serve")
+        if len(members) > BACKENDS_PER_UPSTREAM_MAX:
+            text = f"{len(members)} backends, at most {BACKENDS_PER_UPSTREAM_MAX} are possible"
+            self.error(backends, text)
+        seen: dict[str, int] = {}
+        for at, member in enumerate(members):
+            if not member.url.is_unix and member.url.port == 0:
+                self.error((*backends, at), f"{member.url}: port 0 cannot be connected to")
+            if member.url in seen:
+                text = f"{member.url} is already backends[{seen[member.url]}]"
+                self.warn((*backends, at), text, "give one of them a weight instead")
+            seen.setdefault(member.url, at)
+
+    def limits(self, config: Config) -> None:
+        limits = config.limits
+        if limits.header > limits.headers:
+            text = f"one header ({limits.header}) may not be larger than all ({limits.headers})"
+            self.error(("limits", "header"), text)
+        if limits.request_line + limits.headers > HEAD_BYTES_CEILING:
+            text = (
+                f"request_line ({limits.request_line}) and headers ({limits.headers}) "
+                "are more than 64KiB together"
+            )
+            self.error(("limits", "headers"), text)
+
+    def timeouts(self, config: Config) -> None:
+        for name, danger in (
+            ("client_header", "one slow client can hold a connection for ever"),
+            ("client_body", "one slow client can hold a connection for ever"),
+            ("client_write", "a client that stops reading holds its connection for ever"),
+            ("upstream_connect", "a dead backend holds requests until the system gives up"),
+        ):
+            if getattr(config.timeouts, name) == 0:
+                self.warn(("timeouts", name), f"is off: {danger}")
+
+    def forwarding(self, config: Config) -> None:
+        for at, cidr in enumerate(config.forwarding.trusted_proxies):
+            if cidr.network.prefixlen == 0:
+                text = f"{cidr} trusts everybody: any client can claim any address"
+                self.warn(("forwarding", "trusted_proxies", at), text)
+
+    def processes(self, config: Config) -> None:
+        if isinstance(config.workers, int) and 0 < config.max_workers < config.workers:
+            text = f"is less than workers ({config.workers})"
+            self.error(("max_workers",), text)
+        self.user(("user",), config.user)
+        self.group(("group",), config.group)
+        if (config.user or config.group) and os.geteuid() != 0:
+            key = "user" if config.user else "group"
+            self.warn((key,), "takes effect only when started as root")
+
+    def paths(self, config: Config) -> None:
+        for key in ("pid_file", "control_socket"):
+            path = getattr(config, key)
+            if path and key == "pid_file":
+                self.directory((key,), path)
+            elif path and len(path.encode()) > 100:
+                self.error((key,), "a socket's path has at most 100 bytes")
+            if "\0" in path:
+                self.error((key,), "has a NUL character")
+        for key in ("access_log", "error_log"):
+            path = getattr(config, key)
+            if path not in ("-", "off"):
+                self.log_file((key,), path)
+        if config.error_log == "off":
+            self.error(("error_log",), "cannot be off", 'write "-" for standard error')
+
+    def directory(self, where: Where, path: str) -> bool:
+        """Whether the file could stand there."""
+        parent = os.path.dirname(os.path.abspath(path.replace("\0", "")))
+        if "\0" in path or not path:
+            self.error(where, "is not a path")
+        elif not os.path.isdir(parent):
+            self.error(where, f"the directory {parent} does not exist")
+        elif os.path.isdir(path):
+            self.error(where, f"{path} is a directory")
+        else:
+            return True
+        return False
+
+    def log_file(self, where: Where, path: str) -> None:
+        if not self.directory(where, path):
+            return
+        if os.path.exists(path):
+            if not os.access(path, os.W_OK):
+                self.error(where, f"{path} cannot be written by this user")
+        elif not os.access(os.path.dirname(os.path.abspath(path)), os.W_OK):
+            self.error(where, f"{path} cannot be made by this user")
+
+    def logs(self, config: Config) -> None:
+        text = config.log_format
+        if "{" not in text and text not in LOG_FORMATS:
+            known = ", ".join(LOG_FORMATS)
+            hint = closest(text, LOG_FORMATS) or f"{known}, or a template with {{variables}}"
+            self.error(("log_format",), f'unknown format "{text}"', hint)
+            return
+        problem = log_template(None, text)
+        if isinstance(problem, Problem):
+            self.error(("log_format",), problem.text, problem.hint)
+
+    def stages(self, config: Config) -> None:
+        """The builders of routes and rewrites, run for what they find."""
+        if not config.routes:
+            hint = 'write [[routes]] with upstream = "..."'
+            self.error(("routes",), "there is no route: every request would get 404", hint)
+        for problem in build_stages(None, config).problems:
+            if problem.path.endswith(".listener") and None in config.listeners:
+                continue  # it may well name the one that is broken
+            report = self.warn if problem.warning else self.error
+            report(path_where(problem.path), problem.text, problem.hint)
+        known = {**RESPONDERS, **config.responders}
+        for at, route in enumerate(config.routes):
+            if route is not None and route.responder and route.responder not in known:
+                text = f'there is no responder "{route.responder}"'
+                self.error(("routes", at, "responder"), text, closest(route.responder, known))
+        used = set(_upstreams_used(config))
+        for name in config.upstreams:
+            if name not in used and None not in config.routes:
+                self.warn(("upstreams", name), "no route uses it")
+
+
+def _clash(one: Listener, other: Listener) -> bool:
+    a, b = one.bind, other.bind
+    if a.is_unix or b.is_unix:
+        return a.is_unix and b.is_unix and os.path.normpath(a.path) == os.path.normpath(b.path)
+    if a.port != b.port or a.port == 0:
+        return False
+    if a.host == b.host or "::" in (a.host, b.host):
+        return True
+    return "0.0.0.0" in (a.host, b.host) and (":" in a.host) == (":" in b.host)
+
+
+def _users() -> Iterator[str]:
+    return (entry.pw_name for entry in pwd.getpwall())
+
+
+def _upstreams_used(config: Config) -> Iterator[str]:
+    """Names of upstreams in routes, wherever a route can name one."""
+    for route in config.routes:
+        if route is not None:
+            if route.upstream:
+                yield route.upstream
+            yield from (part.upstream for part in route.split)

@@ -1,0 +1,222 @@
+"""Configuration -> plan: every table the engine reads, in one position-independent blob.
+
+The same configuration and generation always give the same bytes. `compile_plan` is for a checked
+configuration; check.py runs `build_stages` for what the stages find, so one cannot pass and the
+other fail.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from fastproxy.balance.settings import Upstream
+from fastproxy.config.model import LOG_FORMATS, Config
+from fastproxy.errors import ConfigError, Problem
+from fastproxy.memory import pack
+from fastproxy.regex.build import RegexList
+from fastproxy.rewrite.build import build_rewrites
+from fastproxy.route.build import build_routes
+from fastproxy.route.path import path_params
+from fastproxy.route.settings import Route
+from fastproxy.template.build import Escape, TemplateError, compile_template
+
+PLAN_MAGIC = 0x504C5046
+PLAN_VERSION = 1
+PLAN_BYTES_MAX = 0x7FFFFFFF
+HOST_PASS, HOST_UPSTREAM, HOST_FIXED = range(3)
+RESPONDERS = {"status": "fastproxy.admin.status_page:respond"}
+"""Python responders that come with fastproxy: name -> "module:function"."""
+
+
+@dataclass
+class Stages:
+    """What routing and rewriting made of the routes."""
+
+    routes: dict[str, Any] = field(default_factory=dict)
+    rewrites: dict[str, Any] = field(default_factory=dict)
+    responders: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    """Errors and warnings, with the paths of the configuration as given."""
+
+
+def compile_plan(config: Config, generation: int) -> bytes:
+    """The plan. ConfigError if a stage refuses after all: then check.py has a hole."""
+    blob = pack.Blob(pack.size("PlanHeader"))
+    stages = build_stages(blob, config)
+    errors = [problem for problem in stages.problems if not problem.warning]
+    if errors:
+        raise ConfigError(errors)
+    header = {
+        "magic": PLAN_MAGIC,
+        "version": PLAN_VERSION,
+        "generation": generation,
+        "settings": _settings(blob, config),
+        "routes": stages.routes,
+        "rewrites": stages.rewrites,
+        "listeners": blob.rows("ListenerRow", _listeners(blob, config)),
+        "upstreams": blob.rows("UpstreamRow", _upstreams(blob, config)),
+        "responders": blob.rows("Text", [_text(blob, name) for name in stages.responders]),
+    }
+    plan = blob.finish("PlanHeader", header)
+    if len(plan) > PLAN_BYTES_MAX:
+        raise ConfigError([Problem("", "the compiled plan is larger than 2 GiB")])
+    return plan
+
+
+def build_stages(blob: pack.Blob | None, config: Config) -> Stages:
+    """Routes and rewrites into the blob (or into none, for their problems only). Routes that are
+    None were broken before; the others keep their numbers in what is reported."""
+    blob = blob or pack.Blob(pack.size("PlanHeader"))
+    numbers = [at for at, route in enumerate(config.routes) if route is not None]
+    routes = [_with_defaults(config.routes[at], config) for at in numbers]
+    regexes = RegexList()
+    stages = Stages()
+    problems: list[Problem] = []
+    warnings: list[Problem] = []
+    params = path_params([route.path for route in routes], regexes)
+    rewrites = build_rewrites(blob, regexes, routes, params, problems)
+    stages.rewrites = rewrites.tables
+    stages.routes = build_routes(
+        blob,
+        regexes,
+        routes,
+        [str(listener.bind) for listener in config.all_listeners() if listener is not None],
+        list(config.upstreams),
+        stages.responders,
+        rewrites.rows,
+        rewrites.replies,
+        problems,
+        warnings,
+        max_body=int(config.limits.max_body),
+    )
+    stages.problems = [_numbered(problem, numbers, warning=False) for problem in problems]
+    stages.problems += [_numbered(problem, numbers, warning=True) for problem in warnings]
+    return stages
+
+
+def _numbered(problem: Problem, numbers: list[int], warning: bool) -> Problem:
+    """The problem with the number that its route has in the configuration."""
+
+    def number(match: re.Match[str]) -> str:
+        at = int(match[1])
+        return f"routes[{numbers[at]}]" if at < len(numbers) else match[0]
+
+    path = re.sub(r"^routes\[(\d+)\]", number, problem.path)
+    text = re.sub(r"\broutes\[(\d+)\]", number, problem.text)
+    return Problem(path, text, problem.hint, warning=warning)
+
+
+def _with_defaults(route: Route, config: Config) -> Route:
+    if not route.request_timeout and config.timeouts.request:
+        return msgspec.structs.replace(route, request_timeout=config.timeouts.request)
+    return route
+
+
+def responders(config: Config) -> dict[str, str]:
+    """Python responders that the routes use: name -> "module:function"."""
+    known = {**RESPONDERS, **config.responders}
+    used = dict.fromkeys(route.responder for route in config.routes if route.responder)
+    return {name: known[name] for name in used if name in known}
+
+
+def log_template(blob: pack.Blob | None, text: str) -> dict[str, Any] | Problem:
+    """`log_format` compiled, or what is wrong with it."""
+    text = LOG_FORMATS.get(text, text)
+    escape = Escape.JSON if text.startswith("{{") else Escape.LOG
+    try:
+        return compile_template(blob or pack.Blob(0), text, escape)
+    except TemplateError as error:
+        return Problem("log_format", str(error), error.hint)
+
+
+def _text(blob: pack.Blob, text: str) -> Mapping[str, Any]:
+    offset, length = blob.text(text)
+    return {"off": offset, "len": length}
+
+
+def _listeners(blob: pack.Blob, config: Config) -> list[Mapping[str, Any]]:
+    return [
+        {
+            "name": blob.text(str(listener.bind)),
+            "port": listener.bind.port,
+            "is_unix": listener.bind.is_unix,
+            "keepalive": listener.keepalive,
+        }
+        for listener in config.all_listeners()
+    ]
+
+
+def _upstreams(blob: pack.Blob, config: Config) -> list[Mapping[str, Any]]:
+    return [_upstream(blob, name, upstream) for name, upstream in config.upstreams.items()]
+
+
+def _upstream(blob: pack.Blob, name: str, upstream: Upstream) -> Mapping[str, Any]:
+    kind, _, fixed = upstream.host.partition(":")
+    policies = {"pass": HOST_PASS, "upstream": HOST_UPSTREAM, "fixed": HOST_FIXED}
+    row: dict[str, Any] = {
+        "name": blob.text(name),
+        "host": blob.text(fixed),
+        "host_policy": policies[kind],
+    }
+    for key in ("connect", "first_byte", "idle"):
+        own = getattr(upstream.timeouts, key)
+        row[f"{key}_ms"] = own.ms if own is not None else 0
+    return row
+
+
+def _settings(blob: pack.Blob, config: Config) -> Mapping[str, Any]:
+    """The C struct Settings, one to one from engine/settings.py."""
+    times, limits, forwarding = config.timeouts, config.limits, config.forwarding
+    log_line = log_template(blob, config.log_format)
+    if isinstance(log_line, Problem):
+        raise ConfigError([log_line])
+    via = forwarding.via
+    return {
+        "client_header_ms": times.client_header.ms,
+        "client_body_ms": times.client_body.ms,
+        "client_write_ms": times.client_write.ms,
+        "keepalive_ms": times.keepalive.ms,
+        "upstream_connect_ms": times.upstream_connect.ms,
+        "upstream_first_byte_ms": times.upstream_first_byte.ms,
+        "upstream_idle_ms": times.upstream_idle.ms,
+        "tunnel_idle_ms": times.tunnel_idle.ms,
+        "drain_ms": times.drain.ms,
+        "lingering_ms": times.lingering.ms,
+        "upstream_keepalive_ms": times.upstream_keepalive.ms,
+        "upstream_age_ms": times.upstream_age.ms,
+        "max_body": int(limits.max_body),
+        "request_line_bytes": int(limits.request_line),
+        "header_bytes": int(limits.header),
+        "headers_bytes": int(limits.headers),
+        "header_count": limits.header_count,
+        "connections": 0 if limits.connections == "auto" else limits.connections,
+        "connections_per_ip": limits.connections_per_ip,
+        "requests_per_connection": limits.requests_per_connection,
+        "upstream_idle": limits.upstream_idle,
+        "upstream_requests": limits.upstream_requests,
+        "read_bytes": int(limits.buffer_size),
+        "abort_on_close": forwarding.abort_on_close,
+        "reject_host_mismatch": forwarding.reject_host_mismatch,
+        "merge_slashes": forwarding.merge_slashes,
+        "reject_encoded_slash": forwarding.reject_encoded_slash,
+        "keep_underscores": forwarding.keep_underscores,
+        "forwarded": forwarding.forwarded,
+        "via": bool(via),
+        "forward_trailers": forwarding.forward_trailers,
+        "request_id_trust": forwarding.request_id_trust,
+        "access_log": config.access_log != "off",
+        "via_name": blob.text(via if isinstance(via, str) else "fastproxy"),
+        "trusted": blob.rows(
+            "CidrRow",
+            [
+                {"address": address, "bits": bits}
+                for address, bits in (cidr.mapped() for cidr in forwarding.trusted_proxies)
+            ],
+        ),
+        "log_line": log_line,
+    }

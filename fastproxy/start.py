@@ -1,0 +1,149 @@
+"""Checked configuration -> what the master is handed: plan, roster, Handover.
+
+The last of the starting process's work before it becomes the master. Nothing here can find a fault
+in the configuration any more, except in the world around it: a name that does not resolve (said,
+not fatal: control goes on asking) and tables that are full.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastproxy.balance import build
+from fastproxy.config.model import Config
+from fastproxy.config.plan import compile_plan, responders
+from fastproxy.errors import ConfigError, Problem
+from fastproxy.process.handover import Handover, ListenerSpec, UpstreamSpec
+from fastproxy.schema import UpstreamUrl
+
+RESOLVE_SECONDS = 5.0
+RESOLVERS_MAX = 16
+
+
+@dataclass
+class Start:
+    """All that `launch` needs, and what is worth saying before."""
+
+    handover: Handover
+    plan: bytes
+    roster: bytes
+    notes: list[str] = field(default_factory=list)
+
+
+def cpus() -> int:
+    """CPUs that this process may use: its affinity, and the quota of its cgroup."""
+    count = len(os.sched_getaffinity(0))
+    try:
+        with open("/sys/fs/cgroup/cpu.max") as file:
+            quota, period = file.read().split()
+        if quota != "max":
+            count = min(count, max(1, round(int(quota) / int(period))))
+    except (OSError, ValueError):
+        pass
+    return max(1, min(count, 128))
+
+
+def prepare(config: Config, config_path: str = "", demo: bool = False) -> Start:
+    """Resolve names, compile plan and roster. ConfigError if a table is full."""
+    addresses, notes = resolve_all(config)
+    try:
+        rows = build.assign_rows(build.members(config.upstreams, addresses))
+        roster = build.build_roster(config.upstreams, addresses, rows, epoch=1)
+    except ValueError as error:
+        raise ConfigError([Problem("upstreams", str(error))]) from None
+    return Start(handover(config, config_path, demo), compile_plan(config, 1), roster, notes)
+
+
+def handover(config: Config, config_path: str = "", demo: bool = False) -> Handover:
+    """The master's settings."""
+    workers = cpus() if config.workers == "auto" else config.workers
+    return Handover(
+        listeners=[
+            ListenerSpec(
+                bind=str(listener.bind),
+                backlog=listener.backlog,
+                defer_accept=-(-listener.defer_accept.ms // 1000),
+                keepalive=listener.keepalive,
+                mode=int(listener.mode, 8),
+                owner=listener.owner,
+            )
+            for listener in config.all_listeners()
+        ],
+        upstreams=[
+            UpstreamSpec(
+                name=name,
+                backends=[(str(member.url), member.weight) for member in upstream.members()],
+                balance=upstream.balance,
+            )
+            for name, upstream in config.upstreams.items()
+        ],
+        workers=workers,
+        max_workers=config.max_workers,
+        user=config.user,
+        group=config.group,
+        pid_file=os.path.abspath(config.pid_file) if config.pid_file else "",
+        control_socket=os.path.abspath(config.control_socket) if config.control_socket else "",
+        drain_seconds=float(config.timeouts.drain),
+        access_log=_log_path(config.access_log),
+        error_log=_log_path(config.error_log),
+        log_level=config.log_level,
+        config_path=os.path.abspath(config_path) if config_path else "",
+        responders=responders(config),
+        demo=demo,
+    )
+
+
+def _log_path(path: str) -> str:
+    return path if path in ("-", "off") else os.path.abspath(path)
+
+
+def resolve_all(config: Config) -> tuple[dict[str, list[bytes]], list[str]]:
+    """(URL -> addresses, what could not be found). Names are asked for side by side, and waited
+    for at most RESOLVE_SECONDS: a slow resolver must not hold the start."""
+    urls = {member.url for one in config.upstreams.values() for member in one.members()}
+    found: dict[str, list[bytes]] = {
+        str(url): build.resolve(url) for url in urls if build.is_numeric(url)
+    }
+    names = sorted(url for url in urls if not build.is_numeric(url))
+    faults: dict[str, str] = {}
+    queue = list(names)
+
+    def work() -> None:
+        while queue:
+            try:
+                url: UpstreamUrl = queue.pop()
+            except IndexError:
+                return
+            try:
+                found[str(url)] = build.resolve(url)
+            except OSError as error:
+                faults[str(url)] = error.strerror or str(error)
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in names[:RESOLVERS_MAX]]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + RESOLVE_SECONDS
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    answers = dict(found)
+    notes = [
+        f"{url} does not resolve yet ({faults.get(str(url), 'no answer')}); asking again later"
+        for url in names
+        if not answers.get(str(url))
+    ]
+    return answers, notes
+
+
+def summary(start: Start) -> dict[str, Any]:
+    """What `check` says about a sound configuration."""
+    return {
+        "listeners": [listener.bind for listener in start.handover.listeners],
+        "upstreams": len(start.handover.upstreams),
+        "workers": start.handover.workers,
+        "plan_bytes": len(start.plan),
+        "roster_bytes": len(start.roster),
+    }

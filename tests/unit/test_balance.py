@@ -1,0 +1,284 @@
+"""The roster and the walk along it, against a slow twin."""
+
+from __future__ import annotations
+
+import random
+import socket
+from array import array
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastproxy import _probe
+from fastproxy.balance import build
+from fastproxy.balance.settings import Backend, Upstream
+from fastproxy.memory import pack
+from fastproxy.schema import UpstreamUrl
+from tests.oracle import pick as oracle
+
+EMPTY_BOARD = bytes(pack.size("BackendRow") * build.BACKENDS_MAX)
+
+
+def pool(weights: list[int]) -> Upstream:
+    urls = [UpstreamUrl.parse(f"http://10.0.{i >> 8}.{i & 255}:80") for i in range(len(weights))]
+    return Upstream(backends=[Backend(url=u, weight=w) for u, w in zip(urls, weights, strict=True)])
+
+
+def roster_of(upstreams: dict[str, Upstream], epoch: int = 1) -> bytes:
+    addresses = {
+        str(member.url): build.resolve(member.url)
+        for upstream in upstreams.values()
+        for member in upstream.members()
+    }
+    rows = build.assign_rows(build.members(upstreams, addresses))
+    return build.build_roster(upstreams, addresses, rows, epoch)
+
+
+def board(changes: dict[int, dict[str, int]]) -> bytes:
+    size = pack.size("BackendRow")
+    data = bytearray(EMPTY_BOARD)
+    for row, fields in changes.items():
+        data[row * size : (row + 1) * size] = pack.pack("BackendRow", fields)
+    return bytes(data)
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=12))
+@settings(max_examples=200, deadline=None)
+def test_wheel_is_nginx_smooth_weighted_round_robin(weights: list[int]) -> None:
+    assert list(array("H", build.wheel(weights))) == oracle.smooth_wheel(weights)
+
+
+def test_one_cycle_gives_each_exactly_its_weight() -> None:
+    weights = [5, 1, 0, 3, 7]
+    roster = roster_of({"a": pool(weights)})
+    at, seen = 0, Counter[int]()
+    for _ in range(3 * sum(weights)):
+        index, at = _probe.pick(roster, 0, at, EMPTY_BOARD, 0, set())
+        seen[index] += 1
+    assert seen == {0: 15, 1: 3, 3: 9, 4: 21}
+
+
+def test_heavy_backends_do_not_come_in_bursts() -> None:
+    order = list(array("H", build.wheel([5, 1, 1])))
+    assert order == [0, 0, 1, 0, 2, 0, 0]
+
+
+def test_weights_are_reduced_and_huge_sums_scaled() -> None:
+    assert len(build.wheel([1000, 1000])) == 2 * 2
+    large = array("H", build.wheel([1000 - (i % 7) for i in range(1024)]))
+    assert len(large) <= build.WHEEL_MAX
+    counts = Counter(large)
+    assert len(counts) == 1024
+    assert max(counts.values()) <= 65
+
+
+def test_wheel_of_extreme_weights_keeps_everybody() -> None:
+    weights = [1000] * 500 + [1] * 524
+    counts = Counter(array("H", build.wheel(weights)))
+    assert set(counts) == set(range(1024))
+    assert build.wheel([0, 0]) == b""
+
+
+@given(
+    weights=st.lists(st.integers(0, 9), min_size=1, max_size=9),
+    seed=st.integers(0, 2**32),
+    start=st.integers(0, 1000),
+)
+@settings(max_examples=200, deadline=None)
+def test_walk_equals_the_twin(weights: list[int], seed: int, start: int) -> None:
+    chance = random.Random(seed)
+    roster = roster_of({"a": pool(weights)})
+    twin = oracle.RoundRobin(weights, start % max(1, len(oracle.smooth_wheel(weights))))
+    at = twin.at
+    for _ in range(30):
+        down = {i for i in range(len(weights)) if chance.random() < 0.3}
+        changes = {i: {"generation": 1, "health": chance.randint(1, 3)} for i in down}
+        rows = board(changes)
+        tried: set[int] = set()
+        twin_tried: set[int] = set()
+        while True:
+            index, at = _probe.pick(roster, 0, at, rows, 0, tried)
+            assert index == twin.pick(down, twin_tried)
+            assert tried == twin_tried
+            if index < 0:
+                break
+        able = {i for i, w in enumerate(weights) if w} - down
+        assert tried == able
+
+
+def test_each_word_that_takes_a_backend_out() -> None:
+    roster = roster_of({"a": pool([1, 1])})
+    for fields, now, out in [
+        ({"generation": 1, "health": 1}, 0, True),
+        ({"generation": 1, "admin": 2}, 0, True),
+        ({"generation": 1, "ejection": (500 << 16) | 3}, 499, True),
+        ({"generation": 1, "ejection": (500 << 16) | 3}, 500, False),
+        ({"generation": 2, "health": 1}, 0, False),  # the row is another backend's by now
+        ({"generation": 1}, 0, False),
+    ]:
+        picked = {_probe.pick(roster, 0, at, board({0: fields}), now, set())[0] for at in range(2)}
+        assert (0 not in picked) is out, fields
+        assert 1 in picked
+
+
+def test_nobody_left_leaves_the_cursor() -> None:
+    roster = roster_of({"a": pool([1, 1, 1])})
+    assert _probe.pick(roster, 0, 2, EMPTY_BOARD, 0, {0, 1, 2}) == (-1, 2)
+    empty = roster_of({"a": pool([0])})
+    assert _probe.pick(empty, 0, 7, EMPTY_BOARD, 0, set()) == (-1, 7)
+
+
+def test_a_cursor_from_a_larger_roster_still_works() -> None:
+    roster = roster_of({"a": pool([1, 1, 1])})
+    assert _probe.pick(roster, 0, 4_000_000_000, EMPTY_BOARD, 0, set())[0] in (0, 1, 2)
+
+
+def test_workers_start_out_of_step() -> None:
+    roster = roster_of({"a": pool([1, 1, 1, 1])})
+    assert [_probe.pick_begin(roster, 0, slot, 4) for slot in range(5)] == [0, 1, 2, 3, 0]
+    assert _probe.pick_begin(roster, 0, 3, 0) == 0
+
+
+def test_1024_backends_are_all_reached_in_one_exchange() -> None:
+    roster = roster_of({"a": pool([1] * 1024)})
+    tried: set[int] = set()
+    at = 0
+    for _ in range(1024):
+        index, at = _probe.pick(roster, 0, at, EMPTY_BOARD, 0, tried)
+        assert index >= 0
+    assert len(tried) == 1024
+    assert _probe.pick(roster, 0, at, EMPTY_BOARD, 0, tried)[0] == -1
+
+
+def test_addresses() -> None:
+    v4 = build.resolve("http://127.0.0.1:9001")[0]
+    assert v4 == b"\x02\x00" + (9001).to_bytes(2, "big") + bytes([127, 0, 0, 1]) + bytes(8)
+    v6 = build.resolve("http://[::1]:80")[0]
+    assert len(v6) == 28
+    assert v6[8:24] == bytes(15) + b"\x01"
+    assert build.resolve("http://[::ffff:1.2.3.4]:80") == build.resolve("http://1.2.3.4:80")
+    assert build.resolve("http+unix:/run/x.sock")[0] == b"\x01\x00/run/x.sock\x00"
+    assert build.address_text(build.resolve("http+unix:/run/x.sock")[0]) == "/run/x.sock"
+    assert build.resolve("http://localhost:80")[0][:2] in (b"\x02\x00", b"\x0a\x00")
+    with pytest.raises(socket.gaierror):
+        build.resolve("http://no-such-host.invalid:80")
+
+
+def test_a_resolved_address_can_be_connected_to(tmp_path: object) -> None:
+    """The bytes are what the kernel takes: compared with a real socket's own address."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        address = build.resolve(f"http://127.0.0.1:{port}")[0]
+        assert int.from_bytes(address[2:4], "big") == port
+
+
+def test_names_give_one_member_for_each_address() -> None:
+    upstreams = {"a": Upstream(backends=[UpstreamUrl.parse("http://app.internal:80")])}
+    two = [build.sockaddr_inet("10.0.0.1", 80), build.sockaddr_inet("10.0.0.2", 80)]
+    found = build.members(upstreams, {"http://app.internal:80": two})
+    assert [m.name for m in found] == [
+        "http://app.internal:80#10.0.0.1",
+        "http://app.internal:80#10.0.0.2",
+    ]
+    assert {m.authority for m in found} == {"app.internal:80"}
+    assert build.members(upstreams, {}) == []
+
+
+def test_rows_stay_with_their_backend() -> None:
+    upstreams = {"a": pool([1, 1]), "b": pool([1])}
+    addresses = {str(b.url): build.resolve(b.url) for b in upstreams["a"].members()}
+    first = build.assign_rows(build.members(upstreams, addresses))
+    assert sorted(first.values()) == [0, 1, 2]
+    smaller = {"b": upstreams["b"], "a": Upstream(backends=upstreams["a"].backends[1:])}
+    second = build.assign_rows(build.members(smaller, addresses), first)
+    assert second[("b", "http://10.0.0.0:80")] == first[("b", "http://10.0.0.0:80")]
+    assert second[("a", "http://10.0.0.1:80")] == first[("a", "http://10.0.0.1:80")]
+    more = {"c": pool([1])}
+    third = build.assign_rows(build.members(more, addresses), first)
+    assert third == {("c", "http://10.0.0.0:80"): 3}
+    full = {("x", str(i)): i for i in range(build.BACKENDS_MAX)}
+    with pytest.raises(ValueError, match="table full"):
+        build.assign_rows(build.members(more, addresses), full)
+
+
+def test_roster_reads_back_and_is_deterministic() -> None:
+    upstreams = {"a": pool([2, 1]), "none": Upstream(backends=[]), "b": pool([1])}
+    roster = roster_of(upstreams, epoch=7)
+    assert roster == roster_of(upstreams, epoch=7)
+    assert pack.read("RosterHeader", roster)["epoch"] == 7
+    rows = build.read_roster(roster)
+    assert [(r["upstream"], r["name"], r["weight"]) for r in rows] == [
+        (0, "http://10.0.0.0:80", 2),
+        (0, "http://10.0.0.1:80", 1),
+        (2, "http://10.0.0.0:80", 1),
+    ]
+    assert len({r["row"] for r in rows}) == 3
+    assert rows[0]["address"] == build.resolve("http://10.0.0.0:80")[0]
+
+
+def test_too_many_members_are_refused() -> None:
+    upstreams = {"a": pool([1] * 1025)}
+    with pytest.raises(ValueError, match="1025 addresses, at most 1024"):
+        roster_of(upstreams)
+
+
+def test_every_damage_to_a_roster_is_harmless_or_refused() -> None:
+    """Any 4 bytes replaced by extremes: roster_check never lets an offset outside pass (ASan sees
+    the reads), and header damage is always refused."""
+    roster = roster_of({"a": pool([2, 1]), "b": pool([1])})
+    assert _probe.roster_check(roster) == 0
+    header = pack.LAYOUT["RosterHeader"][1]
+    for name in ("magic", "layout_hash", "version"):
+        offset, _, _ = header[name]
+        broken = bytearray(roster)
+        broken[offset] ^= 1
+        assert _probe.roster_check(bytes(broken)) == 1, name
+    for cut in range(len(roster)):
+        assert _probe.roster_check(roster[:cut]) == 1
+    for at in range(0, len(roster) - 3, 4):
+        for value in (0xFFFFFFFF, len(roster), len(roster) - 1, 0x7FFFFFFF):
+            broken = bytearray(roster)
+            broken[at : at + 4] = value.to_bytes(4, "little")
+            _probe.roster_check(bytes(broken))
+
+
+@pytest.mark.parametrize(
+    ("struct", "field", "value", "part"),
+    [
+        ("RosterHeader", "length", 1 << 20, 1),
+        ("RosterHeader", "upstreams", (8, 1 << 30), 1),
+        ("RosterHeader", "upstreams", (3, 1), 1),
+        ("RosterUpstream", "backends", (0, 1025), 2),
+        ("RosterUpstream", "wheel", (1, 1), 2),
+        ("RosterUpstream", "wheel", (0, 1 << 16), 2),
+        ("RosterUpstream", "algorithm", 99, 2),
+        ("RosterBackend", "row", 4096, 3),
+        ("RosterBackend", "address_len", 113, 3),
+        ("RosterBackend", "address_len", 1, 3),
+        ("RosterBackend", "name", (0, 1 << 20), 3),
+        ("RosterBackend", "authority", (1 << 31, 0), 3),
+    ],
+)
+def test_each_unsound_field_is_found(struct: str, field: str, value: object, part: int) -> None:
+    roster = bytearray(roster_of({"a": pool([2, 1])}))
+    header = pack.read("RosterHeader", bytes(roster))
+    base = {
+        "RosterHeader": 0,
+        "RosterUpstream": header["upstreams"][0],
+        "RosterBackend": header["backends"][0],
+    }[struct]
+    row = {**pack.read(struct, bytes(roster), base), field: value}
+    if struct == "RosterBackend":
+        row["address"] = bytes(row["address"])
+    roster[base : base + pack.size(struct)] = pack.pack(struct, row)
+    assert _probe.roster_check(bytes(roster)) == part
+
+
+def test_a_wheel_index_outside_its_upstream_is_found() -> None:
+    roster = bytearray(roster_of({"a": pool([2, 1])}))
+    header = pack.read("RosterHeader", bytes(roster))
+    upstream = pack.read("RosterUpstream", bytes(roster), header["upstreams"][0])
+    roster[upstream["wheel"][0]] = 2
+    assert _probe.roster_check(bytes(roster)) == 2
