@@ -44,6 +44,7 @@ class Board:
     """One mapping of the scoreboard (fastproxy/scoreboard/door.pxi says who may call what)."""
 
     workers: int
+    fd: int
     def __init__(self, fd: int) -> None: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
     def ring(self, slot: int, bits: int) -> None: ...
@@ -100,7 +101,8 @@ class WorkerEngine:
         """Hand over the listening socket of (slot, listener). The engine accepts on its own slot's
         at once and on another's while that slot is dead or stuck. Unix sockets: slot -1, shared."""
     def log_to(self, fd: int) -> None:
-        """Write access-log lines to this fd from now on; the old one is closed when drained."""
+        """Write access-log lines to this file from now on (the fd is duplicated, not closed); the
+        old one is closed when drained."""
     def adopt(self) -> None:
         """Look at all slots now, not at the next tick: whose queue to take, whose to hand back."""
     def drain(self) -> None:
