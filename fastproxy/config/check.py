@@ -53,6 +53,7 @@ class _Check:
     def __init__(self, document: Document) -> None:
         self.document = document
         self.problems: list[Problem] = []
+        self.broken: set[str] = set()
 
     def error(self, where: Where, text: str, hint: str = "") -> None:
         self.problems.append(self.document.problem(where, text, hint))
@@ -63,6 +64,7 @@ class _Check:
     def run(self) -> Checked:
         converter = Converter(self.error, self.document.is_text)
         config: Config = converter.convert(Config, self.document.data, ())
+        self.broken = converter.broken
         if config is not BROKEN:
             self.meaning(config)
         order = {source.name: at for at, source in enumerate(self.document.sources)}
@@ -85,7 +87,7 @@ class _Check:
         self.stages(config)
 
     def listeners(self, config: Config) -> None:
-        if not config.listeners:
+        if not config.listeners and "listeners" not in self.broken:
             self.error(("listeners",), "there is no listener", 'write listeners = [":8080"]')
         seen: list[tuple[int, Listener]] = []
         for at, given in enumerate(config.listeners):
@@ -250,12 +252,14 @@ class _Check:
 
     def stages(self, config: Config) -> None:
         """The builders of routes and rewrites, run for what they find."""
-        if not config.routes:
+        if not config.routes and "routes" not in self.broken:
             hint = 'write [[routes]] with upstream = "..."'
             self.error(("routes",), "there is no route: every request would get 404", hint)
         for problem in build_stages(None, config).problems:
-            if problem.path.endswith(".listener") and None in config.listeners:
+            if problem.path.endswith(".listener") and self.incomplete("listeners", config):
                 continue  # it may well name the one that is broken
+            if problem.path.endswith(".upstream") and "upstreams" in self.broken:
+                continue
             report = self.warn if problem.warning else self.error
             report(path_where(problem.path), problem.text, problem.hint)
         known = {**RESPONDERS, **config.responders}
@@ -265,8 +269,12 @@ class _Check:
                 self.error(("routes", at, "responder"), text, closest(route.responder, known))
         used = set(_upstreams_used(config))
         for name in config.upstreams:
-            if name not in used and None not in config.routes:
+            if name not in used and not self.incomplete("routes", config):
                 self.warn(("upstreams", name), "no route uses it")
+
+    def incomplete(self, section: str, config: Config) -> bool:
+        """Whether something of this list was broken and is missing now."""
+        return section in self.broken or None in getattr(config, section)
 
 
 def _clash(one: Listener, other: Listener) -> bool:

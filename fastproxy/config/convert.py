@@ -55,6 +55,8 @@ class Converter:
     ) -> None:
         self.report = report
         self.loose = loose
+        self.broken: set[str] = set()
+        """Keys of the top level that hold some mistake: do not conclude from what they lack."""
 
     def convert(self, kind: Any, value: Any, where: Where, metas: tuple[Any, ...] = ()) -> Any:
         """The value as `kind`, or BROKEN after at least one report."""
@@ -89,9 +91,11 @@ class Converter:
         annotations = hints(kind)
         done: dict[str, Any] = {}
         broken = False
+        meant: set[str] = set()
         for key, item in value.items():
             if key not in fields:
                 self._wrong((*where, key), "unknown key", self._key_hint(key, kind, fields))
+                meant.update(difflib.get_close_matches(key, fields, n=1))
                 broken = True
                 continue
             name = fields[key].name
@@ -100,9 +104,13 @@ class Converter:
         for key, field in fields.items():
             if field.required and key not in value:
                 broken = True
+                if key in meant:
+                    continue  # it is there, misspelt
                 self._wrong(where, f'"{key}" is missing', _example(annotations[field.name], key))
         if where and broken:
             return BROKEN
+        if not where:
+            self.broken = {name for name, item in done.items() if item is BROKEN}
         try:
             return kind(**{k: v for k, v in done.items() if v is not BROKEN})
         except (ValueError, TypeError) as error:
