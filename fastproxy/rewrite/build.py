@@ -2,8 +2,8 @@
 """Edits of headers and paths as written -> RewriteTables.
 
 Row 0 changes nothing and is shared by all routes that change nothing. Refused, each with its place:
-names that are no tokens, names that frame a message or belong to one connection, control characters,
-one field named by edits that contradict each other.
+names that are no tokens, names that frame a message or belong to one connection, control
+characters, one field named by edits that contradict each other.
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ def _list(blob: Blob, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
 def _pack(blob: Blob, rows: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
     if not rows:
         return (0, 0)
-    packed = [
+    packed: list[Mapping[str, Any]] = [
         {**row, "name": blob.text(row["name"]), "value": pack_template(blob, row["value"])}
         for row in rows
     ]

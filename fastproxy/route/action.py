@@ -52,9 +52,7 @@ def build_action(
     return {}
 
 
-def _upstream(
-    path: str, name: str, upstreams: Sequence[str], problems: list[Problem]
-) -> int:
+def _upstream(path: str, name: str, upstreams: Sequence[str], problems: list[Problem]) -> int:
     if name in upstreams:
         return upstreams.index(name)
     close = difflib.get_close_matches(name, upstreams, n=1)
@@ -67,7 +65,7 @@ def _upstream(
 def _split(
     blob: Blob, path: str, route: Route, upstreams: Sequence[str], problems: list[Problem]
 ) -> Mapping[str, Any]:
-    rows = []
+    rows: list[Mapping[str, Any]] = []
     total = 0
     for index, part in enumerate(route.split):
         place = f"{path}.split[{index}]"

@@ -176,7 +176,8 @@ def _scope(blob: Blob, tree: Tree, prepared: Sequence[Prepared]) -> Mapping[str,
             tree.add(sites[host], route.pattern, Candidate(
                 route.index, order, route.conditions.row, route.pattern.rest,
             ))  # fmt: skip
-    exact, suffixes = [], []
+    exact: list[tuple[int, Mapping[str, Any]]] = []
+    suffixes: list[tuple[int, Mapping[str, Any]]] = []
     for host, site in sites.items():
         if host == ANY:
             continue

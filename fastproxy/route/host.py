@@ -37,9 +37,7 @@ def parse_host(text: str) -> str:
     if ":" in plain:
         raise HostError(f"{text!r} is no host name", "write an IPv6 address in brackets")
     if "*" in plain or plain.startswith("~"):
-        raise HostError(
-            f"{text!r}: a wildcard is the whole first label", 'write "*.example.com"'
-        )
+        raise HostError(f"{text!r}: a wildcard is the whole first label", 'write "*.example.com"')
     try:
         plain = plain.encode("idna").decode()
     except UnicodeError:

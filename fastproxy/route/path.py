@@ -80,9 +80,7 @@ def parse_path(
         return None
 
 
-def _regex(
-    path: str, text: str, regexes: RegexList, problems: list[Problem]
-) -> PathPattern | None:
+def _regex(path: str, text: str, regexes: RegexList, problems: list[Problem]) -> PathPattern | None:
     source = text[1:].strip()
     if not source:
         raise PathError("an empty regex")
@@ -161,9 +159,7 @@ def _decode_unreserved(match: re.Match[str]) -> str:
     return byte.decode() if UNRESERVED.match(byte) else match[0]
 
 
-def path_params(
-    texts: Sequence[str], regexes: RegexList
-) -> list[tuple[str, ...]]:
+def path_params(texts: Sequence[str], regexes: RegexList) -> list[tuple[str, ...]]:
     """Names of each path's params, in the order of `Scene.params`; empty for a bad path, whose
     problem is told by `build_routes`."""
     told: list[Problem] = []

@@ -47,7 +47,7 @@ def find_shadowed(tree: Tree, routes: Read) -> list[Problem]:
         Problem(
             f"routes[{route}]",
             f"can never match: routes[{other}] takes all of its requests before",
-            "regexes come after prefixes other than \"/\""
+            'regexes come after prefixes other than "/"'
             if routes[route][0].kind is Kind.REGEX and routes[other][0].kind is not Kind.REGEX
             else "",
         )

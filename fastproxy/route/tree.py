@@ -69,14 +69,12 @@ class Tree:
 
     def find(self, site: int, segments: Sequence[bytes | None]) -> Iterator[Node]:
         """The nodes from the root down to where the tree ends on these segments."""
-        at: int | None = self.sites[site].root
+        at = self.sites[site].root
         yield self.nodes[at]
         for segment in segments:
-            if segment is None:
-                at = self.nodes[at].param - 1 if self.nodes[at].param else None
-            else:
-                at = self.edges.get((at, segment))
-            if at is None:
+            param = self.nodes[at].param - 1
+            at = param if segment is None else self.edges.get((at, segment), -1)
+            if at < 0:
                 return
             yield self.nodes[at]
 
@@ -101,13 +99,14 @@ class Tree:
             candidates.extend({**c.row, "route": c.route, "rest": c.rest} for c in place)
             return first, len(place)
 
-        nodes = []
+        nodes: list[Mapping[str, Any]] = []
         for node in self.nodes:
             row: dict[str, int] = {"param": node.param}
             for kind, place in node.places.items():
                 row[f"{kind.value}_first"], row[f"{kind.value}_count"] = span(place)
             nodes.append(row)
-        sites, patterns = [], []
+        sites: list[Mapping[str, Any]] = []
+        patterns: list[Mapping[str, Any]] = []
         for site in self.sites:
             sites.append({
                 "name": blob.text(site.name), "root": site.root,

@@ -28,9 +28,7 @@ TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 # RFC 3986: unreserved, reserved and "%"; a literal of a target must be made of these.
 TARGET = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]*\Z")
 PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]|[^{}]+")
-CAPTURE_PIECE = re.compile(
-    r"\{\{|\}\}|\{([^{}]*)\}|[{}]|[^{}$]+|\$\$|\$(\d|\{\w+\})|\$", re.ASCII
-)
+CAPTURE_PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]|[^{}$]+|\$\$|\$(\d|\{\w+\})|\$", re.ASCII)
 
 
 class Escape(IntEnum):
@@ -87,6 +85,7 @@ def pack_template(blob: Blob, parts: Sequence[Mapping[str, Any]]) -> Template:
     """Parts into the blob; a Template for `pack`."""
     if not parts:
         return EMPTY
+    rows: list[Mapping[str, Any]]
     rows = [{**part, "text": blob.text(part.get("text", b""))} for part in parts]
     return {"parts": blob.rows("TemplatePart", rows)}
 
@@ -121,9 +120,7 @@ def needs_request(parts: Sequence[Mapping[str, Any]]) -> bool:
     return any(part["variable"] in wanted for part in parts)
 
 
-def _literal(
-    parts: list[dict[str, Any]], text: str, escape: Escape, lines: bool = False
-) -> None:
+def _literal(parts: list[dict[str, Any]], text: str, escape: Escape, lines: bool = False) -> None:
     for char in text:
         if (char < " " or char == "\x7f") and not (lines and char in "\t\r\n"):
             raise TemplateError(f"control character {char!r} in the text")

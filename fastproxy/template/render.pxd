@@ -70,9 +70,12 @@ cdef inline void put_seconds(Out *out, uint64_t microseconds) noexcept nogil:
 
 
 cdef inline void put_status(Out *out, uint32_t status, uint8_t escape) noexcept nogil:
-    """Three digits: combined-format parsers count on them. None yet: 000 (null in JSON)."""
-    if status == 0 and escape != ESCAPE_LOG:
-        put_absent(out, escape)
+    """Three digits in a log line, where parsers count on them: 000 if there is none yet."""
+    if escape != ESCAPE_LOG:
+        if status:
+            put_uint(out, status)
+        else:
+            put_absent(out, escape)
         return
     put_char(out, <char> (48 + status // 100 % 10))
     put_char(out, <char> (48 + status // 10 % 10))

@@ -95,8 +95,6 @@ def rendered(
     text: str, escape: Escape = Escape.HEADER, names: Sequence[str] = (), **scene: Any
 ) -> bytes:
     """Compile and render. `names`: the route's params; `params`: their values."""
-    got, full = _probe.render_template(
-        compiled(text, escape, names), 0, _probe.scene_of(**scene)
-    )
+    got, full = _probe.render_template(compiled(text, escape, names), 0, _probe.scene_of(**scene))
     assert not full
     return got
