@@ -71,6 +71,8 @@ class Engine:
         at once and on another's while that slot is dead or stuck. Unix sockets: slot -1, shared."""
     def log_to(self, fd: int) -> None:
         """Write access-log lines to this fd from now on; the old one is closed when drained."""
+    def adopt(self) -> None:
+        """Look at all slots now, not at the next tick: whose queue to take, whose to hand back."""
     def drain(self) -> None:
         """Accept until EAGAIN, then no more; idle connections close, busy ones end with their
         answer (`Connection: close`)."""

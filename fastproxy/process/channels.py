@@ -7,7 +7,8 @@
 - A *doorbell* is an eventfd that every process inherits: set a reason in the scoreboard
   (`Board.ring`), then ring. The master has one too: a child rings it when it has news.
 
-Messages go one way each: plan, roster, log, listener to a child; roster, failed, verb to the master.
+Messages go one way each: plan, roster, log, listener to a child; roster, failed, verb to the
+master.
 """
 
 from __future__ import annotations

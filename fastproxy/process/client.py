@@ -21,7 +21,7 @@ from fastproxy.process.place import PlaceError, default_control_socket, holder, 
 ASK_SECONDS = 5.0
 
 
-class NotRunning(Exception):
+class NotRunningError(Exception):
     """Nothing runs there; the text says where was looked and what to do."""
 
 
@@ -40,21 +40,21 @@ class Instance:
 
 
 def find_instance(path: str = "") -> Instance:
-    """The instance at this control socket, or at the default place. NotRunning."""
+    """The instance at this control socket, or at the default place. NotRunningError."""
     path = path or os.environ.get("FASTPROXY_CONTROL_SOCKET", "") or default_control_socket()
     try:
         pid = holder(lock_path(path))
     except PlaceError as error:
-        raise NotRunning(str(error)) from error
+        raise NotRunningError(str(error)) from error
     if not pid:
-        raise NotRunning(
+        raise NotRunningError(
             f"no fastproxy runs at {path}; if yours has another place: --control-socket PATH"
         )
     return Instance(path, pid)
 
 
 def ask(path: str, verb: str, timeout: float = ASK_SECONDS) -> dict[str, Any]:
-    """One request, its answer. NotRunning, or ControlError if control says no or nothing."""
+    """One request, its answer. NotRunningError, or ControlError if control says no or nothing."""
     found = find_instance(path)
     with socket.socket(socket.AF_UNIX) as line:
         line.settimeout(timeout)
@@ -86,7 +86,7 @@ def status(path: str = "") -> dict[str, Any]:
 
 def stop(path: str = "", *, quit: bool = False, wait: float | None = None) -> Instance:
     """Drain and stop (SIGTERM, or SIGQUIT). `wait`: seconds to wait for its end, None: do not.
-    NotRunning; ControlError if it may not be signalled, or still runs after `wait`."""
+    NotRunningError; ControlError if it may not be signalled, or still runs after `wait`."""
     return _signal(path, signal.SIGQUIT if quit else signal.SIGTERM, wait)
 
 
@@ -100,10 +100,10 @@ def _signal(path: str, number: signal.Signals, wait: float | None) -> Instance:
     try:
         pidfd = os.pidfd_open(found.pid)
     except ProcessLookupError:
-        raise NotRunning(f"the master (pid {found.pid}) has just ended") from None
+        raise NotRunningError(f"the master (pid {found.pid}) has just ended") from None
     try:
         if find_instance(path).pid != found.pid:
-            raise NotRunning(f"the master (pid {found.pid}) has just ended")
+            raise NotRunningError(f"the master (pid {found.pid}) has just ended")
         try:
             signal.pidfd_send_signal(pidfd, number)
         except PermissionError as error:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Control: the process for everything that is neither a request nor the master's.
 
-For now: the control socket (one JSON object a line, both ways) and fresh answers for upstream names.
-It may crash without touching traffic; the master starts it again, and it finds what it needs in the
-scoreboard and the roster in force. Its socket is the master's, so that callers queue meanwhile, and
-its mode 0600 is the access check.
+For now: the control socket (one JSON object a line, both ways) and fresh answers for upstream
+names. It may crash without touching traffic; the master starts it again, and it finds what it needs
+in the scoreboard and the roster in force. Its socket is the master's, so that callers queue
+meanwhile, and its mode 0600 is the access check.
 
     {"verb": "status"}  ->  {"ok": true, "version": ..., "workers": [...], ...}
     {"verb": "nonsense"}  ->  {"ok": false, "error": "..."}
@@ -28,7 +28,7 @@ from fastproxy.process.channels import Channels, Message
 from fastproxy.process.handover import Handover, contents, sealed
 from fastproxy.process.log import Log
 from fastproxy.process.rosters import Rosters
-from fastproxy.process.status import Status
+from fastproxy.process.status import Status, plan_generation
 from fastproxy.scoreboard import segment
 
 LINE_MAX = 65536
@@ -76,16 +76,20 @@ class Control:
         self.rosters = Rosters(
             task.handover.upstreams, contents(task.handover.roster_fd), task.board
         )
-        self.status = Status(
-            task.board, task.handover, contents(task.handover.plan_fd), task.listeners
-        )
+        plan = contents(task.handover.plan_fd)
+        self.status = Status(task.board, task.handover, plan, task.listeners)
+        self.plan_generation = plan_generation(plan)
         self.over = asyncio.Event()
         self.callers: set[asyncio.Task[None]] = set()
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
         self.rosters.publish()
-        segment.set_header(self.task.board, roster_epoch=self.rosters.epoch)
+        segment.set_header(
+            self.task.board,
+            roster_epoch=self.rosters.epoch,
+            plan_generation=self.plan_generation,
+        )
         loop.add_reader(self.channel.fileno(), self.on_channel)
         loop.add_reader(self.task.channels.alive, self.on_master_gone)
         await asyncio.start_unix_server(self.on_caller, sock=self.task.door, limit=LINE_MAX)
@@ -141,9 +145,7 @@ class Control:
         loop = asyncio.get_running_loop()
         answers = await asyncio.gather(
             *(
-                asyncio.wait_for(
-                    loop.run_in_executor(None, resolve, url), RESOLVE_TIMEOUT_SECONDS
-                )
+                asyncio.wait_for(loop.run_in_executor(None, resolve, url), RESOLVE_TIMEOUT_SECONDS)
                 for url in self.rosters.names
             ),
             return_exceptions=True,
@@ -194,4 +196,5 @@ class Control:
         if verb in ("stop", "quit", "reopen"):
             sent = self.tell_master(Message("verb", text=verb))
             return {"ok": True} if sent else {"ok": False, "error": "the master does not listen"}
-        return {"ok": False, "error": f"no verb {verb!r}: status, version, ping, stop, quit, reopen"}
+        verbs = "status, version, ping, stop, quit, reopen"
+        return {"ok": False, "error": f"no verb {verb!r}; there are {verbs}"}

@@ -33,9 +33,8 @@ from fastproxy.process.files import LogFiles, PidFile
 from fastproxy.process.handover import Handover, ListenerSpec, receive
 from fastproxy.process.log import Log
 from fastproxy.process.place import PlaceError, default_control_socket, private_directory
-from fastproxy.process.worker import (
-    EngineFactory, WorkerTask, check_user, ignore_signals, raise_file_limit, run_worker,
-)  # fmt: skip
+from fastproxy.process.rights import check_user, raise_file_limit
+from fastproxy.process.worker import EngineFactory, WorkerTask, ignore_signals, run_worker
 from fastproxy.scoreboard import segment
 from fastproxy.scoreboard.segment import BEAT_STALE_MS, Ring, WorkerState
 
@@ -208,7 +207,7 @@ class Master:
         if seat.number != CONTROL:
             self.board.beat(seat.number)
             self.board.set_state(seat.number, WorkerState.STARTING)
-        signal.pthread_sigmask(signal.SIG_BLOCK, range(1, signal.NSIG))
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             pid = os.fork()
         except OSError as error:
@@ -322,7 +321,7 @@ class Master:
         if not self.ever_served and not any(one.pid or not one.failures for one in workers):
             self.log.error(f"no worker came up; {seat.name} {how}{why}")
             self.exit_code = EXIT_FAILED
-            self.begin_stop("nothing to serve with")
+            self.begin_stop("")
 
     def later(self, seat: Seat) -> None:
         """When to try again: 100 ms, doubling to 10 s; anew after a healthy life."""
@@ -444,7 +443,8 @@ class Master:
         self.deadline = now + self.handover.drain_seconds
         self.door_deadline = now + DOOR_SECONDS
         segment.set_header(self.board, stopping=1)
-        self.log.info(f"{why}: draining for at most {self.handover.drain_seconds:g} s")
+        if why:
+            self.log.info(f"{why}: draining for at most {self.handover.drain_seconds:g} s")
         for seat in self.seats[1:]:
             if seat.pid:
                 self.ring(seat, Ring.DRAIN)

@@ -20,21 +20,25 @@ from fastproxy.schema import UpstreamUrl
 from fastproxy.scoreboard import segment
 
 
+def upstreams_of(specs: list[UpstreamSpec]) -> dict[str, Upstream]:
+    """The settings `balance.build` works on, from a handover's."""
+    return {
+        spec.name: Upstream(
+            backends=[
+                Backend(url=UpstreamUrl.parse(url), weight=weight) for url, weight in spec.backends
+            ],
+            balance=spec.balance,  # type: ignore[arg-type]  # checked by the command line
+        )
+        for spec in specs
+    }
+
+
 class Rosters:
     """`roster`: the bytes in force. ValueError if they are no roster of this build."""
 
     def __init__(self, specs: list[UpstreamSpec], roster: bytes, board: Board) -> None:
         self.board = board
-        self.upstreams: dict[str, Upstream] = {
-            spec.name: Upstream(
-                backends=[
-                    Backend(url=UpstreamUrl.parse(url), weight=weight)
-                    for url, weight in spec.backends
-                ],
-                balance=spec.balance,  # type: ignore[arg-type]  # checked by the command line
-            )
-            for spec in specs
-        }
+        self.upstreams = upstreams_of(specs)
         self.epoch: int = pack.read("RosterHeader", roster)["epoch"]
         urls = [member.url for one in self.upstreams.values() for member in one.members()]
         self.names = [url for url in dict.fromkeys(urls) if not build.is_numeric(url)]
@@ -48,9 +52,7 @@ class Rosters:
     def _learn(self, entries: list[dict[str, object]]) -> None:
         """Take over rows and addresses of the roster in force, and rows of members that were."""
         order = list(self.upstreams)
-        for row in range(build.BACKENDS_MAX):
-            if not segment.backend_generation(self.board, row):
-                continue
+        for row in segment.backends_used(self.board):
             old = segment.backend(self.board, row)
             self.generations[row] = old["generation"]
             if old["upstream"] < len(order):
@@ -84,7 +86,9 @@ class Rosters:
         """The next roster if these answers (URL -> addresses) change anything, else None. An empty
         answer changes nothing. ValueError if it does not fit."""
         changed = {
-            url: found for url, found in answers.items() if found and found != self.addresses.get(url)
+            url: found
+            for url, found in answers.items()
+            if found and found != self.addresses.get(url)
         }
         if not changed:
             return None

@@ -22,14 +22,21 @@ PLAN_MAGIC = 0x504C5046
 QUANTILES = {"p50_ms": 0.5, "p90_ms": 0.9, "p99_ms": 0.99}
 
 
-def route_names(plan: bytes) -> dict[int, str]:
-    """Counter row -> route name, from a plan. Empty if these bytes are no plan of this build."""
+def plan_generation(plan: bytes) -> int:
+    """The number in a plan's header; 0 if these bytes are no plan of this build."""
     if len(plan) < pack.size("PlanHeader"):
-        return {}
+        return 0
     head = pack.read("PlanHeader", plan)
     if head["magic"] != PLAN_MAGIC or head["layout_hash"] != _core.layout_hash():
+        return 0
+    return int(head["generation"])
+
+
+def route_names(plan: bytes) -> dict[int, str]:
+    """Counter row -> route name, from a plan. Empty if these bytes are no plan of this build."""
+    if not plan_generation(plan):
         return {}
-    first, count = head["routes"]["rows"]
+    first, count = pack.read("PlanHeader", plan)["routes"]["rows"]
     size, fields = pack.LAYOUT["RouteRow"]
     name_at, counter_at = fields["name"][0], fields["counter"][0]
     names = {}
@@ -120,9 +127,7 @@ class Status:
             {"name": spec.name, "balance": spec.balance, "backends": []}
             for spec in self.handover.upstreams
         ]
-        for row in range(segment.header(self.board)["backends"]):
-            if not segment.backend_generation(self.board, row):
-                continue
+        for row in segment.backends_used(self.board):
             entry = segment.backend(self.board, row)
             if entry["upstream"] >= len(upstreams):
                 continue

@@ -2,9 +2,10 @@
 """One worker: a uvloop loop with one engine in it.
 
 The engine does all work on requests; this file brings it to life after the fork, gives it what the
-master hands over, and lets it leave. Order matters: close what is not ours, drop privileges, and
-only then read anything that came from outside. After that no configured path is opened: logs and
-plans come as fds. Signals of the terminal's process group are ignored: the master decides.
+master hands over, and lets it leave. Order matters: close what is not ours, import, drop
+privileges, and only then read anything that came from outside. After that no configured path is
+opened: logs and plans come as fds. Signals of the terminal's process group are ignored: the master
+decides.
 """
 
 from __future__ import annotations
@@ -12,8 +13,6 @@ from __future__ import annotations
 import gc
 import importlib
 import os
-import pwd
-import resource
 import signal
 import time
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from fastproxy._core import Board
 from fastproxy.process import channels
 from fastproxy.process.channels import Channels, Message
 from fastproxy.process.log import Log
+from fastproxy.process.rights import drop_privileges
 from fastproxy.process.sockets import shut
 from fastproxy.scoreboard.segment import Ring, WorkerState
 
@@ -87,10 +87,9 @@ def run_worker(task: WorkerTask, engine_factory: EngineFactory | None = None) ->
     ignore_signals()
     own = task.channels.keep_for_child(task.slot)
     try:
+        loop = load(task)
         drop_privileges(task.user, task.group)
-        import uvloop  # here: the master must not carry asyncio
-
-        worker = Worker(task, own, engine_factory or _core.Engine, uvloop.new_event_loop())
+        worker = Worker(task, own, engine_factory or _core.Engine, loop)
         worker.prepare()
     except Exception as error:
         why = f"{type(error).__name__}: {error}"
@@ -108,43 +107,20 @@ def ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def drop_privileges(user: str, group: str) -> None:
-    """Become `user` (and its groups, or just `group`), for good. Nothing happens to who they are if
-    neither is named; in every case no exec may gain rights any more. OSError if refused, KeyError
-    for an unknown name."""
-    import grp
+def load(task: WorkerTask) -> Any:
+    """Import what we need and make the loop, as who we still are: the interpreter may lie where the
+    worker's user cannot read (/root). Not imported here: code that is not ours."""
+    import asyncio
+    import encodings.idna
+    import traceback
 
-    if user or group:
-        entry = pwd.getpwnam(user) if user else None
-        gid = grp.getgrnam(group).gr_gid if group else pwd.getpwnam(user).pw_gid
-        if os.geteuid() == 0:
-            os.setgroups(os.getgrouplist(user, gid) if user and not group else [gid])
-        os.setgid(gid)
-        if entry is not None:
-            os.setuid(entry.pw_uid)
-            if entry.pw_uid != 0 and _can_be_root():
-                raise PermissionError("root could be had back after setuid; refusing to serve")
-    _core.no_new_privileges()
+    import uvloop  # in no case in the master
 
-
-def check_user(user: str, group: str) -> None:
-    """Could a worker become this? Asked by the master before anything is bound. KeyError for an
-    unknown name, PermissionError if only root could."""
-    import grp
-
-    uid = pwd.getpwnam(user).pw_uid if user else os.geteuid()
-    gid = grp.getgrnam(group).gr_gid if group else os.getegid()
-    if os.geteuid() != 0 and (uid != os.geteuid() or gid not in (os.getegid(), *os.getgroups())):
-        wanted = ":".join(name for name in (user, group) if name)
-        raise PermissionError(f"workers can become {wanted} only if root starts fastproxy")
-
-
-def _can_be_root() -> bool:
-    try:
-        os.setuid(0)
-    except PermissionError:
-        return False
-    return True
+    for place in task.responders.values():
+        if place.startswith("fastproxy."):
+            importlib.import_module(place.partition(":")[0])
+    del asyncio, encodings, traceback  # loaded, for whoever imports them later
+    return uvloop.new_event_loop()
 
 
 class Worker:
@@ -296,11 +272,3 @@ class Worker:
             self.loop.stop()
         else:
             self.loop.call_later(DRAIN_LOOK_SECONDS, self.look_whether_drained)
-
-
-def raise_file_limit() -> int:
-    """RLIMIT_NOFILE up to its hard limit; the limit."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard

@@ -27,10 +27,11 @@ BEAT_STALE_MS = WORDS["beat_stale_ms"]
 SUB_BUCKETS = 8  # per power of two; 1 << HISTOGRAM_SUB_BITS
 SEALS = fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 COUNTERS = (
-    "accepted requests upstream_connects upstream_reused faults refused accept_paused adopted "
-    "log_lines log_dropped bytes_in bytes_out epoll_ctl turns"
-).split()
-GAUGES = "connections idle upstream_open upstream_idle kept_bytes parked".split()
+    "accepted", "requests", "upstream_connects", "upstream_reused", "faults", "refused",
+    "accept_paused", "adopted", "log_lines", "log_dropped", "bytes_in", "bytes_out", "epoll_ctl",
+    "turns",
+)  # fmt: skip
+GAUGES = ("connections", "idle", "upstream_open", "upstream_idle", "kept_bytes", "parked")
 
 
 class WorkerState(IntEnum):
@@ -116,6 +117,13 @@ def header(board: Board) -> dict[str, Any]:
     return pack.read("BoardHeader", memoryview(board))
 
 
+def _head(board: Board, name: str) -> int:
+    """One word of the header, without reading the rest."""
+    offset, length, _ = pack.LAYOUT["BoardHeader"][1][name]
+    words = memoryview(board).cast("Q" if length == 8 else "I")
+    return int(words[offset // length])
+
+
 def set_header(board: Board, **values: int) -> None:
     """Write words of the header, each with one aligned store. Master only (control: its pid,
     plan_generation, roster_epoch)."""
@@ -124,22 +132,32 @@ def set_header(board: Board, **values: int) -> None:
 
 def worker(board: Board, slot: int) -> dict[str, Any]:
     """A worker's row."""
-    at = header(board)["workers_off"] + slot * pack.size("WorkerRow")
+    at = _head(board, "workers_off") + slot * pack.size("WorkerRow")
     return pack.read("WorkerRow", memoryview(board), at)
 
 
 def backend(board: Board, row: int) -> dict[str, Any]:
     """A backend's row; its name as text."""
-    at = header(board)["backends_off"] + row * pack.size("BackendRow")
+    at = _head(board, "backends_off") + row * pack.size("BackendRow")
     found = pack.read("BackendRow", memoryview(board), at)
     found["name"] = bytes(found["name"]).rstrip(b"\0").decode(errors="replace")
     return found
 
 
+def backends_used(board: Board) -> list[int]:
+    """Backend rows that have or had an owner (generation above 0)."""
+    size, fields = pack.LAYOUT["BackendRow"]
+    first = (_head(board, "backends_off") + fields["generation"][0]) // 8
+    step = size // 8
+    words = memoryview(board).cast("Q")
+    generations = words[first : first + _head(board, "backends") * step : step].tolist()
+    return [row for row, generation in enumerate(generations) if generation]
+
+
 def set_backend(board: Board, row: int, name: str = "", **values: int) -> None:
     """Control's words of a backend row: upstream, weight, health, admin, generation. Generation is
     stored last: who sees the new one sees the rest."""
-    at = header(board)["backends_off"] + row * pack.size("BackendRow")
+    at = _head(board, "backends_off") + row * pack.size("BackendRow")
     if name:
         offset, length, _ = pack.LAYOUT["BackendRow"][1]["name"]
         text = name.encode()[: length - 1].ljust(length, b"\0")
@@ -177,14 +195,15 @@ def counts(board: Board, kind: str, index: int, slots: int) -> dict[str, Any]:
         "route": ("RouteCount", "route_counts_off", "routes", "total"),
         "backend": ("BackendCount", "backend_counts_off", "backends", "first_byte"),
     }[kind]
-    head = header(board)
-    if not 0 <= index < head[per_worker]:
+    rows = _head(board, per_worker)
+    if not 0 <= index < rows:
         raise IndexError(f"no {kind} row {index}")
     size, fields = pack.LAYOUT[struct]
+    start = _head(board, offsets)
     words = memoryview(board).cast("Q")
     total = [0] * (size // 8)
     for slot in range(slots):
-        at = (head[offsets] + (slot * head[per_worker] + index) * size) // 8
+        at = (start + (slot * rows + index) * size) // 8
         if words[at]:  # `requests` comes first: an unused row is not even touched
             row = words[at : at + size // 8].tolist()
             total = [a + b for a, b in zip(total, row, strict=True)]
@@ -220,10 +239,3 @@ def quantile(buckets: list[int], share: float) -> float:
         if seen >= rank:
             return bucket_middle(index)
     return bucket_middle(len(buckets) - 1)
-
-
-def backend_generation(board: Board, row: int) -> int:
-    """Of a backend's row; 0: never used."""
-    at = header(board)["backends_off"] + row * pack.size("BackendRow")
-    offset = pack.LAYOUT["BackendRow"][1]["generation"][0]
-    return memoryview(board).cast("Q")[(at + offset) // 8]
