@@ -19,9 +19,10 @@ from fastproxy.balance.build import BACKENDS_MAX, BACKENDS_PER_UPSTREAM_MAX
 from fastproxy.balance.settings import Upstream
 from fastproxy.config.convert import BROKEN, Converter, closest
 from fastproxy.config.load import Document, Where, path_where
-from fastproxy.config.model import LOG_FORMATS, Config, Listener
+from fastproxy.config.model import Config, Listener
 from fastproxy.config.plan import RESPONDERS, build_stages, log_template
 from fastproxy.errors import ConfigError, Problem
+from fastproxy.template.presets import PRESETS
 
 HEAD_BYTES_CEILING = 65536  # memory/limits.pxd
 UPSTREAMS_MAX = 1024
@@ -241,9 +242,9 @@ class _Check:
 
     def logs(self, config: Config) -> None:
         text = config.log_format
-        if "{" not in text and text not in LOG_FORMATS:
-            known = ", ".join(LOG_FORMATS)
-            hint = closest(text, LOG_FORMATS) or f"{known}, or a template with {{variables}}"
+        if "{" not in text and text not in PRESETS:
+            known = ", ".join(PRESETS)
+            hint = closest(text, PRESETS) or f"{known}, or a template with {{variables}}"
             self.error(("log_format",), f'unknown format "{text}"', hint)
             return
         problem = log_template(None, text)

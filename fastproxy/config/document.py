@@ -13,7 +13,8 @@ import msgspec
 from fastproxy import schema
 from fastproxy.config import describe
 from fastproxy.config.convert import hints
-from fastproxy.config.model import LOG_FORMATS, Config
+from fastproxy.config.model import Config
+from fastproxy.template.presets import PRESETS
 from fastproxy.template.variables import describe as variables
 
 INTRO = """\
@@ -154,8 +155,8 @@ def _plain_type(kind: Any) -> str:
 
 def _formats() -> str:
     lines = ["## Log formats", "", "What the names of `log_format` stand for:", ""]
-    for name, text in LOG_FORMATS.items():
-        lines += [f"`{name}`:", "", "```text", text, "```", ""]
+    for name, preset in PRESETS.items():
+        lines += [f"`{name}`:", "", "```text", preset.text, "```", ""]
     return "\n".join(lines)
 
 

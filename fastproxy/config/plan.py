@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from fastproxy.balance.settings import Upstream
-from fastproxy.config.model import LOG_FORMATS, Config
+from fastproxy.config.model import Config
 from fastproxy.errors import ConfigError, Problem
 from fastproxy.memory import pack
 from fastproxy.regex.build import RegexList
@@ -23,7 +23,8 @@ from fastproxy.rewrite.build import build_rewrites
 from fastproxy.route.build import build_routes
 from fastproxy.route.path import path_params
 from fastproxy.route.settings import Route
-from fastproxy.template.build import Escape, TemplateError, compile_template
+from fastproxy.template.build import TemplateError, compile_template
+from fastproxy.template.presets import log_format
 
 PLAN_MAGIC = 0x504C5046
 PLAN_VERSION = 1
@@ -126,10 +127,9 @@ def responders(config: Config) -> dict[str, str]:
 
 def log_template(blob: pack.Blob | None, text: str) -> dict[str, Any] | Problem:
     """`log_format` compiled, or what is wrong with it."""
-    text = LOG_FORMATS.get(text, text)
-    escape = Escape.JSON if text.startswith("{{") else Escape.LOG
+    wanted = log_format(text)
     try:
-        return compile_template(blob or pack.Blob(0), text, escape)
+        return compile_template(blob or pack.Blob(0), wanted.text, wanted.escape)
     except TemplateError as error:
         return Problem("log_format", str(error), error.hint)
 
