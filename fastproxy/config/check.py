@@ -20,7 +20,7 @@ from fastproxy.balance.settings import Upstream
 from fastproxy.config.convert import BROKEN, Converter, closest
 from fastproxy.config.load import Document, Where, path_where
 from fastproxy.config.model import Config, Listener
-from fastproxy.config.plan import RESPONDERS, build_stages, log_template
+from fastproxy.config.plan import RESPONDERS, Stages, build_stages, log_template
 from fastproxy.errors import ConfigError, Problem
 from fastproxy.template.presets import PRESETS
 
@@ -35,6 +35,8 @@ class Checked:
     config: Config | None
     errors: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
+    stages: Stages | None = None
+    """Routes as built on the way, for `compile_plan`."""
 
 
 def check(document: Document) -> Checked:
@@ -55,6 +57,7 @@ class _Check:
         self.document = document
         self.problems: list[Problem] = []
         self.broken: set[str] = set()
+        self.built: Stages | None = None
 
     def error(self, where: Where, text: str, hint: str = "") -> None:
         self.problems.append(self.document.problem(where, text, hint))
@@ -73,7 +76,7 @@ class _Check:
         unique = list(dict.fromkeys(self.problems))
         errors = [problem for problem in unique if not problem.warning]
         warnings = [problem for problem in unique if problem.warning]
-        return Checked(None if errors else config, errors, warnings)
+        return Checked(None if errors else config, errors, warnings, self.built)
 
     def meaning(self, config: Config) -> None:
         """What single values cannot show. Broken sections are None here and are passed over."""
@@ -256,11 +259,14 @@ class _Check:
         if not config.routes and "routes" not in self.broken:
             hint = 'write [[routes]] with upstream = "..."'
             self.error(("routes",), "there is no route: every request would get 404", hint)
-        for problem in build_stages(None, config).problems:
+        self.built = build_stages(config)
+        unknown_upstream = False
+        for problem in self.built.problems:
             if problem.path.endswith(".listener") and self.incomplete("listeners", config):
                 continue  # it may well name the one that is broken
             if problem.path.endswith(".upstream") and "upstreams" in self.broken:
                 continue
+            unknown_upstream |= problem.path.endswith(".upstream")
             report = self.warn if problem.warning else self.error
             report(path_where(problem.path), problem.text, problem.hint)
         known = {**RESPONDERS, **config.responders}
@@ -268,9 +274,11 @@ class _Check:
             if route is not None and route.responder and route.responder not in known:
                 text = f'there is no responder "{route.responder}"'
                 self.error(("routes", at, "responder"), text, closest(route.responder, known))
+        if unknown_upstream or self.incomplete("routes", config):
+            return  # it may well be meant by what is broken
         used = set(_upstreams_used(config))
         for name in config.upstreams:
-            if name not in used and not self.incomplete("routes", config):
+            if name not in used:
                 self.warn(("upstreams", name), "no route uses it")
 
     def incomplete(self, section: str, config: Config) -> bool:

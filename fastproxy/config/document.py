@@ -5,7 +5,9 @@ Everything comes from the settings classes and their texts; a test compares the 
 
 from __future__ import annotations
 
+import inspect
 import json
+import sys
 from typing import Any, Literal, get_args, get_origin
 
 import msgspec
@@ -14,6 +16,7 @@ from fastproxy import schema
 from fastproxy.config import describe
 from fastproxy.config.convert import hints
 from fastproxy.config.model import Config
+from fastproxy.route.settings import Route
 from fastproxy.template.presets import PRESETS
 from fastproxy.template.variables import describe as variables
 
@@ -90,6 +93,10 @@ def _section(title: str, kind: type[msgspec.Struct]) -> str:
     lines = [f"## {title}" if title == "Top level" else f"## `{title}`", ""]
     if intro:
         lines += [intro, ""]
+    if kind is Route:
+        # which route takes a request is told once, above the class
+        about = inspect.cleandoc(sys.modules[Route.__module__].__doc__ or "")
+        lines += [about.partition("\n\n")[2], ""]
     lines += ["| key | type | default | meaning |", "|---|---|---|---|"]
     for field in msgspec.structs.fields(kind):
         shown = _default(describe.default(field))

@@ -67,7 +67,7 @@ class Config(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     listeners: list[BindAddress | Listener] = []
     """Where to accept connections."""
     routes: list[Route] = []
-    """What to do with which request. The order matters only between equals: docs/routing.md."""
+    """What to do with which request. The order matters only between equals: see below."""
     upstreams: dict[str, Upstream] = {}
     """Named groups of backends."""
     responders: dict[str, Annotated[str, Meta(pattern=PLACE_PATTERN, extra=WANTED_PLACE)]] = {}

@@ -190,7 +190,8 @@ def test_limits_of_numbers_of_backends(tmp_path: Path) -> None:
 
 ROUTES = [
     ("routes = []", "2 routes: there is no route"),
-    ('routes = [{ upstream = "ap" }]', "2 routes[0].upstream: no upstream 'ap' (did you mean 'api'?)"),
+    ('routes = [{ upstream = "ap" }]',
+     "2 routes[0].upstream: no upstream 'ap' (did you mean 'api'?)"),
     ("routes = [{}]", "2 routes[0]: nothing to do"),
     ('routes = [{ upstream = "api", redirect = "/x" }]', "2 routes[0]: both upstream and redirect"),
     ('routes = [{ redirect = {} }]', '2 routes[0].redirect: "to" is missing'),

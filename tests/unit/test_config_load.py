@@ -99,7 +99,10 @@ def leaves(value: object, where: tuple[str | int, ...] = ()) -> set[tuple[str | 
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=6)
 VALUES = st.recursive(
-    st.booleans() | st.integers(-(2**60), 2**60) | st.text(max_size=12) | st.floats(allow_nan=False),
+    st.booleans()
+    | st.integers(-(2**60), 2**60)
+    | st.text(max_size=12)
+    | st.floats(allow_nan=False),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
     max_leaves=15,
 )
@@ -265,7 +268,8 @@ def test_includes_are_merged_with_their_places(tmp_path: Path) -> None:
 
 
 def test_conflicts_of_includes_name_both_places(tmp_path: Path) -> None:
-    main = write(tmp_path, "m.toml", 'include = ["a.toml"]\n\nworkers = 1\n[limits]\nheader = 100\n')
+    text = 'include = ["a.toml"]\n\nworkers = 1\n[limits]\nheader = 100\n'
+    main = write(tmp_path, "m.toml", text)
     write(tmp_path, "a.toml", "\n\nworkers = 2\nlimits.header = 3\nlimits.headers = 4\n")
     found = problems_of(main)
     assert [(Path(p.file).name, p.line, p.path) for p in found] == [
