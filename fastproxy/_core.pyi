@@ -1,6 +1,7 @@
 """The typed face of the compiled hot path. What Python may ask of it; nothing per byte."""
 
 from collections.abc import Callable
+from typing import Any
 
 def layout() -> dict[str, tuple[int, dict[str, tuple[int, int, str]]]]:
     """Every table struct as {name: (size, {field: (offset, bytes, type)})}."""
@@ -48,6 +49,21 @@ def method_ids() -> dict[str, int]:
 
 def route_hash(seed: int, text: bytes) -> int:
     """The hash under which a path segment or a host is looked up."""
+
+def regex_search(pattern: bytes, subject: bytes) -> bool:
+    """Whether a PCRE2 pattern matches, by the rules and limits of the hot path."""
+
+def explain(
+    plan: bytes,
+    listener: int,
+    method: bytes,
+    host: bytes,
+    path: bytes,
+    query: bytes,
+    headers: list[tuple[bytes, bytes]],
+) -> dict[str, Any]:
+    """What the hot path makes of a request: {why, allow} and, on a hit, {route, name, params,
+    target, value, request}. ValueError if the plan is not sound."""
 
 class Engine:
     """One worker's engine: an epoll set of its own, nested in the worker's event loop.
