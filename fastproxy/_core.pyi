@@ -9,6 +9,34 @@ def layout() -> dict[str, tuple[int, dict[str, tuple[int, int, str]]]]:
 def layout_hash() -> int:
     """64 bits that change when any table struct changes; plans, rosters and boards carry it."""
 
+def field_id(name: bytes) -> int:
+    """FieldId of a field name, whatever its case; 0 if the hot path knows no such name."""
+
+def method_id(name: bytes) -> int:
+    """Method of a method token (case-sensitive); 0 if it is not one of ours."""
+
+def is_token(text: bytes) -> bool:
+    """May this be a field name or a method (1*tchar)?"""
+
+def is_field_value(text: bytes) -> bool:
+    """May this be a field's value: no control character but HTAB?"""
+
+def split_host(authority: bytes) -> tuple[bytes, int] | None:
+    """(host as routes match it, port or 0) of "host[:port]", or None if it is not valid."""
+def regex_inspect(pattern: bytes, options: int = 0) -> tuple[int, dict[str, int]]:
+    """(number of groups, {name: group}) of a PCRE2 pattern; ValueError(text, offset) if bad."""
+
+def variables() -> dict[str, int]:
+    """{name: number} of the variables of templates."""
+
+def field_ids() -> dict[str, int]:
+    """{lower-case field name: FieldId}."""
+
+def method_ids() -> dict[str, int]:
+    """{method: Method}."""
+
+def route_hash(seed: int, text: bytes) -> int:
+    """The hash under which a path segment or a host is looked up."""
 def smooth_wheel(weights: list[int]) -> bytes:
     """One cycle of smooth weighted round robin, as uint16 indices."""
 
@@ -16,6 +44,7 @@ class Board:
     """One mapping of the scoreboard (fastproxy/scoreboard/door.pxi says who may call what)."""
 
     workers: int
+    fd: int
     def __init__(self, fd: int) -> None: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
     def ring(self, slot: int, bits: int) -> None: ...
@@ -65,7 +94,7 @@ def explain(
     """What the hot path makes of a request: {why, allow} and, on a hit, {route, name, params,
     target, value, request}. ValueError if the plan is not sound."""
 
-class Engine:
+class WorkerEngine:
     """One worker's engine: an epoll set of its own, nested in the worker's event loop.
 
     All methods are called from the worker's loop thread. Errors of configuration raise ValueError,
@@ -86,7 +115,8 @@ class Engine:
         """Hand over the listening socket of (slot, listener). The engine accepts on its own slot's
         at once and on another's while that slot is dead or stuck. Unix sockets: slot -1, shared."""
     def log_to(self, fd: int) -> None:
-        """Write access-log lines to this fd from now on; the old one is closed when drained."""
+        """Write access-log lines to this file from now on (the fd is duplicated, not closed); the
+        old one is closed when drained."""
     def adopt(self) -> None:
         """Look at all slots now, not at the next tick: whose queue to take, whose to hand back."""
     def drain(self) -> None:

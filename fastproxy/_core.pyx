@@ -3,13 +3,58 @@
 """The hot path, in the order a request meets it. This file is the table of contents."""
 
 import hashlib
+import importlib
 
+from libc.stddef cimport ptrdiff_t, size_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcmp, memcpy, memset, strlen
+
+from posix.stat cimport fstat, struct_stat
+
+from fastproxy.clib.atomics cimport count_add, load32, load64, store64
 from fastproxy.clib.must cimport MUST, MUST_HOT
-from fastproxy.clib.atomics cimport load64
-from fastproxy.http1.head cimport Head
-from fastproxy.memory.span cimport Out, Span, put_uint
+from fastproxy.clib.posix cimport *
+from fastproxy.clib.scan cimport scan_choose
+from fastproxy.memory.buffer cimport *
+from fastproxy.memory.limits cimport *
+from fastproxy.memory.pool cimport *
+from fastproxy.memory.span cimport *
+from fastproxy.scoreboard.read cimport *
+from fastproxy.scoreboard.table cimport *
+from fastproxy.scoreboard.write cimport *
+
+# bytes -> heads and bodies
+from fastproxy.http1.head cimport *
+from fastproxy.http1.faults cimport (
+    FAULT_HOST_BAD, FAULT_NONE, fault as refuse, fault_text)
+from fastproxy.http1.names cimport method_text
+from fastproxy.http1.tokens cimport is_token as token_only, name_of, value_of
+from fastproxy.http1.parse cimport *
+from fastproxy.http1.framing cimport frame_request, frame_response
+from fastproxy.http1.chunked cimport chunked_decode, chunked_init
+from fastproxy.http1.target cimport *
+# which route, which backend, what does the other side read
+from fastproxy.template.render cimport render, rows_inside, template_check, text_inside
+from fastproxy.template.table cimport Scene
+from fastproxy.route.table cimport *
+from fastproxy.route.match cimport (
+    RouteRuntime, route_match, route_runtime_free, route_runtime_make)
+from fastproxy.route.check cimport route_check
+from fastproxy.balance.table cimport *
+from fastproxy.balance.pick cimport pick, pick_begin, roster_backend, roster_check
+from fastproxy.rewrite.table cimport *
+from fastproxy.rewrite.apply cimport (
+    PATH_ILLEGAL, PATH_OK, PATH_TOO_LONG, edit_drops, edits_emit, path_apply)
+from fastproxy.rewrite.check cimport edits_check, rewrite_check
+# the engine: connections, exchanges, time
+from fastproxy.engine.table cimport *
+from fastproxy.engine.timers cimport *
+from fastproxy.engine.lifecycle cimport *
+from fastproxy.engine.types cimport *
 
 include "_layout.pxi"
+include "http1/door.pxi"
 
 cdef unsigned long long _hash = int.from_bytes(
     hashlib.sha256(repr(sorted(_layout().items())).encode()).digest()[:8], "little")
@@ -25,9 +70,24 @@ def layout_hash():
     return _hash
 
 
-include "balance/door.pxi"
-include "scoreboard/door.pxi"
-include "process/door.pxi"
+include "engine/loop.pxi"
+include "engine/transport.pxi"
+include "engine/listener.pxi"
+include "engine/client.pxi"
+include "engine/exchange.pxi"
+include "engine/upstream.pxi"
+include "engine/heads.pxi"
+include "engine/answers.pxi"
+include "engine/tunnel.pxi"
+include "engine/tally.pxi"
+include "engine/plan.pxi"
+include "engine/doorway.pxi"
+include "engine/codecs.pxi"
+include "engine/face.pxi"
+
 include "regex/door.pxi"
 include "template/door.pxi"
 include "route/door.pxi"
+include "balance/door.pxi"
+include "scoreboard/door.pxi"
+include "process/door.pxi"

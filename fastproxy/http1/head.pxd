@@ -6,7 +6,7 @@ by changing one pointer. Nothing behind the codec looks at wire bytes; HTTP/2 wi
 struct.
 """
 
-from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastproxy.memory.limits cimport HEAD_FIELDS_MAX
 from fastproxy.memory.span cimport Text
@@ -103,6 +103,9 @@ cdef struct Head:
     uint16_t status             # response only
     uint8_t minor               # HTTP/1.minor: 0 or 1
     uint8_t method              # Method; request only
+    uint64_t ids                # bit 1 << FieldId for each id that some field has
+    uint64_t twice              # the same for ids that more than one field has
+    uint8_t last[FIELD_IDS]     # index of the last field of each id in `ids`; others mean nothing
     Text method_text            # request only
     Text target                 # request only, as received
     Text reason                 # response only

@@ -1,0 +1,402 @@
+# SPDX-License-Identifier: MIT
+# Heads as they leave us: the request the upstream reads, the answer the client reads.
+#
+# Kept field lines are copied in runs; everything hop-by-hop is dropped by id or because a Connection
+# option names it (RFC 9110 7.6.1), and framing is always made anew. What the configuration edits wins
+# over what we add ourselves.
+
+cdef enum:
+    # Room for normalised and rewritten paths.
+    PATH_ROOM = 65536
+
+cdef extern from * nogil:
+    """
+    #include <stdint.h>
+    #define BIT(id) (1ull << (id))
+    /* FieldId bits; ids are those of http1/head.pxd. */
+    #define HOP_BY_HOP (BIT(2) | BIT(7) | BIT(8) | BIT(9) | BIT(10) | BIT(11) | BIT(13) | BIT(4) | BIT(6))
+    /* Request: also Host (written first), Expect, Proxy-Authorization, the forwarding family, ids. */
+    static const uint64_t DROP_FROM_REQUEST = HOP_BY_HOP | BIT(1) | BIT(5) | BIT(12) | BIT(14)
+        | BIT(15) | BIT(16) | BIT(17) | BIT(18) | BIT(19) | BIT(20) | BIT(22);
+    static const uint64_t DROP_FROM_ANSWER = HOP_BY_HOP;
+    #undef BIT
+    """
+    const uint64_t DROP_FROM_REQUEST
+    const uint64_t DROP_FROM_ANSWER
+
+
+cdef inline Span literal(const char *text) noexcept nogil:
+    return span(text, strlen(text))
+
+
+cdef inline void put_text(Out *out, const char *text) noexcept nogil:
+    put(out, text, strlen(text))
+
+
+cdef inline void put_line(Out *out, const char *name, Span value) noexcept nogil:
+    put_text(out, name)
+    put(out, b": ", 2)
+    put_span(out, value)
+    put(out, b"\r\n", 2)
+
+
+cdef inline bint field_dropped(const char *plan, const EditList *edits, const Head *head,
+                               const Field *field, uint64_t mask, uint8_t flags) noexcept nogil:
+    if (mask >> field.id) & 1 or field.flags & flags:
+        return True
+    return edits != NULL and edit_drops(plan, edits, name_of(head, field), field.id)
+
+
+cdef void put_fields(Out *out, const char *plan, const EditList *edits, const Head *head,
+                     uint64_t mask, uint8_t flags) noexcept nogil:
+    """Copy all field lines but the dropped ones, neighbours in one piece."""
+    cdef uint32_t start = head.fields_off
+    cdef uint32_t at = start
+    cdef const Field *field = head.fields
+    cdef uint16_t i
+    for i in range(head.count):
+        if field_dropped(plan, edits, head, field, mask, flags):
+            put(out, head.base + start, field.name_off - start)
+            start = field.name_off + field.line_len
+        at = field.name_off + field.line_len
+        field += 1
+    put(out, head.base + start, at - start)
+
+
+# ---- the request ----------------------------------------------------------------------------
+
+cdef int head_to_upstream(Engine *eng, Exchange *x, Request *request, Out *out) noexcept nogil:
+    """Write the request head for the upstream. 0, or the status to answer instead."""
+    cdef Head *head = request.head
+    cdef const EditList *edits = NULL
+    cdef const char *plan = x.plan.base
+    cdef uint64_t mask = DROP_FROM_REQUEST
+    cdef uint8_t flags = FIELD_NOMINATED
+    cdef const Settings *settings = x.plan.settings
+    cdef int status
+    if x.rewrite != NULL and x.rewrite.request.edits.count != 0:
+        edits = &x.rewrite.request
+    if not settings.keep_underscores:
+        flags |= FIELD_UNDERSCORE
+    request_id_choose(eng, x, head)
+    put_span(out, text_span(head.base, head.method_text))
+    put_char(out, c' ')
+    status = put_target(eng, x, request, out)
+    if status != 0:
+        return status
+    put(out, b" HTTP/1.1\r\nHost: ", 17)
+    put_host(x, request, out)
+    put(out, b"\r\n", 2)
+    if x.flags & X_TRUSTED:
+        # A trusted proxy's words about its own client are passed on; X-Forwarded-For grows.
+        mask &= ~((<uint64_t> 1 << FIELD_X_FORWARDED_PROTO) | (<uint64_t> 1 << FIELD_X_FORWARDED_HOST)
+                  | (<uint64_t> 1 << FIELD_X_FORWARDED_PORT)
+                  | (<uint64_t> 1 << FIELD_X_FORWARDED_PREFIX))
+    put_fields(out, plan, edits, head, mask, flags)
+    put_forwarding(eng, x, request, out, edits)
+    put_request_framing(x, out)
+    if edits != NULL:
+        scene_of_request(eng, x, request)
+        edits_emit(out, plan, edits, &eng.scene, head)
+    put(out, b"\r\n", 2)
+    return 500 if out.full else 0
+
+
+cdef int put_target(Engine *eng, Exchange *x, Request *request, Out *out) noexcept nogil:
+    """The target in origin form: the path that was matched, rewritten; the query as it came."""
+    cdef Span result
+    cdef int fault
+    if x.rewrite == NULL or x.rewrite.paths.count == 0 or request.parts.form == TARGET_ASTERISK:
+        put_span(out, request.path)
+        if request.parts.has_query:
+            put_char(out, c'?')
+            put_span(out, request.query)
+        return 0
+    scene_of_request(eng, x, request)
+    fault = path_apply(x.plan.base, x.rewrite,
+                       &(<const RouteRuntime *> x.plan.runtime).regexes, request.path, request.query,
+                       &eng.scene, out, &result)
+    if fault == PATH_OK:
+        return 0
+    return 400 if fault == PATH_ILLEGAL else 414 if fault == PATH_TOO_LONG else 500
+
+
+cdef void put_host(Exchange *x, Request *request, Out *out) noexcept nogil:
+    """The upstream's `host` policy: what the client said, the backend's own, or a fixed one."""
+    cdef const UpstreamRow *row = upstream_row(x)
+    if row.host_policy == HOST_FIXED:
+        put_span(out, text_span(x.plan.base, row.host))
+    elif row.host_policy == HOST_UPSTREAM or request.authority.len == 0:
+        put_span(out, text_span(x.roster.base, roster_backend(
+            x.roster.base, roster_upstream(x.roster, x.upstream_index), 0).authority))
+    else:
+        put_span(out, request.authority)
+
+
+cdef void put_forwarding(Engine *eng, Exchange *x, Request *request, Out *out,
+                         const EditList *edits) noexcept nogil:
+    """X-Forwarded-*, X-Real-IP, Forwarded, Via, X-Request-ID: replaced, unless the peer is
+    trusted; then what it said stands, and our peer is appended to the lists."""
+    cdef const Settings *settings = x.plan.settings
+    cdef const Head *head = request.head
+    cdef bint trusted = x.flags & X_TRUSTED != 0
+    cdef Span peer = span(eng.peer_room, 0)
+    if x.client != NULL:
+        if not x.flags & X_PEER_UNIX:
+            peer.len = address_text(x.peer, eng.peer_room)
+        else:
+            peer = span(b"unix", 4)
+        if ours(x, edits, FIELD_X_FORWARDED_FOR, b"X-Forwarded-For"):
+            put(out, b"X-Forwarded-For: ", 17)
+            if trusted:
+                put_joined(out, head, FIELD_X_FORWARDED_FOR)
+            put_span(out, peer)
+            put(out, b"\r\n", 2)
+        if ours(x, edits, FIELD_X_REAL_IP, b"X-Real-IP"):
+            put_line(out, b"X-Real-IP", client_address(eng, x, head, peer))
+        if settings.forwarded and ours(x, edits, FIELD_FORWARDED, b"Forwarded"):
+            put(out, b"Forwarded: ", 11)
+            if trusted:
+                put_joined(out, head, FIELD_FORWARDED)
+            put_forwarded(x, request, peer, out)
+            put(out, b"\r\n", 2)
+        if not (trusted and has_field(head, FIELD_X_FORWARDED_PROTO)) and ours(
+                x, edits, FIELD_X_FORWARDED_PROTO, b"X-Forwarded-Proto"):
+            put(out, b"X-Forwarded-Proto: http\r\n", 25)
+        if request.authority.len != 0 and not (
+                trusted and has_field(head, FIELD_X_FORWARDED_HOST)) and ours(
+                x, edits, FIELD_X_FORWARDED_HOST, b"X-Forwarded-Host"):
+            put_line(out, b"X-Forwarded-Host", request.authority)
+        if not (trusted and has_field(head, FIELD_X_FORWARDED_PORT)) and ours(
+                x, edits, FIELD_X_FORWARDED_PORT, b"X-Forwarded-Port"):
+            put(out, b"X-Forwarded-Port: ", 18)
+            put_uint(out, listener_row(x).port)
+            put(out, b"\r\n", 2)
+    if settings.via and ours(x, edits, FIELD_VIA, b"Via"):
+        put(out, b"Via: 1.", 7)
+        put_uint(out, head.minor)
+        put_char(out, c' ')
+        put_span(out, text_span(x.plan.base, settings.via_name))
+        put(out, b"\r\n", 2)
+    if ours(x, edits, FIELD_X_REQUEST_ID, b"X-Request-ID"):
+        put_line(out, b"X-Request-ID", span(x.request_id, x.request_id_len))
+
+
+cdef inline bint ours(Exchange *x, const EditList *edits, uint8_t id,
+                      const char *name) noexcept nogil:
+    """Do we write this field, or does the configuration replace it?"""
+    return edits == NULL or not edit_drops(x.plan.base, edits, literal(name), id)
+
+
+cdef inline bint has_field(const Head *head, uint8_t id) noexcept nogil:
+    return (head.ids >> id) & 1
+
+
+cdef void put_joined(Out *out, const Head *head, uint8_t id) noexcept nogil:
+    """All values of a list field, each with ", " behind it."""
+    cdef uint16_t i
+    if not has_field(head, id):
+        return
+    for i in range(head.count):
+        if head.fields[i].id == id and head.fields[i].value_len != 0:
+            put_span(out, value_of(head, &head.fields[i]))
+            put(out, b", ", 2)
+
+
+cdef void put_forwarded(Exchange *x, Request *request, Span peer, Out *out) noexcept nogil:
+    """One element of RFC 7239: IPv6 and anything with a port is quoted."""
+    put(out, b"for=", 4)
+    if x.flags & X_PEER_UNIX:
+        put(out, b"unknown", 7)
+    elif is_v4_mapped(x.peer):
+        put_span(out, peer)
+    else:
+        put(out, b"\"[", 2)
+        put_span(out, peer)
+        put(out, b"]\"", 2)
+    if request.authority.len != 0:
+        put(out, b";host=\"", 7)
+        put_span(out, request.authority)
+        put_char(out, c'"')
+    put(out, b";proto=http", 11)
+
+
+cdef void put_request_framing(Exchange *x, Out *out) noexcept nogil:
+    """What delimits the body for the upstream. Content-Length was copied, being checked; the rest
+    is ours."""
+    if x.flags & X_EXPECTS:
+        put(out, b"Expect: 100-continue\r\n", 22)
+    if x.request_flow.kind == BODY_CHUNKED:
+        put(out, b"Transfer-Encoding: chunked\r\n", 28)
+    if x.flags & X_UPGRADE:
+        put(out, b"Connection: upgrade\r\nUpgrade: websocket\r\n", 41)
+    elif x.flags & X_TE_TRAILERS and x.plan.settings.forward_trailers:
+        put(out, b"Connection: te\r\nTE: trailers\r\n", 30)
+
+
+# ---- who the client is ----------------------------------------------------------------------
+
+cdef Span client_address(Engine *eng, Exchange *x, const Head *head, Span peer) noexcept nogil:
+    """The right-most address that is not a trusted proxy's: the socket's peer, or, if that one is
+    trusted, found by walking X-Forwarded-For from the right (B3 24)."""
+    cdef int i
+    cdef Span value, item
+    cdef size_t end, start
+    cdef uint8_t address[16]
+    if not x.flags & X_TRUSTED:
+        return peer
+    i = head.count
+    while i > 0:
+        i -= 1
+        if head.fields[i].id != FIELD_X_FORWARDED_FOR:
+            continue
+        value = value_of(head, &head.fields[i])
+        end = value.len
+        while True:
+            start = end
+            while start > 0 and value.ptr[start - 1] != c',':
+                start -= 1
+            item = trimmed(span(value.ptr + start, end - start))
+            if not address_parse(item, address):
+                return peer
+            peer = item
+            if not address_trusted(x.plan, address):
+                return peer
+            if start == 0:
+                break
+            end = start - 1
+    return peer
+
+
+cdef inline Span trimmed(Span s) noexcept nogil:
+    while s.len != 0 and (s.ptr[0] == c' ' or s.ptr[0] == c'\t'):
+        s.ptr += 1
+        s.len -= 1
+    while s.len != 0 and (s.ptr[s.len - 1] == c' ' or s.ptr[s.len - 1] == c'\t'):
+        s.len -= 1
+    return s
+
+
+cdef bint address_parse(Span text, uint8_t *address) noexcept nogil:
+    """An IPv4 or IPv6 literal, the latter perhaps in brackets, into 16 bytes."""
+    cdef char room[48]
+    if text.len >= 2 and text.ptr[0] == c'[' and text.ptr[text.len - 1] == c']':
+        text = span(text.ptr + 1, text.len - 2)
+    if text.len == 0 or text.len >= sizeof(room):
+        return False
+    memcpy(room, text.ptr, text.len)
+    room[text.len] = 0
+    memset(address, 0, 16)
+    if inet_pton(AF_INET, room, address + 12) == 1:
+        address[10] = 0xff
+        address[11] = 0xff
+        return True
+    return inet_pton(AF_INET6, room, address) == 1
+
+
+# ---- request ids ----------------------------------------------------------------------------
+
+cdef inline uint64_t random_next(Engine *eng) noexcept nogil:
+    """xorshift128+, seeded per process after the fork. For ids and draws, not for secrets."""
+    cdef uint64_t a = eng.random[0]
+    cdef uint64_t b = eng.random[1]
+    eng.random[0] = b
+    a ^= a << 23
+    eng.random[1] = a ^ b ^ (a >> 17) ^ (b >> 26)
+    return eng.random[1] + b
+
+
+cdef void request_id_choose(Engine *eng, Exchange *x, const Head *head) noexcept nogil:
+    """A fresh UUIDv7 (RFC 9562 5.7), or what a trusted peer calls it, if that is asked for."""
+    cdef uint16_t i
+    cdef Span given
+    if (x.plan.settings.request_id_trust and x.flags & X_TRUSTED
+            and has_field(head, FIELD_X_REQUEST_ID)):
+        for i in range(head.count):
+            given = value_of(head, &head.fields[i])
+            if (head.fields[i].id == FIELD_X_REQUEST_ID and 0 < given.len <= sizeof(x.request_id)
+                    and token_only(given)):
+                memcpy(x.request_id, given.ptr, given.len)
+                x.request_id_len = <uint8_t> given.len
+                return
+    uuid7(eng, x.request_id)
+    x.request_id_len = 36
+
+
+cdef void uuid7(Engine *eng, char *out) noexcept nogil:
+    cdef const char *digits = b"0123456789abcdef"
+    cdef uint8_t raw[16]
+    cdef uint64_t high, low
+    cdef int i, at = 0
+    high = ((eng.wall_sec * 1000 + (eng.now_ms % 1000)) << 16) | 0x7000 | (random_next(eng) & 0xfff)
+    low = (random_next(eng) & <uint64_t> 0x3fffffffffffffff) | <uint64_t> 0x8000000000000000
+    for i in range(8):
+        raw[i] = <uint8_t> (high >> (56 - 8 * i))
+        raw[8 + i] = <uint8_t> (low >> (56 - 8 * i))
+    for i in range(16):
+        if i == 4 or i == 6 or i == 8 or i == 10:
+            out[at] = c'-'
+            at += 1
+        out[at] = digits[raw[i] >> 4]
+        out[at + 1] = digits[raw[i] & 15]
+        at += 2
+
+
+# ---- the answer -----------------------------------------------------------------------------
+
+cdef void head_to_client(Engine *eng, Exchange *x, Head *head, Out *out) noexcept nogil:
+    """The final answer's head as the client reads it. Sets X_ANSWER_CLOSES if the connection must
+    end with it, and the flow's outgoing framing."""
+    cdef const EditList *edits = NULL
+    cdef const Connection *conn = x.client
+    cdef uint64_t mask = DROP_FROM_ANSWER
+    if x.rewrite != NULL and x.rewrite.response.edits.count != 0:
+        edits = &x.rewrite.response
+    x.answer_flow.out_chunked = False
+    if x.answer_flow.kind == BODY_CHUNKED or x.answer_flow.kind == BODY_CLOSE:
+        mask |= <uint64_t> 1 << FIELD_CONTENT_LENGTH
+        if x.flags & X_CLIENT_10:
+            x.flags |= X_ANSWER_CLOSES
+        else:
+            x.answer_flow.out_chunked = True
+    elif head.status == 204:
+        mask |= <uint64_t> 1 << FIELD_CONTENT_LENGTH
+    client_keeps_or_closes(eng, x, conn)
+    put(out, b"HTTP/1.1 ", 9)
+    put_uint(out, head.status)
+    put_char(out, c' ')
+    put_span(out, text_span(head.base, head.reason))
+    put(out, b"\r\n", 2)
+    put_fields(out, x.plan.base, edits, head, mask, FIELD_NOMINATED)
+    if not has_field(head, FIELD_DATE) and (
+            edits == NULL or ours(x, edits, FIELD_DATE, b"Date")):
+        put_line(out, b"Date", literal(eng.date))
+    if x.answer_flow.out_chunked:
+        put(out, b"Transfer-Encoding: chunked\r\n", 28)
+    put_connection(x, out)
+    if edits != NULL:
+        scene_of_answer(eng, x, head)
+        edits_emit(out, x.plan.base, edits, &eng.scene, head)
+    put(out, b"\r\n", 2)
+
+
+cdef inline void client_keeps_or_closes(Engine *eng, Exchange *x,
+                                        const Connection *conn) noexcept nogil:
+    """Does this connection serve another request after this answer?"""
+    if conn == NULL:
+        return
+    if (not x.flags & X_CLIENT_KEEPS or eng.draining or conn.flags & (CONN_EOF | CONN_CLOSE_AFTER)
+            or conn.requests >= x.plan.settings.requests_per_connection):
+        x.flags |= X_ANSWER_CLOSES
+    elif not x.request_flow.done:
+        # An early answer: worth keeping only if little of the body is left (RFC 9112 9.3).
+        if (x.request_flow.kind != BODY_LENGTH or x.request_flow.left > DRAIN_BYTES_MAX
+                or x.flags & X_EXPECTS):
+            x.flags |= X_ANSWER_CLOSES
+
+
+cdef inline void put_connection(Exchange *x, Out *out) noexcept nogil:
+    if x.flags & X_ANSWER_CLOSES:
+        put(out, b"Connection: close\r\n", 19)
+    elif x.flags & X_CLIENT_10:
+        put(out, b"Connection: keep-alive\r\n", 24)

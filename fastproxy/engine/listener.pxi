@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: MIT
+# Listeners: accepting, adopting the queue of a dead or stuck slot, pausing when fds run out.
+#
+# Every worker holds the listening sockets of every slot. Its own are armed; another slot's are
+# armed while that slot is dead or its beat is older than BEAT_STALE_MS, and disarmed by an explicit
+# EPOLL_CTL_DEL when the owner beats again (closing would leave the entry while others hold it).
+# Level-triggered and EPOLLEXCLUSIVE: edge triggering loses queued accepts after a budget or EMFILE.
+
+cdef int listener_add(Engine *eng, int fd, int slot, uint16_t index) noexcept nogil:
+    """0, or -1 if there are too many."""
+    cdef Listener *listener
+    if eng.listener_count == LISTENERS_MAX:
+        return -1
+    listener = &eng.listeners[eng.listener_count]
+    listener.fd = fd
+    listener.slot = slot
+    listener.index = index
+    listener.armed = False
+    listener.wanted = slot < 0 or <uint32_t> slot == eng.slot
+    eng.listener_count += 1
+    listener_apply(eng, eng.listener_count - 1)
+    return 0
+
+
+cdef void listener_apply(Engine *eng, uint32_t which) noexcept nogil:
+    """Make the epoll set agree with what is wanted."""
+    cdef Listener *listener = &eng.listeners[which]
+    cdef epoll_event event
+    cdef bint wanted = listener.wanted and not eng.accept_paused and not eng.accept_done
+    if wanted == listener.armed:
+        return
+    event.events = EPOLLIN | EPOLLEXCLUSIVE
+    event.data.u64 = EVENT_LISTENER + which
+    count_add(&eng.me.epoll_ctl, 1)
+    if epoll_ctl(eng.epfd, EPOLL_CTL_ADD if wanted else EPOLL_CTL_DEL, listener.fd, &event) == 0:
+        listener.armed = wanted
+
+
+cdef void listeners_apply(Engine *eng) noexcept nogil:
+    cdef uint32_t which
+    for which in range(eng.listener_count):
+        listener_apply(eng, which)
+
+
+cdef bint slot_needs_help(Engine *eng, uint32_t slot) noexcept nogil:
+    """Is its worker dead, not yet back, or stuck?"""
+    cdef WorkerRow *row = worker_row(board_of(eng), slot)
+    cdef uint32_t state = load32(&row.state)
+    cdef uint64_t beat = load64(&row.beat_ms)
+    if state == WORKER_GONE:
+        return True
+    if state == WORKER_SERVING or (state == WORKER_STARTING and beat != 0):
+        return beat + BEAT_STALE_MS < eng.now_ms
+    return False
+
+
+cdef void adopt_or_hand_back(Engine *eng) noexcept nogil:
+    """Look at all slots; ours to accept for are the dead and the stuck."""
+    cdef uint32_t which
+    cdef Listener *listener
+    cdef bint needed
+    if eng.draining:
+        return
+    for which in range(eng.listener_count):
+        listener = &eng.listeners[which]
+        if listener.slot < 0 or <uint32_t> listener.slot == eng.slot:
+            continue
+        needed = slot_needs_help(eng, <uint32_t> listener.slot)
+        if needed != listener.wanted:
+            listener.wanted = needed
+            if needed:
+                adopt_claim(board_of(eng), <uint32_t> listener.slot, eng.slot)
+            else:
+                adopt_release(board_of(eng), <uint32_t> listener.slot, eng.slot)
+            listener_apply(eng, which)
+
+
+cdef void listeners_tick(Engine *eng) noexcept nogil:
+    adopt_or_hand_back(eng)
+    if eng.accept_paused and eng.now_ms >= eng.accept_retry_ms:
+        accept_resume(eng)
+
+
+# ---- accepting ------------------------------------------------------------------------------
+
+cdef void accept_pause(Engine *eng) noexcept nogil:
+    """No fds, no memory, or the limit: queues wait in the kernel. Tried again every 100 ms, and as
+    soon as a connection closes."""
+    if not eng.accept_paused:
+        count_add(&eng.me.accept_paused, 1)
+    eng.accept_paused = True
+    eng.accept_retry_ms = eng.now_ms + 100
+    listeners_apply(eng)
+
+
+cdef void accept_resume(Engine *eng) noexcept nogil:
+    if eng.client_count >= eng.client_limit and not idle_close_oldest(eng):
+        eng.accept_retry_ms = eng.now_ms + 100
+        return
+    eng.accept_paused = False
+    listeners_apply(eng)
+
+
+cdef void listener_ready(Engine *eng, uint32_t which) noexcept nogil:
+    cdef int left = ACCEPTS_PER_WAKE
+    if which >= eng.listener_count or not eng.listeners[which].armed:
+        return
+    while left > 0 and accept_one(eng, &eng.listeners[which]):
+        left -= 1
+
+
+cdef bint accept_one(Engine *eng, Listener *listener) noexcept nogil:
+    """True: one was accepted (or is gone already), go on."""
+    cdef sockaddr_storage address
+    cdef socklen_t length = sizeof(address)
+    cdef int fd
+    if eng.client_count >= eng.client_limit and not idle_close_oldest(eng):
+        accept_pause(eng)
+        return False
+    fd = accept4(listener.fd, <sockaddr *> &address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC)
+    if fd < 0:
+        if errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM:
+            if idle_close_oldest(eng):
+                return True
+            accept_pause(eng)
+            return False
+        # Everything else is the new connection's own trouble (accept(2)), or an empty queue.
+        return errno != EAGAIN and errno != EINTR and errno != EPERM
+    count_add(&eng.me.accepted, 1)
+    if listener.slot >= 0 and <uint32_t> listener.slot != eng.slot:
+        count_add(&eng.me.adopted, 1)
+    client_open(eng, fd, listener, &address)
+    return True
+
+
+# ---- drain ----------------------------------------------------------------------------------
+
+cdef void engine_drain(Engine *eng) noexcept nogil:
+    """Take what is queued now, then no more; idle clients go, the others after their answer."""
+    cdef uint32_t which
+    cdef uint32_t accepted
+    cdef Listener *listener
+    if eng.draining:
+        return
+    clock_read(eng)
+    eng.draining = True
+    for which in range(eng.listener_count):
+        listener = &eng.listeners[which]
+        accepted = 0
+        while listener.wanted and accepted < 65536 and accept_one(eng, listener):
+            accepted += 1
+    eng.accept_done = True
+    listeners_apply(eng)
+    while idle_close_oldest_now(eng):
+        pass
+    bury_the_dead(eng)
+
+
+cdef bint idle_close_oldest(Engine *eng) noexcept nogil:
+    """Make room: close the idle client that has waited longest. False: none is idle."""
+    cdef Connection *conn = eng.idle.list_next
+    if conn == &eng.idle:
+        return False
+    client_close(eng, conn)
+    return True
+
+
+cdef bint idle_close_oldest_now(Engine *eng) noexcept nogil:
+    """The same while draining: a client that has not sent its first request yet is spared until
+    its header timeout, it may be about to."""
+    cdef Connection *conn = eng.idle.list_next
+    while conn != &eng.idle and conn.requests == 0:
+        conn = conn.list_next
+    if conn == &eng.idle:
+        return False
+    client_close(eng, conn)
+    return True

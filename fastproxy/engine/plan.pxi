@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: MIT
+# Plans and rosters as a worker maps them: checked once, swapped by one pointer, unmapped when the
+# last exchange that began with them is over.
+
+cdef inline BoardHeader *board_of(Engine *eng) noexcept nogil:
+    return <BoardHeader *> eng.board
+
+
+cdef inline const UpstreamRow *upstream_row(const Exchange *x) noexcept nogil:
+    return (<const UpstreamRow *> (x.plan.base + x.plan.header.upstreams.off)) + x.upstream_index
+
+
+cdef inline const ListenerRow *listener_row(const Exchange *x) noexcept nogil:
+    """The plan's row of the listener this exchange came by; a plan with fewer names its last."""
+    cdef uint32_t count = x.plan.header.listeners.count
+    cdef uint32_t index = x.listener if x.listener < count else count - 1
+    return (<const ListenerRow *> (x.plan.base + x.plan.header.listeners.off)) + index
+
+
+cdef inline const RosterUpstream *roster_upstream(const RosterMap *roster,
+                                                  uint32_t index) noexcept nogil:
+    """NULL: this roster is older than the plan and does not know the upstream yet."""
+    if index >= roster.header.upstreams.count:
+        return NULL
+    return (<const RosterUpstream *> (roster.base + roster.header.upstreams.off)) + index
+
+
+# ---- mapping --------------------------------------------------------------------------------
+
+cdef const char *map_file(int fd, size_t least, size_t *length) noexcept nogil:
+    """Map a memfd privately; NULL if it is too small or cannot be mapped."""
+    cdef struct_stat facts
+    cdef void *base
+    if fstat(fd, &facts) != 0 or <size_t> facts.st_size < least:
+        return NULL
+    base = mmap(NULL, <size_t> facts.st_size, PROT_READ, MAP_PRIVATE, fd, 0)
+    if base == MAP_FAILED:
+        return NULL
+    length[0] = <size_t> facts.st_size
+    return <const char *> base
+
+
+cdef const char *plan_trouble(const char *base, size_t length, uint64_t layout) noexcept nogil:
+    """NULL if every offset of the plan is sound, else what is wrong. Asked once, on mapping."""
+    cdef const PlanHeader *header = <const PlanHeader *> base
+    cdef const ListenerRow *listeners
+    cdef const UpstreamRow *upstreams
+    cdef const Text *responders
+    cdef uint32_t i
+    if header.magic != PLAN_MAGIC or header.version != PLAN_VERSION:
+        return b"not a plan"
+    if header.layout_hash != layout:
+        return b"made by another build"
+    if header.length != length:
+        return b"of another length than it says"
+    if not (rows_inside(header.listeners, sizeof(ListenerRow), length)
+            and rows_inside(header.upstreams, sizeof(UpstreamRow), length)
+            and rows_inside(header.responders, sizeof(Text), length)
+            and rows_inside(header.settings.trusted, sizeof(CidrRow), length)
+            and text_inside(header.settings.via_name, length)):
+        return b"a table lies outside"
+    if header.listeners.count == 0 or header.upstreams.count > UPSTREAMS_MAX:
+        return b"no listeners, or too many upstreams"
+    listeners = <const ListenerRow *> (base + header.listeners.off)
+    for i in range(header.listeners.count):
+        if not text_inside(listeners[i].name, length):
+            return b"a listener's name lies outside"
+    upstreams = <const UpstreamRow *> (base + header.upstreams.off)
+    for i in range(header.upstreams.count):
+        if not (text_inside(upstreams[i].name, length) and text_inside(upstreams[i].host, length)):
+            return b"an upstream's name lies outside"
+    responders = <const Text *> (base + header.responders.off)
+    for i in range(header.responders.count):
+        if not text_inside(responders[i], length):
+            return b"a responder's name lies outside"
+    if template_check(base, length, &header.settings.log_line) != 0:
+        return b"the log line is damaged"
+    if rewrite_check(base, length, &header.rewrites, header.routes.regexes.count) != 0:
+        return b"the rewrites are damaged"
+    if route_check(base, length, &header.routes) != 0:
+        return b"the routes are damaged"
+    return routes_trouble(base, header)
+
+
+cdef const char *routes_trouble(const char *base, const PlanHeader *header) noexcept nogil:
+    """What the route stage cannot know: the tables that its rows point into."""
+    cdef const RouteRow *routes = <const RouteRow *> (base + header.routes.rows.off)
+    cdef const SplitRow *split
+    cdef uint32_t i, j
+    for i in range(header.routes.rows.count):
+        if routes[i].counter >= ROUTES_MAX or routes[i].rewrite >= header.rewrites.rows.count:
+            return b"a route names a row that does not exist"
+        if routes[i].action == ACTION_UPSTREAM and routes[i].target >= header.upstreams.count:
+            return b"a route names an upstream that does not exist"
+        if routes[i].action == ACTION_RESPONDER and routes[i].target >= header.responders.count:
+            return b"a route names a responder that does not exist"
+        if routes[i].action == ACTION_REPLY and edits_check(
+                base, header.length, routes[i].reply_headers) != 0:
+            return b"a reply's headers are damaged"
+        if routes[i].action != ACTION_SPLIT:
+            continue
+        if routes[i].split.count == 0 or routes[i].split_total == 0:
+            return b"a split is empty"
+        split = <const SplitRow *> (base + routes[i].split.off)
+        for j in range(routes[i].split.count):
+            if split[j].upstream >= header.upstreams.count:
+                return b"a split names an upstream that does not exist"
+    return NULL
+
+
+cdef inline void head_limits(const Settings *settings, PlanMap *plan) noexcept nogil:
+    """The parser's limits: as configured for requests, the same room for answers."""
+    plan.request_limits.line_bytes = settings.request_line_bytes
+    plan.request_limits.field_bytes = settings.header_bytes
+    plan.request_limits.fields_bytes = settings.headers_bytes
+    plan.request_limits.fields_max = settings.header_count
+    plan.answer_limits = plan.request_limits
+
+
+cdef const char *plan_adopt(Engine *eng, int fd, uint64_t layout) noexcept nogil:
+    """Map, check, swap. NULL, or why the plan in force stays."""
+    cdef size_t length = 0
+    cdef const char *trouble
+    cdef RouteRuntime *runtime
+    cdef PlanMap *plan
+    cdef PlanMap *old
+    cdef const char *base = map_file(fd, sizeof(PlanHeader), &length)
+    if base == NULL:
+        return b"cannot be mapped"
+    trouble = plan_trouble(base, length, layout)
+    runtime = <RouteRuntime *> calloc(1, sizeof(RouteRuntime))
+    plan = <PlanMap *> calloc(1, sizeof(PlanMap))
+    if trouble == NULL and (runtime == NULL or plan == NULL):
+        trouble = b"out of memory"
+    if trouble == NULL and route_runtime_make(
+            runtime, base, &(<const PlanHeader *> base).routes) != 0:
+        trouble = b"a regular expression does not compile here"
+    if trouble != NULL:
+        free(runtime)
+        free(plan)
+        munmap(<void *> base, length)
+        return trouble
+    plan.base = base
+    plan.header = <const PlanHeader *> base
+    plan.settings = &plan.header.settings
+    plan.runtime = runtime
+    plan.length = length
+    plan.holders = 1
+    head_limits(plan.settings, plan)
+    old = eng.plan
+    eng.plan = plan
+    eng.client_limit = client_limit_of(plan.settings)
+    store64(&eng.me.plan_generation, plan.header.generation)
+    if old != NULL:
+        plan_release(eng, old)
+    return NULL
+
+
+cdef uint32_t client_limit_of(const Settings *settings) noexcept nogil:
+    """Connections of this worker: as configured, else half of the fds less a reserve, since each
+    client may need an upstream connection."""
+    cdef rlimit fds
+    cdef uint64_t half = 512
+    if getrlimit(RLIMIT_NOFILE, &fds) == 0 and fds.rlim_cur > 0:
+        half = fds.rlim_cur // 2
+        half -= half // 8 if half < 512 else 64
+    if half > 500000:
+        half = 500000
+    if settings.connections != 0 and settings.connections < half:
+        return settings.connections
+    return <uint32_t> (half if half > 0 else 1)
+
+
+cdef inline void plan_release(Engine *eng, PlanMap *plan) noexcept nogil:
+    plan.holders -= 1
+    if plan.holders == 0:
+        route_runtime_free(<RouteRuntime *> plan.runtime)
+        free(plan.runtime)
+        munmap(<void *> plan.base, plan.length)
+        free(plan)
+
+
+cdef const char *roster_adopt(Engine *eng, int fd, uint64_t layout) noexcept nogil:
+    """The same for a roster."""
+    cdef size_t length = 0
+    cdef RosterMap *roster
+    cdef RosterMap *old
+    cdef uint32_t i
+    cdef const char *base = map_file(fd, sizeof(RosterHeader), &length)
+    if base == NULL:
+        return b"cannot be mapped"
+    if roster_check(base, length, layout) != 0:
+        munmap(<void *> base, length)
+        return b"damaged, or made by another build"
+    roster = <RosterMap *> calloc(1, sizeof(RosterMap))
+    if roster == NULL:
+        munmap(<void *> base, length)
+        return b"out of memory"
+    roster.base = base
+    roster.header = <const RosterHeader *> base
+    roster.length = length
+    roster.holders = 1
+    old = eng.roster
+    eng.roster = roster
+    if old == NULL:
+        for i in range(roster.header.upstreams.count):
+            pick_begin(&eng.cursors[i], roster_upstream(roster, i), eng.slot,
+                       board_of(eng).workers)
+    else:
+        roster_release(eng, old)
+    store64(&eng.me.roster_epoch, roster.header.epoch)
+    return NULL
+
+
+cdef inline void roster_release(Engine *eng, RosterMap *roster) noexcept nogil:
+    roster.holders -= 1
+    if roster.holders == 0:
+        munmap(<void *> roster.base, roster.length)
+        free(roster)

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: MIT
+# What is counted and logged of an exchange, and the scene that templates are rendered in.
+#
+# End states, two letters, as HAProxy users know them. Who ended it: `-` nobody, it is complete;
+# C client went away, c client was too slow; S upstream failed, s upstream was too slow; P we refused
+# it; L answered here. When: R request head, Q request body, C connecting, H waiting for the answer's
+# head, D answer body, T tunnel, `-` at the end.
+
+cdef inline uint32_t status_class(uint16_t status) noexcept nogil:
+    cdef uint32_t index = status // 100
+    return index if index < 6 else 0
+
+
+cdef void tally_backend(Engine *eng, Exchange *x) noexcept nogil:
+    """One request was given to a backend and is over there, however it went."""
+    cdef BackendCount *row = backend_count(board_of(eng), eng.slot, x.backend_row)
+    count_add(&row.requests, 1)
+    count_add(&row.status[status_class(x.status)], 1)
+    count_add(&row.bytes_in, x.bytes_in)
+    count_add(&row.bytes_out, x.bytes_out)
+    if x.first_byte_us != 0:
+        histogram_add(row.first_byte, x.first_byte_us - x.dialed_us)
+
+
+cdef void tally(Engine *eng, Exchange *x) noexcept nogil:
+    cdef RouteCount *row
+    count_add(&eng.me.requests, 1)
+    count_add(&eng.me.bytes_in, x.bytes_in)
+    count_add(&eng.me.bytes_out, x.bytes_out)
+    if x.route == NULL:
+        return
+    row = route_count(board_of(eng), eng.slot, x.route.counter)
+    count_add(&row.requests, 1)
+    count_add(&row.status[status_class(x.status)], 1)
+    count_add(&row.bytes_in, x.bytes_in)
+    count_add(&row.bytes_out, x.bytes_out)
+    histogram_add(row.total, eng.now_us - x.started_us)
+
+
+# ---- the scene ------------------------------------------------------------------------------
+
+cdef void scene_fill(Engine *eng, Exchange *x, Request *request, const Head *answer) noexcept nogil:
+    """All that a variable may name, as far as it is known by now."""
+    cdef Scene *scene = &eng.scene
+    cdef uint16_t i
+    memset(scene, 0, sizeof(Scene))
+    scene.response = answer
+    scene.worker = <uint16_t> eng.slot
+    scene.scheme = span(b"http", 4)
+    scene.listener = text_span(x.plan.base, listener_row(x).name)
+    scene.server_port = listener_row(x).port
+    scene.time_local = literal(eng.time_local)
+    scene.time_iso = literal(eng.time_iso)
+    scene.request_id = span(x.request_id, x.request_id_len)
+    scene.status = x.status
+    scene.retries = x.retries
+    scene.bytes_in = x.bytes_in
+    scene.bytes_out = x.bytes_out
+    scene.end_state[0] = x.end_state[0] if x.end_state[0] != 0 else c'-'
+    scene.end_state[1] = x.end_state[1] if x.end_state[1] != 0 else c'-'
+    scene.time_total_us = eng.now_us - x.started_us
+    if x.connected_us != 0:
+        scene.time_connect_us = x.connected_us - x.dialed_us
+    if x.first_byte_us != 0:
+        scene.time_first_byte_us = x.first_byte_us - x.started_us
+    scene.minor = 0 if x.flags & X_CLIENT_10 else 1
+    scene_of_peer(eng, x, scene, request)
+    if x.route != NULL:
+        scene.route = text_span(x.plan.base, x.route.name)
+        if x.route.action <= ACTION_SPLIT:
+            scene.upstream = text_span(x.plan.base, upstream_row(x).name)
+        if x.backend >= 0:
+            scene.backend = text_span(x.roster.base, roster_backend(
+                x.roster.base, roster_upstream(x.roster, x.upstream_index),
+                <uint32_t> x.backend).name)
+    if request == NULL:
+        return
+    scene.request = request.head
+    scene.method = text_span(request.head.base, request.head.method_text)
+    scene.target = text_span(request.head.base, request.head.target)
+    scene.host = request.host
+    scene.authority = request.authority
+    scene.path = request.path
+    scene.query = request.query
+    scene.param_count = request.hit.param_count
+    for i in range(request.hit.param_count):
+        scene.params[i] = request.hit.params[i]
+
+
+cdef void scene_of_peer(Engine *eng, Exchange *x, Scene *scene, Request *request) noexcept nogil:
+    if x.flags & X_PEER_UNIX:
+        scene.peer_ip = span(b"unix", 4)
+        scene.client_ip = scene.peer_ip
+        return
+    scene.client_port = x.peer_port
+    scene.peer_ip = span(eng.ip_room, address_text(x.peer, eng.ip_room))
+    scene.client_ip = scene.peer_ip
+    if request != NULL:
+        scene.client_ip = client_address(eng, x, request.head, scene.peer_ip)
+
+
+cdef void scene_of_request(Engine *eng, Exchange *x, Request *request) noexcept nogil:
+    scene_fill(eng, x, request, NULL)
+
+
+cdef void scene_of_answer(Engine *eng, Exchange *x, const Head *answer) noexcept nogil:
+    scene_fill(eng, x, x.kept, answer)
+
+
+# ---- the access log -------------------------------------------------------------------------
+
+cdef void access_log(Engine *eng, Exchange *x) noexcept nogil:
+    """One line, rendered into the build room (nothing else needs it now) and given to the writer
+    thread's ring; a full ring drops and counts (never waits)."""
+    cdef Out out
+    if eng.log == NULL or (x.route != NULL and not x.route.log):
+        return
+    out = out_over(eng.build, BUILD_BYTES)
+    scene_fill(eng, x, x.kept, NULL)
+    render(&out, x.plan.base, &x.plan.settings.log_line, &eng.scene)
+    put_char(&out, c'\n')
+    if not out.full and log_push(eng.log, out.ptr, out.len):
+        count_add(&eng.me.log_lines, 1)
+    else:
+        count_add(&eng.me.log_dropped, 1)

@@ -1,0 +1,389 @@
+# SPDX-License-Identifier: MIT
+"""The engine's own types: Engine, Connection, Exchange, and the plugs between them.
+
+A *transport* moves bytes of a connection (plain TCP now, TLS later). A *codec* turns bytes into
+heads and bodies and back: an AskerCodec serves the side that asked, a ServerCodec the side that
+answers. The exchange stands between them and never asks which protocol a side speaks. Each plug is
+a struct of function pointers with its contract written here.
+
+Worker only. Nothing here is touched by two threads but AccessLog's ring.
+"""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from fastproxy.balance.pick cimport PickCursor, Tried
+from fastproxy.balance.table cimport RosterBackend, RosterHeader, RosterUpstream
+from fastproxy.clib.posix cimport iovec
+from fastproxy.clib.scan cimport Scan
+from fastproxy.engine.table cimport PlanHeader, Settings, UpstreamRow
+from fastproxy.engine.timers cimport Timer, Wheel
+from fastproxy.http1.chunked cimport Chunked
+from fastproxy.http1.head cimport Fault, Framing, Head
+from fastproxy.http1.parse cimport HeadLimits, HeadParser
+from fastproxy.http1.target cimport TargetParts
+from fastproxy.memory.buffer cimport BlockPool, Buffer
+from fastproxy.memory.limits cimport ROUTE_PARAMS_MAX, UPSTREAMS_MAX
+from fastproxy.memory.pool cimport Pool, PoolItem
+from fastproxy.memory.span cimport Out, Span
+from fastproxy.rewrite.table cimport RewriteRow
+from fastproxy.route.table cimport RouteHit, RouteRow
+from fastproxy.template.table cimport Scene
+from fastproxy.scoreboard.table cimport (
+    BackendCount, BackendRow, BoardHeader, RouteCount, WorkerRow,
+)
+
+
+# ---- plugs ----------------------------------------------------------------------------------
+
+cdef enum Io:
+    IO_AGAIN = -1               # nothing now; readiness will tell
+    IO_ERROR = -2               # the connection is dead
+
+
+cdef struct Transport:
+    # read: > 0 bytes into buf, 0 end of input, IO_AGAIN, IO_ERROR. Sets `drained` if nothing more
+    #       can be there before readiness tells (for TCP: a short read without a FIN pending).
+    # write: how many bytes of the spans were taken (may be any prefix, 0 included), or IO_ERROR.
+    #       The caller offers the untaken rest unchanged next time.
+    # finish: no more output will come (half close). close: forget the connection's state.
+    ssize_t (*read)(Engine *, Connection *, char *, size_t, bint *) noexcept nogil
+    ssize_t (*write)(Engine *, Connection *, iovec *, int) noexcept nogil
+    void (*finish)(Engine *, Connection *) noexcept nogil
+    void (*close)(Engine *, Connection *) noexcept nogil
+
+
+cdef struct AskerCodec:
+    # What an exchange says to the side that asked. `data` is only lent for the call: what cannot
+    # be delivered now is kept by the codec (and `blocked` says so until it is flushed).
+    # head:     the final answer's head and the first body bytes; `last`: the body is complete.
+    # body:     more body bytes.
+    # interim:  a 1xx answer.
+    # error:    no answer could be had: answer with this status and cause instead.
+    # cut:      the answer began and cannot be completed: the asker must notice the truncation.
+    # finished: the exchange is over, asker may go on with its next request.
+    # blocked:  bytes are being kept, feed no more now.
+    # resume:   request body bytes can be taken again (the upstream side has drained).
+    void (*head)(Engine *, Exchange *, Head *, Span, bint) noexcept nogil
+    void (*body)(Engine *, Exchange *, Span, bint) noexcept nogil
+    void (*interim)(Engine *, Exchange *, Head *) noexcept nogil
+    void (*error)(Engine *, Exchange *, int, const char *) noexcept nogil
+    void (*cut)(Engine *, Exchange *) noexcept nogil
+    void (*finished)(Engine *, Exchange *) noexcept nogil
+    bint (*blocked)(Engine *, Exchange *) noexcept nogil
+    void (*resume)(Engine *, Exchange *) noexcept nogil
+
+
+cdef struct ServerCodec:
+    # What an exchange says to the side that answers.
+    # send:     the prepared request (Exchange.sent), first time or again.
+    # body:     request body bytes; `last`: the body is complete. What cannot be sent is kept.
+    # blocked:  bytes are being kept.
+    # resume:   answer bytes can be taken again (the asker has drained).
+    # drop:     the exchange is done with this connection; `reusable` says if it may be parked.
+    void (*send)(Engine *, Exchange *) noexcept nogil
+    void (*body)(Engine *, Exchange *, Span, bint) noexcept nogil
+    bint (*blocked)(Engine *, Exchange *) noexcept nogil
+    void (*resume)(Engine *, Exchange *) noexcept nogil
+    void (*drop)(Engine *, Exchange *, bint) noexcept nogil
+
+
+cdef enum Verdict:
+    VERDICT_PASS = 0            # go on to the upstream
+    VERDICT_REPLY = 1           # answered here; nothing more to do
+    VERDICT_AWAIT = 2           # parked: Python will say
+
+
+# A body filter sees each piece of a body before the other side does, and may change `piece` (to
+# bytes that live at least until it is called again). A fault's status refuses the body: 0 is fine.
+# NULL is the direct path.
+ctypedef int (*BodyFilter)(Engine *, Exchange *, Span *, bint) noexcept nogil
+
+
+# ---- connections ----------------------------------------------------------------------------
+
+cdef enum Role:
+    ROLE_CLIENT = 0
+    ROLE_UPSTREAM = 1
+
+
+cdef enum Ready:
+    READY_READ = 1
+    READY_WRITE = 2
+    READY_FIN = 4               # the peer's FIN was seen by epoll
+    READY_DEAD = 8              # RST or error
+
+
+cdef enum ConnectionFlag:
+    CONN_QUEUED = 1             # in the run queue
+    CONN_EOF = 2                # read returned 0
+    CONN_WRITE_DEAD = 4         # a write failed; reading may still bring an answer
+    CONN_CLOSE_AFTER = 8        # close when the exchange ends (client)
+    CONN_TRUSTED = 16           # the peer is in trusted_proxies
+    CONN_COUNTED_IP = 32        # holds a slot in the per-address table
+    CONN_REUSED = 64            # upstream: served an exchange before this one
+    CONN_UNIX = 128
+    CONN_IN_LIST = 256          # in the idle list (client) or the idle pool (upstream)
+    CONN_SHUT = 512             # our side is shut down (finish was called)
+    CONN_FINISH_AFTER = 1024    # tunnel: shut our side down when the output is flushed
+
+
+cdef struct Connection:
+    PoolItem item
+    int32_t fd
+    uint8_t role                # Role
+    uint8_t state               # PeerState
+    uint8_t ready               # Ready bits
+    uint8_t reading             # log2 of the next read's size
+    uint16_t flags              # ConnectionFlag bits
+    uint16_t listener           # client
+    Timer timer
+    const Transport *transport
+    Exchange *exchange
+    Connection *run_next        # run queue, or the list of the dead
+    Connection *list_next       # idle list (client), idle pool (upstream)
+    Connection *list_prev
+    Buffer input                # read, not yet consumed
+    Buffer output               # accepted for sending, not yet taken by the transport
+    HeadParser *partial         # a head that came in pieces (PEER_HEAD), else NULL
+    uint64_t opened_ms
+    uint64_t skip               # client: body bytes still to be thrown away (PEER_DRAINING)
+    uint32_t requests
+    uint32_t backend            # upstream: scoreboard row
+    uint32_t backend_generation # upstream: of that row
+    int32_t ip_slot             # client: slot in the per-address table
+    uint16_t peer_port          # client
+    uint8_t peer[16]            # client: IPv6, or v4-mapped; zero for unix
+
+
+# ---- exchanges ------------------------------------------------------------------------------
+
+cdef struct Flow:
+    # One body on its way. What comes in (kind, left, chunked) and what goes out (out_chunked).
+    int64_t left                # BODY_LENGTH: bytes still to come
+    uint64_t moved              # body bytes taken so far
+    BodyFilter filter           # NULL: direct
+    Chunked *chunked            # BODY_CHUNKED only: decoder, in the exchange
+    uint8_t kind                # BodyKind
+    uint8_t out_chunked         # re-encode
+    uint8_t done                # the last byte was taken
+
+
+cdef struct Request:
+    # A request as routing and rewriting see it. While it is being handled it lies in the engine
+    # (`Engine.request`); if something must outlive the turn, a copy is made in the arena.
+    Head *head
+    TargetParts parts
+    Span authority              # host[:port] as it will be forwarded, logged, routed
+    Span host                   # lower case, no port
+    Span path                   # normalised
+    Span query
+    uint16_t port
+    RouteHit hit
+
+
+cdef enum ExchangeFlag:
+    X_CLIENT_KEEPS = 1          # the client wants to go on afterwards
+    X_ANSWER_BEGUN = 2          # final answer bytes went to the asker
+    X_ANSWER_CLOSES = 4         # the answer said Connection: close (or must be ended by close)
+    X_UPSTREAM_KEEPS = 8        # the upstream's answer allows reuse
+    X_EXPECTS = 16              # the client waits for 100
+    X_UPGRADE = 32              # a WebSocket upgrade is asked for
+    X_REPLAYABLE = 64           # idempotent, and all of the request is kept
+    X_REPLAYED = 128
+    X_HEAD = 256                # HEAD: the answer has no body
+    X_UPSTREAM_BYTES = 512      # the upstream answered at least one byte
+    X_NO_CLIENT_LOG = 1024      # no access-log line
+    X_CLIENT_10 = 2048          # HTTP/1.0
+    X_IN_FLIGHT = 4096          # counted in the in-flight column
+    X_NEEDS_REQUEST = 8192      # the kept copy is there
+    X_TE_TRAILERS = 16384
+    X_BODY_ERROR = 32768        # the request body broke; no replay, no reuse
+    X_REJECTED = 65536          # refused before routing
+    X_HELD = 131072             # Python still wants its collected answer: not released yet
+    X_JSON = 262144             # errors as JSON (RFC 9457)
+    X_TRUSTED = 524288          # the peer is in trusted_proxies
+    X_PEER_UNIX = 1048576       # the peer has no address (unix socket, or no client at all)
+
+
+cdef struct Exchange:
+    PoolItem item
+    uint8_t state               # ExchangeState
+    uint8_t method              # Method
+    uint16_t status             # sent to the asker
+    uint32_t flags              # ExchangeFlag
+    Connection *client          # NULL: no client (subrequest)
+    Connection *upstream
+    const AskerCodec *asker
+    const ServerCodec *server
+    PlanMap *plan
+    const RouteRow *route       # NULL before routing
+    const RewriteRow *rewrite
+    RosterMap *roster           # held while a backend of it may be named
+    uint8_t peer[16]            # of the client, which may be gone when the exchange is logged
+    uint16_t peer_port
+    uint16_t listener
+    uint32_t upstream_index     # UpstreamRow, RosterUpstream
+    int32_t backend             # index in the roster's upstream, -1: none
+    uint32_t backend_row        # scoreboard row of it
+    Tried tried
+    Flow request_flow
+    Flow answer_flow
+    Chunked request_chunked
+    Chunked answer_chunked
+    Timer timer                 # total timeout
+    Buffer arena                # what outlives the turn
+    Span sent                   # the request head (and a short body) as sent; in the arena
+    Request *kept               # in the arena, or NULL
+    char request_id[36]
+    uint8_t request_id_len
+    char end_state[2]           # how it ended, two letters (engine/tally.pxi)
+    uint8_t interims
+    uint8_t retries
+    uint64_t started_us
+    uint64_t dialed_us
+    uint64_t connected_us
+    uint64_t first_byte_us
+    uint64_t bytes_in
+    uint64_t bytes_out
+    Exchange *next_dead
+    uint32_t allow              # 405: bits 1 << Method that would do
+    uint32_t sub                # subrequest: key of the waiter in Python
+    Buffer collected            # subrequest: the answer
+
+
+# ---- maps -----------------------------------------------------------------------------------
+
+cdef struct PlanMap:
+    # A plan as mapped. Freed when no exchange holds it and a newer one is in force.
+    const char *base
+    const PlanHeader *header
+    const Settings *settings
+    void *runtime               # RouteRuntime of route/match.pxd
+    size_t length
+    uint32_t holders
+    uint8_t retired
+    HeadLimits request_limits
+    HeadLimits answer_limits
+
+
+cdef struct RosterMap:
+    const char *base
+    const RosterHeader *header
+    size_t length
+    uint32_t holders
+    uint8_t retired
+
+
+# ---- listeners ------------------------------------------------------------------------------
+
+cdef enum:
+    LISTENERS_MAX = 4096        # slots x listeners
+    IDLE_BUCKETS = 4096
+
+
+cdef struct Listener:
+    int32_t fd
+    int32_t slot                # -1: shared (unix)
+    uint16_t index
+    uint8_t armed               # in the epoll set
+    uint8_t wanted              # should be in it
+
+
+# ---- the access log's ring ------------------------------------------------------------------
+
+cdef extern from "fastproxy/clib/logwriter.h" nogil:
+    ctypedef struct LogWriter:
+        uint64_t lost_lines
+    LogWriter *log_open(int fd) noexcept
+    bint log_push(LogWriter *log, const char *line, size_t size) noexcept
+    void log_wake(LogWriter *log) noexcept
+    void log_reopen(LogWriter *log, int fd) noexcept
+    void log_close(LogWriter *log) noexcept
+
+
+# ---- parked exchanges -----------------------------------------------------------------------
+
+cdef enum Odd:
+    # Index into WorkerRow.odd: survivable, and worth a look if it grows.
+    ODD_IP_TABLE_FULL = 0
+    ODD_NO_FD = 1
+    ODD_KNOCK_LOST = 2
+    ODD_SUBREQUEST_LARGE = 3
+
+
+cdef enum:
+    DOORWAY_RING = 4096
+
+
+cdef struct Knock:
+    # A message for Python: `reason` is a DoorwayReason.
+    uint32_t index
+    uint32_t generation
+    uint32_t reason
+
+
+cdef enum DoorwayReason:
+    KNOCK_RESPONDER = 1         # an exchange is PARKED and wants a reply
+    KNOCK_ANSWER = 2            # a subrequest is complete
+
+
+# ---- the engine -----------------------------------------------------------------------------
+
+cdef struct Engine:
+    int32_t epfd
+    int32_t timerfd
+    uint32_t slot
+    uint8_t draining
+    uint8_t accept_paused
+    uint8_t accept_done         # drain: every own queue was empty once
+    uint8_t reserve
+    const Scan *scan
+    uint64_t now_us             # CLOCK_MONOTONIC, read at each event
+    uint64_t now_ms
+    uint64_t wall_sec
+    uint64_t accept_retry_ms
+    Wheel wheel
+    Pool connections
+    Pool exchanges
+    BlockPool blocks
+    Connection *run_head
+    Connection *run_tail
+    Connection *dead_connections    # closed in this round; given back at its end
+    Exchange *dead_exchanges
+    Connection idle             # list head: idle clients, oldest first
+    uint32_t client_count
+    uint32_t client_limit
+    uint32_t upstream_count
+    uint32_t upstream_idle_count
+    Connection *parked[IDLE_BUCKETS]    # idle upstream connections, newest first, by row
+    uint32_t parked_count[IDLE_BUCKETS]
+    PlanMap *plan
+    RosterMap *roster
+    PickCursor cursors[UPSTREAMS_MAX]
+    Listener listeners[LISTENERS_MAX]
+    uint32_t listener_count
+    char *board
+    size_t board_length
+    WorkerRow *me
+    uint64_t random[2]
+    char date[32]               # "Sun, 06 Nov 1994 08:49:37 GMT"
+    char time_local[32]
+    char time_iso[24]           # up to the second
+    uint64_t knock_head
+    uint64_t knock_tail
+    Knock knocks[DOORWAY_RING]
+    LogWriter *log
+    uint32_t next_sub
+    # worker-wide scratch, used within one event only
+    HeadParser client_parser
+    HeadParser upstream_parser
+    Framing framing
+    Request request
+    Scene scene
+    char *scratch               # SCRATCH_BYTES, what was read
+    char *build                 # BUILD_BYTES, what will be sent
+    char *path_room             # normalised and rewritten paths
+    char host_room[256]
+    char ip_room[64]
+    char peer_room[64]

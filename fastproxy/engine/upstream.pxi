@@ -1,0 +1,475 @@
+# SPDX-License-Identifier: MIT
+# The upstream side: connections that answer, in HTTP/1.1, their idle pool, and their ServerCodec
+# (HTTP1_SERVER, filled in codecs.pxi).
+
+# ---- connecting -----------------------------------------------------------------------------
+
+cdef bint upstream_connect(Engine *eng, Exchange *x, const RosterBackend *backend) noexcept nogil:
+    """Begin a connection to this backend. False: refused at once (or no fd)."""
+    cdef const sockaddr *address = <const sockaddr *> backend.address
+    cdef const UpstreamRow *row = upstream_row(x)
+    cdef Connection *conn
+    cdef int one = 1
+    cdef int result
+    cdef bint is_unix = address.sa_family == AF_UNIX
+    cdef int fd = socket(address.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+    if fd < 0 and (errno == EMFILE or errno == ENFILE) and parked_close_any(eng):
+        fd = socket(address.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+    if fd < 0:
+        count_add(&eng.me.odd[<int> ODD_NO_FD], 1)
+        return False
+    if not is_unix:
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
+    result = connect(fd, address, backend.address_len)
+    if result != 0 and errno != EINPROGRESS:
+        close(fd)
+        return False
+    count_add(&eng.me.upstream_connects, 1)
+    conn = connection_open(eng, fd, ROLE_UPSTREAM)
+    if conn == NULL:
+        return False
+    conn.state = PEER_CONNECTING
+    conn.backend = backend.row
+    conn.backend_generation = backend.generation
+    if is_unix:
+        conn.flags |= CONN_UNIX
+    eng.upstream_count += 1
+    upstream_attach(x, conn)
+    connection_timer(eng, conn, row.connect_ms if row.connect_ms != 0
+                     else x.plan.settings.upstream_connect_ms)
+    return True
+
+
+cdef inline void upstream_attach(Exchange *x, Connection *conn) noexcept nogil:
+    x.upstream = conn
+    x.server = &HTTP1_SERVER
+    conn.exchange = x
+
+
+cdef void upstream_connected(Engine *eng, Connection *conn) noexcept nogil:
+    """The first readiness of a connecting fd: up, or refused. May end the exchange."""
+    cdef Exchange *x = conn.exchange
+    cdef int trouble = 0
+    cdef socklen_t size = sizeof(trouble)
+    if not conn.ready & (READY_WRITE | READY_DEAD):
+        return
+    if getsockopt(conn.fd, SOL_SOCKET, SO_ERROR, &trouble, &size) != 0 or trouble != 0:
+        upstream_refused(eng, conn)
+        return
+    conn.ready &= <uint8_t> ~READY_DEAD
+    timer_clear(&conn.timer)
+    x.connected_us = eng.now_us
+    connection_move(conn, PEER_BUSY)
+    exchange_send(eng, x)
+    if x.state == EXCHANGE_WAITING and not x.request_flow.done and x.asker != NULL:
+        x.asker.resume(eng, x)
+
+
+cdef void upstream_refused(Engine *eng, Connection *conn) noexcept nogil:
+    """It could not be reached; nothing was sent: on to the next one."""
+    cdef Exchange *x = conn.exchange
+    x.upstream = NULL
+    upstream_close(eng, conn)
+    exchange_dial_failed(eng, x)
+    exchange_dial(eng, x)
+
+
+cdef void upstream_close(Engine *eng, Connection *conn) noexcept nogil:
+    """Close now; the exchange, if any, was let go before."""
+    parked_unlink(eng, conn)
+    conn.exchange = NULL
+    eng.upstream_count -= 1
+    connection_free(eng, conn)
+
+
+# ---- pump -----------------------------------------------------------------------------------
+
+cdef void upstream_pump(Engine *eng, Connection *conn) noexcept nogil:
+    cdef int steps = 0
+    cdef bint go_on = True
+    if conn.state == PEER_PARKED:
+        if conn.ready & (READY_READ | READY_FIN | READY_DEAD):
+            upstream_close(eng, conn)
+        return
+    if conn.state == PEER_CONNECTING:
+        upstream_connected(eng, conn)
+    if buffer_size(&conn.output) != 0 and conn.ready & READY_WRITE and conn.exchange != NULL:
+        upstream_flush(eng, conn)
+    while go_on:
+        if conn.state == PEER_BUSY:
+            go_on = upstream_step(eng, conn)
+        elif conn.state == PEER_TUNNEL:
+            go_on = tunnel_step(eng, conn, conn.exchange.client)
+        else:
+            go_on = False
+        steps += 1
+        if go_on and steps == 16:
+            run_later(eng, conn)
+            go_on = False
+
+
+cdef void upstream_flush(Engine *eng, Connection *conn) noexcept nogil:
+    """Kept request bytes move on; then the asker may send more."""
+    cdef Exchange *x = conn.exchange
+    cdef Sent sent = connection_flush(eng, conn)
+    if sent == SENT_DEAD:
+        upstream_write_dead(eng, x)
+    elif conn.state == PEER_TUNNEL:
+        if sent == SENT_ALL:
+            tunnel_flushed(eng, conn, x.client)
+    else:
+        upstream_timer(eng, x)
+        if sent == SENT_ALL and not x.request_flow.done:
+            x.asker.resume(eng, x)
+
+
+cdef inline void upstream_timer(Engine *eng, Exchange *x) noexcept nogil:
+    """While the request is still on its way the upstream's silence is fine; once it is there the
+    first byte is due, and then each next one."""
+    cdef const UpstreamRow *row = upstream_row(x)
+    cdef uint64_t after
+    if x.state == EXCHANGE_RECEIVING or buffer_size(&x.upstream.output) != 0:
+        after = row.idle_ms if row.idle_ms != 0 else x.plan.settings.upstream_idle_ms
+    elif not x.request_flow.done:
+        after = 0               # the client's body timeout watches
+    else:
+        after = row.first_byte_ms if row.first_byte_ms != 0 else x.plan.settings.upstream_first_byte_ms
+    connection_timer(eng, x.upstream, after)
+
+
+cdef bint upstream_step(Engine *eng, Connection *conn) noexcept nogil:
+    """Read once and hand it on. True: go on."""
+    cdef Exchange *x = conn.exchange
+    cdef ssize_t got
+    cdef size_t size
+    if x.asker.blocked(eng, x):
+        timer_clear(&conn.timer)        # the client is slow, not the upstream
+        return False
+    if not conn.ready & READY_READ:
+        return False
+    if x.state == EXCHANGE_WAITING:
+        return upstream_step_head(eng, conn, x)
+    size = read_size(eng, conn, x.plan.settings.read_bytes)
+    got = connection_read(eng, conn, eng.scratch, size)
+    if got == IO_AGAIN:
+        return False
+    if got <= 0:
+        if got == 0:
+            exchange_answer_end(eng, x)
+        else:
+            end_state(x, b"S", b"D")
+            exchange_cut(eng, x)
+        return False
+    upstream_timer(eng, x)
+    exchange_answer_body(eng, x, eng.scratch, <size_t> got)
+    if conn.exchange != x or x.state == EXCHANGE_FINISHED:
+        return False
+    reading_adapt(conn, <size_t> got == size, x.asker.blocked(eng, x))
+    return True
+
+
+# ---- answer heads ---------------------------------------------------------------------------
+
+cdef bint upstream_step_head(Engine *eng, Connection *conn, Exchange *x) noexcept nogil:
+    """Bytes of an answer's head. True: go on."""
+    cdef HeadParser *parser = &eng.upstream_parser
+    cdef Buffer held
+    cdef ssize_t got
+    cdef char *base
+    cdef size_t size
+    if conn.partial == NULL:
+        got = connection_read(eng, conn, eng.scratch, READ_START_BYTES)
+        base = eng.scratch
+        size = <size_t> got
+    else:
+        if not buffer_room(&eng.blocks, &conn.input, 1024):
+            upstream_failed(eng, x, 502, b"out of memory")
+            return False
+        got = connection_read(eng, conn, conn.input.ptr + conn.input.len,
+                              conn.input.cap - conn.input.len)
+    if got <= 0:
+        if got != IO_AGAIN:
+            end_state(x, b"S", b"H")
+            upstream_failed(eng, x, 502, b"the upstream closed the connection without an answer")
+        return False
+    if not x.flags & X_UPSTREAM_BYTES:
+        x.flags |= X_UPSTREAM_BYTES
+        x.first_byte_us = eng.now_us
+    if conn.partial != NULL:
+        memcpy(parser, conn.partial, sizeof(HeadParser))
+        block_give(&eng.blocks, <char *> conn.partial, partial_cap())
+        conn.partial = NULL
+        conn.input.len += <uint32_t> got
+        base = conn.input.ptr + conn.input.off
+        size = buffer_size(&conn.input)
+    else:
+        parser_init_response(parser, eng.scan, &x.plan.answer_limits)
+    held = conn.input
+    memset(&conn.input, 0, sizeof(Buffer))
+    upstream_heads(eng, conn, x, base, size)
+    buffer_drop(&eng.blocks, &held)
+    return conn.exchange == x and x.state != EXCHANGE_FINISHED
+
+
+cdef void upstream_heads(Engine *eng, Connection *conn, Exchange *x, char *base,
+                         size_t size) noexcept nogil:
+    """Interim answers, then the final one, as far as they are in these bytes. May end it."""
+    cdef HeadParser *parser = &eng.upstream_parser
+    cdef Fault fault
+    cdef int64_t used
+    while True:
+        used = parse_response(parser, base, size, &fault)
+        if used < 0:
+            upstream_fault(eng, x, &fault)
+            return
+        if used == 0:
+            upstream_keep_partial(eng, conn, x, base, size)
+            return
+        if parser.head.status >= 200:
+            upstream_final(eng, x, &parser.head, base + used, size - <size_t> used)
+            return
+        if parser.head.status == 101:
+            tunnel_begin(eng, x, &parser.head, base + used, size - <size_t> used)
+            return
+        x.interims += 1
+        if x.interims > INTERIM_ANSWERS_MAX:
+            end_state(x, b"S", b"H")
+            upstream_failed(eng, x, 502, b"the upstream sent too many interim answers")
+            return
+        if frame_response(&parser.head, x.method, &eng.framing, &fault) != 0:
+            upstream_fault(eng, x, &fault)
+            return
+        x.asker.interim(eng, x, &parser.head)
+        if x.state != EXCHANGE_WAITING:
+            return
+        base += used
+        size -= <size_t> used
+        if size == 0:
+            return
+        parser_init_response(parser, eng.scan, &x.plan.answer_limits)
+
+
+cdef void upstream_final(Engine *eng, Exchange *x, Head *head, char *rest,
+                         size_t size) noexcept nogil:
+    cdef Fault fault
+    cdef Connection *conn = x.upstream
+    if frame_response(head, x.method, &eng.framing, &fault) != 0:
+        upstream_fault(eng, x, &fault)
+        return
+    exchange_answer(eng, x, head, &eng.framing, rest, size)
+    if conn.exchange == x and x.state == EXCHANGE_RECEIVING:
+        upstream_timer(eng, x)
+
+
+cdef void upstream_keep_partial(Engine *eng, Connection *conn, Exchange *x, const char *base,
+                                size_t size) noexcept nogil:
+    cdef uint32_t cap
+    cdef HeadParser *partial = <HeadParser *> block_take(&eng.blocks, sizeof(HeadParser), &cap)
+    if partial == NULL or not buffer_add(&eng.blocks, &conn.input, base, size):
+        if partial != NULL:
+            block_give(&eng.blocks, <char *> partial, cap)
+        upstream_failed(eng, x, 502, b"out of memory")
+        return
+    memcpy(partial, &eng.upstream_parser, sizeof(HeadParser))
+    conn.partial = partial
+
+
+# ---- trouble --------------------------------------------------------------------------------
+
+cdef void upstream_fault(Engine *eng, Exchange *x, const Fault *fault) noexcept nogil:
+    """The answer is malformed: 502, and nothing of it is passed on (B3 17). Ends the exchange."""
+    end_state(x, b"S", b"H")
+    x.flags |= X_REPLAYED
+    upstream_failed(eng, x, 502, fault_text(fault.reason))
+
+
+cdef void upstream_failed(Engine *eng, Exchange *x, int status, const char *cause) noexcept nogil:
+    """The upstream connection is of no use any more, and no final answer has begun. Once more if
+    the method rules allow (RFC 9110 9.2.2), else an error. May end the exchange."""
+    cdef Connection *conn = x.upstream
+    cdef bint again = (conn.flags & CONN_REUSED and x.flags & X_REPLAYABLE
+                       and not x.flags & (X_UPSTREAM_BYTES | X_REPLAYED | X_ANSWER_BEGUN))
+    if not again:
+        exchange_fail(eng, x, status, cause)
+        return
+    x.end_state[0] = 0
+    tally_backend(eng, x)
+    in_flight(eng, x, -1)
+    conn.exchange = NULL
+    x.upstream = NULL
+    upstream_close(eng, conn)
+    exchange_redial(eng, x)
+
+
+cdef void upstream_write_dead(Engine *eng, Exchange *x) noexcept nogil:
+    """A write failed. An answer may already be there (413 and close): read it first; the rest of
+    the request's body is not wanted any more. May end the exchange."""
+    cdef Connection *conn = x.upstream
+    x.flags |= X_BODY_ERROR
+    x.flags &= ~<uint32_t> X_UPSTREAM_KEEPS
+    if conn.state == PEER_TUNNEL:
+        tunnel_end(eng, x, b"S")
+        return
+    keep_change(eng, -<int64_t> buffer_size(&conn.output))
+    buffer_drop(&eng.blocks, &conn.output)
+    conn.ready |= READY_READ
+    run_later(eng, conn)
+
+
+cdef void upstream_timeout(Engine *eng, Connection *conn) noexcept nogil:
+    """The connection's timer fired; what it meant is in the state."""
+    cdef Exchange *x = conn.exchange
+    if conn.state == PEER_PARKED:
+        upstream_close(eng, conn)
+        return
+    count_add(&backend_count(board_of(eng), eng.slot, x.backend_row).timeouts, 1)
+    if conn.state == PEER_CONNECTING:
+        x.end_state[0] = c's'
+        x.end_state[1] = c'C'
+        upstream_refused(eng, conn)
+    elif conn.state == PEER_TUNNEL:
+        tunnel_end(eng, x, b"s")
+    elif x.flags & X_ANSWER_BEGUN:
+        end_state(x, b"s", b"D")
+        exchange_cut(eng, x)
+    else:
+        end_state(x, b"s", b"H")
+        exchange_fail(eng, x, 504, b"the upstream did not answer in time")
+
+
+# ---- ServerCodec of HTTP/1.1 ----------------------------------------------------------------
+
+cdef void http1_send(Engine *eng, Exchange *x) noexcept nogil:
+    """ServerCodec.send: the request as prepared."""
+    cdef Sent sent = connection_send_span(eng, x.upstream, x.sent)
+    if sent == SENT_DEAD:
+        # A kept connection that was closed meanwhile; nothing of an answer can be there.
+        end_state(x, b"S", b"H")
+        upstream_failed(eng, x, 502, b"the upstream closed the connection")
+        return
+    upstream_timer(eng, x)
+
+
+cdef void http1_body(Engine *eng, Exchange *x, Span piece, bint last) noexcept nogil:
+    """ServerCodec.body."""
+    cdef char room[24]
+    cdef iovec spans[3]
+    cdef int count = 1
+    if x.upstream == NULL or x.upstream.flags & CONN_WRITE_DEAD:
+        return                  # the answer is awaited, the body goes nowhere
+    if x.request_flow.out_chunked:
+        count = put_chunk(piece, last, room, spans)
+    else:
+        spans[0].iov_base = <void *> piece.ptr
+        spans[0].iov_len = piece.len
+    if connection_send(eng, x.upstream, spans, count) == SENT_DEAD:
+        upstream_write_dead(eng, x)
+        return
+    upstream_timer(eng, x)
+
+
+cdef bint http1_blocked(Engine *eng, Exchange *x) noexcept nogil:
+    """ServerCodec.blocked."""
+    return x.upstream != NULL and buffer_size(&x.upstream.output) != 0
+
+
+cdef void http1_resume(Engine *eng, Exchange *x) noexcept nogil:
+    """ServerCodec.resume: the asker has drained, read on."""
+    if x.upstream != NULL and x.upstream.state >= PEER_CONNECTING:
+        if x.upstream.ready & READY_READ:
+            run_later(eng, x.upstream)
+        elif x.upstream.state == PEER_BUSY:
+            upstream_timer(eng, x)
+
+
+cdef void http1_drop(Engine *eng, Exchange *x, bint reusable) noexcept nogil:
+    """ServerCodec.drop: park it, or close it."""
+    cdef Connection *conn = x.upstream
+    x.upstream = NULL
+    conn.exchange = NULL
+    if reusable and conn.state == PEER_BUSY and parked_put(eng, conn, x.plan.settings):
+        return
+    upstream_close(eng, conn)
+
+
+# ---- the idle pool --------------------------------------------------------------------------
+
+cdef bint parked_put(Engine *eng, Connection *conn, const Settings *settings) noexcept nogil:
+    """Keep it for the next exchange, if it is clean and there is room. This one function decides."""
+    cdef uint32_t row = conn.backend
+    conn.requests += 1
+    if (conn.ready & (READY_FIN | READY_DEAD) or conn.flags & (CONN_EOF | CONN_WRITE_DEAD)
+            or buffer_size(&conn.input) != 0 or buffer_size(&conn.output) != 0
+            or conn.requests >= settings.upstream_requests or eng.draining
+            or eng.parked_count[row] >= settings.upstream_idle
+            or eng.now_ms - conn.opened_ms >= settings.upstream_age_ms):
+        return False
+    if conn.ready & READY_READ and parked_has_bytes(conn):
+        return False
+    connection_move(conn, PEER_PARKED)
+    conn.flags |= CONN_REUSED | CONN_IN_LIST
+    conn.list_prev = NULL
+    conn.list_next = eng.parked[row]
+    if conn.list_next != NULL:
+        conn.list_next.list_prev = conn
+    eng.parked[row] = conn
+    eng.parked_count[row] += 1
+    eng.upstream_idle_count += 1
+    connection_timer(eng, conn, settings.upstream_keepalive_ms)
+    return True
+
+
+cdef bint parked_has_bytes(Connection *conn) noexcept nogil:
+    """Ask the kernel: is anything there to read (bytes nobody asked for, or FIN)?"""
+    cdef char one
+    if recv(conn.fd, &one, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 or errno != EAGAIN:
+        return True
+    conn.ready &= <uint8_t> ~READY_READ
+    return False
+
+
+cdef void parked_unlink(Engine *eng, Connection *conn) noexcept nogil:
+    if not conn.flags & CONN_IN_LIST:
+        return
+    conn.flags &= <uint16_t> ~CONN_IN_LIST
+    if conn.list_prev != NULL:
+        conn.list_prev.list_next = conn.list_next
+    else:
+        eng.parked[conn.backend] = conn.list_next
+    if conn.list_next != NULL:
+        conn.list_next.list_prev = conn.list_prev
+    eng.parked_count[conn.backend] -= 1
+    eng.upstream_idle_count -= 1
+
+
+cdef Connection *parked_take(Engine *eng, const RosterBackend *backend,
+                             bint must_be_alive) noexcept nogil:
+    """The newest idle connection to this backend that is still good, or NULL. What epoll has told
+    is looked at always; a request that could not be sent twice is worth one more look (a FIN may
+    have come since this round's epoll_wait)."""
+    cdef Connection *conn
+    while True:
+        conn = eng.parked[backend.row]
+        if conn == NULL:
+            return NULL
+        if (conn.ready & (READY_READ | READY_FIN | READY_DEAD)
+                or conn.backend_generation != backend.generation
+                or eng.now_ms - conn.opened_ms >= eng.plan.settings.upstream_age_ms
+                or (must_be_alive and parked_has_bytes(conn))):
+            upstream_close(eng, conn)
+            continue
+        parked_unlink(eng, conn)
+        timer_clear(&conn.timer)
+        return conn
+
+
+cdef bint parked_close_any(Engine *eng) noexcept nogil:
+    """Give one idle upstream connection up for its fd."""
+    cdef uint32_t row
+    if eng.upstream_idle_count == 0:
+        return False
+    for row in range(IDLE_BUCKETS):
+        if eng.parked[row] != NULL:
+            upstream_close(eng, eng.parked[row])
+            return True
+    return False
