@@ -3,7 +3,7 @@
 # `front`, at its beginning with nothing before it), so a read outside kills the test.
 
 from libc.errno cimport errno
-from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
+from libc.stdint cimport int64_t, uint16_t, uint64_t, uint8_t
 from libc.string cimport memcpy, memset
 from posix.mman cimport (
     MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_NONE, PROT_READ, PROT_WRITE, mmap, mprotect,
@@ -155,7 +155,8 @@ def head_parse(bint request, bytes data, cuts=None, limits=DEF_LIMITS, simd=None
         bad = frame_request(&p.head, &framing, &fault)
     else:
         bad = frame_response(&p.head, request_method, &framing, &fault)
-    return ("head", r, _head_dict(&p.head), _fault_tuple(&fault) if bad else _framing_dict(&framing))
+    framed = _fault_tuple(&fault) if bad else _framing_dict(&framing)
+    return ("head", r, _head_dict(&p.head), framed)
 
 
 def body_decode(bytes data, cuts=None, int side=0, trailer_room=None):
