@@ -14,8 +14,8 @@ parser itself, and of `head.fields` only the first `head.count` rows mean anythi
 Strict, and never an option: one SP between the parts of the request line, CRLF line ends, exactly
 HTTP/1.0 or HTTP/1.1, token names right before their colon, no folding, OWS is SP and HTAB only, no
 control characters. Not accepted: bare CR or LF, HTTP/0.9, more than one empty line before a
-request, any before a response. The one leniency: a response may end its status line after the code without
-the SP that the grammar asks for, as many servers do; nothing can be hidden there.
+request, any before a response. The one leniency: a response may end its status line after the code
+without the SP that the grammar asks for, as many servers do; nothing can be hidden there.
 
 Limits count line ends too and are applied at the byte that exceeds them, on unfinished input as
 well, so the verdict never depends on how the bytes were cut. Who calls: the worker.
@@ -23,6 +23,7 @@ well, so the verdict never depends on how the bytes were cut. Who calls: the wor
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
+from fastproxy.clib.must cimport MUST_HOT
 from fastproxy.clib.scan cimport CHAR_TOKEN, CHAR_UNDERSCORE, char_class
 from fastproxy.http1.chars cimport COLON, CR, LF, is_blank
 from fastproxy.http1.faults cimport (
@@ -30,13 +31,14 @@ from fastproxy.http1.faults cimport (
     FAULT_FIELDS_MANY, FAULT_NAME_BAD, FAULT_NAME_EMPTY, FAULT_NAME_SPACE, FAULT_OBS_FOLD,
     FAULT_VALUE_BAD, fault,
 )
-from fastproxy.http1.head cimport FIELD_UNDERSCORE, Fault, Field, Head
+from fastproxy.http1.head cimport FIELD_IDS, FIELD_UNDERSCORE, Fault, Field, Head
 from fastproxy.http1.names cimport field_id, word2
 from fastproxy.http1.parser cimport (
     AT_FIELD, AT_LAST_LF, AT_NAME, AT_OWS, AT_VALUE, AT_VALUE_LF, HeadLimits, HeadParser,
     parser_init_request, parser_init_response, parser_started,
 )
 from fastproxy.http1.start_line cimport request_line, status_line
+from fastproxy.memory.limits cimport HEAD_FIELDS_MAX
 
 
 cdef inline int _name_fault(HeadParser *p, uint8_t c, uint32_t at, uint32_t line,
@@ -59,6 +61,7 @@ cdef inline void _keep_field(Head *head, const uint8_t *base, uint32_t line, uin
     cdef Field *field = &head.fields[head.count]
     cdef uint32_t value_end = after - 2
     cdef uint64_t bit
+    MUST_HOT(head.count < HEAD_FIELDS_MAX)
     while value_end > value and is_blank(base[value_end - 1]):
         value_end -= 1
     field.name_off = line
@@ -68,6 +71,7 @@ cdef inline void _keep_field(Head *head, const uint8_t *base, uint32_t line, uin
     field.id = field_id(<const char *> base + line, name_end - line)
     field.flags = FIELD_UNDERSCORE if underscore else 0
     field.line_len = after - line
+    MUST_HOT(value <= value_end and field.id < FIELD_IDS)
     bit = (<uint64_t> 1) << field.id
     head.twice |= head.ids & bit
     head.ids |= bit

@@ -10,7 +10,8 @@ authorised, rewritten *and* forwarded (B3 27), so that no two parties can read i
 
 Refused with 400: a percent sign without two hex digits, escaped controls (%00-%1f, %7f), backslash
 raw or escaped, overlong UTF-8 (%c0, %c1, %e0%80-%9f, %f0%80-%8f), ".." above the root, a dot
-segment with a parameter ("..;x": some servers cut at the semicolon first), %2F with PATH_REFUSE_SLASH.
+segment with a parameter ("..;x": some servers cut at the semicolon first), %2F with
+PATH_REFUSE_SLASH.
 Escapes are decoded once: %252e stays %252e.
 """
 
