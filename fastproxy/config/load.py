@@ -172,8 +172,8 @@ def load(path: str | Path, environ: Mapping[str, str] | None = None) -> Document
         document.sources.append(source)
         if "include" in data:
             line = source.index().get(("include",), 0)
-            problem = "an included file may not include others"
-            problems.append(Problem("include", problem, "", source.name, line))
+            nested = "an included file may not include others"
+            problems.append(Problem("include", nested, "", source.name, line))
         rest = {k: v for k, v in data.items() if k != "include"}
         _merge(document, (), document.raw, rest, source, problems)
     document.data = _fill(document, (), document.raw, environ, root.parent, problems)

@@ -15,7 +15,7 @@ PATH_REFUSE_SLASH.
 Escapes are decoded once: %252e stays %252e.
 """
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t
 from libc.string cimport memchr
 
 from fastproxy.clib.scan cimport CHAR_PATH_ODD, CHAR_UNRESERVED, char_class
@@ -228,8 +228,8 @@ cdef inline int _remove_dots(char *path, size_t *length) noexcept nogil:
 
 cdef inline int path_normalise(Span raw, char *room, size_t cap, uint8_t options, Span *normal,
                                Fault *out) noexcept nogil:
-    """The path's normal form; `normal` is `raw` itself when there is nothing to do (the usual
-    case), else it points into `room`. 0, or -1: `out` is filled. "*" is left alone.
+    """The path's normal form; `normal` is `raw` itself when there is nothing to do (as is usual),
+    else it points into `room`. 0, or -1: `out` is filled. "*" is left alone.
 
     `room` must hold raw.len bytes (the form is never longer), else 414. The fault's offset counts
     from the path's first byte.

@@ -72,7 +72,7 @@ cdef inline int client_ip_enter(
     cdef uint32_t home = <uint32_t> (hash * 0x9e3779b97f4a7c15u >> 40)
     cdef uint64_t word
     cdef int at, step, _tries, place
-    for _tries in range(64):             # only a lost race comes round again
+    for _tries in range(64):            # only a lost race comes round again
         place = -1
         for step in range(<int> CLIENT_IP_WINDOW):
             at = <int> ((home + step) & (CLIENT_IP_SLOTS - 1))
