@@ -176,7 +176,8 @@ cdef class ProbePlan:
     def limited(self):
         return self.runtime.regexes.limited[0]
 
-    def match(self, host=b"", path=b"/", query=b"", method=b"GET", headers=(), listener=0):
+    def match(self, bytes host=b"", bytes path=b"/", bytes query=b"", bytes method=b"GET",
+              headers=(), int listener=0):
         """(why, route, allow, params)"""
         cdef ProbeHead head = ProbeHead(headers, self.ids)
         cdef RouteQuery wanted
@@ -205,6 +206,7 @@ cdef class ProbePlan:
         cdef RouteQuery *wanted = <RouteQuery *> calloc(count, sizeof(RouteQuery))
         cdef RouteHit hit
         cdef long round
+        cdef bytes host, path
         for i, (host, path) in enumerate(requests):
             self._query(&wanted[i], head, host, path, b"", b"GET", 0)
         start = perf_counter_ns()
@@ -216,13 +218,14 @@ cdef class ProbePlan:
         free(wanted)
         return spent / (rounds * count)
 
-    def path(self, uint32_t row, path, query, ProbeScene scene, size_t room=65536, before=b""):
+    def path(self, uint32_t row, bytes path, bytes query, ProbeScene scene, size_t room=65536,
+             bytes before=b""):
         """(code, result or None, all of `out`)."""
         cdef char *room_ptr = <char *> calloc(1, room + 1)
         cdef Out out = out_over(room_ptr, room)
         cdef Span result = span(NULL, 0)
-        memcpy(out.ptr, PyBytes_AS_STRING(before), len(before))
         out.len = len(before)
+        memcpy(out.ptr, PyBytes_AS_STRING(before), out.len)
         cdef Span sent = _span(path), asked = _span(query)
         rows = <RewriteRow *> (self.base + self.rewrites.rows.off)
         code = path_apply(self.base, &rows[row], &self.runtime.regexes, sent, asked, &scene.scene,
