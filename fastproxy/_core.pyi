@@ -1,6 +1,7 @@
 """The typed face of the compiled hot path. What Python may ask of it; nothing per byte."""
 
 from collections.abc import Callable
+from typing import Any
 
 def layout() -> dict[str, tuple[int, dict[str, tuple[int, int, str]]]]:
     """Every table struct as {name: (size, {field: (offset, bytes, type)})}."""
@@ -62,6 +63,22 @@ def board_words() -> dict[str, int]:
 
 def no_new_privileges() -> None:
     """PR_SET_NO_NEW_PRIVS for this process."""
+
+
+def regex_search(pattern: bytes, subject: bytes) -> bool:
+    """Whether a PCRE2 pattern matches, by the rules and limits of the hot path."""
+
+def explain(
+    plan: bytes,
+    listener: int,
+    method: bytes,
+    host: bytes,
+    path: bytes,
+    query: bytes,
+    headers: list[tuple[bytes, bytes]],
+) -> dict[str, Any]:
+    """What the hot path makes of a request: {why, allow} and, on a hit, {route, name, params,
+    target, value, request}. ValueError if the plan is not sound."""
 
 class WorkerEngine:
     """One worker's engine: an epoll set of its own, nested in the worker's event loop.
