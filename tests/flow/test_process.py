@@ -46,8 +46,8 @@ def log_until(proxy: Proxy, text: str) -> str:
 
 
 def test_start_to_first_answer_is_under_a_second(backend: Backend) -> None:
-    """From exec of Python to the answer, the best of three. On a busy machine the clock measures the
-    others too: then the CPU time of all our processes must be within the second."""
+    """From exec of Python to the answer, the best of three. On a busy machine the clock measures
+    the others too: then the CPU time of all our processes must be within the second."""
     spent = []
     for _ in range(3):
         with socket.socket() as free:
