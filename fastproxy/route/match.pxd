@@ -68,12 +68,12 @@ cdef inline void route_runtime_free(RouteRuntime *runtime) noexcept nogil:
 cdef inline uint32_t host_find(const char *base, Slice table, Span name) noexcept nogil:
     """site + 1 of that name, 0 if it is not there."""
     cdef const HostRow *rows = <const HostRow *> (base + table.off)
-    cdef uint32_t hashed, slot, probes
+    cdef uint32_t hashed, slot, _probes
     if table.count == 0:
         return 0
     hashed = route_hash(0, name.ptr, name.len)
     slot = hashed & (table.count - 1)
-    for probes in range(table.count):
+    for _probes in range(table.count):
         if rows[slot].site == 0:
             return 0
         if rows[slot].hash == hashed and span_equal(text_span(base, rows[slot].name), name):
@@ -117,12 +117,12 @@ cdef inline uint32_t edge_find(const char *base, const RouteTables *tables, uint
     """child + 1, 0 if there is none."""
     cdef const EdgeRow *rows = <const EdgeRow *> (base + tables.edges.off)
     cdef uint32_t mask = tables.edges.count - 1
-    cdef uint32_t hashed, slot, probes
+    cdef uint32_t hashed, slot, _probes
     if tables.edges.count == 0:
         return 0
     hashed = route_hash(parent, segment, length)
     slot = hashed & mask
-    for probes in range(tables.edges.count):
+    for _probes in range(tables.edges.count):
         if rows[slot].child == 0:
             return 0
         if (rows[slot].hash == hashed and rows[slot].parent == parent

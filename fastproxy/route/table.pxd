@@ -40,7 +40,7 @@ cdef struct RouteRow:
     Template value
     Slice reply_headers         # Edit rows (rewrite/table.pxd), EDIT_ADD only
     uint64_t max_body           # bytes; 0: unlimited
-    uint64_t request_timeout_ms # 0: off
+    uint64_t request_timeout_ms     # 0: off
 
 
 cdef struct RouteQuery:
