@@ -28,8 +28,8 @@ from fastproxy.route.hash cimport route_hash
 from fastproxy.route.predicates cimport predicate_holds
 from fastproxy.route.table cimport (
     CandidateRow, EDGE_HEAD, EdgeRow, HostRow, MethodRow, NodeRow, PatternRow, PredicateRow,
-    ROUTE_HIT, ROUTE_NO_HOST, ROUTE_NO_METHOD, ROUTE_NO_PATH, RouteHit, RouteQuery, RouteTables, ScopeRow,
-    SiteRow)
+    ROUTE_HIT, ROUTE_NO_HOST, ROUTE_NO_METHOD, ROUTE_NO_PATH, RouteHit, RouteQuery, RouteTables,
+    ScopeRow, SiteRow)
 
 
 cdef struct RouteRuntime:
