@@ -23,6 +23,7 @@ def is_field_value(text: bytes) -> bool:
 
 def split_host(authority: bytes) -> tuple[bytes, int] | None:
     """(host as routes match it, port or 0) of "host[:port]", or None if it is not valid."""
+
 def regex_inspect(pattern: bytes, options: int = 0) -> tuple[int, dict[str, int]]:
     """(number of groups, {name: group}) of a PCRE2 pattern; ValueError(text, offset) if bad."""
 
@@ -37,6 +38,10 @@ def method_ids() -> dict[str, int]:
 
 def route_hash(seed: int, text: bytes) -> int:
     """The hash under which a path segment or a host is looked up."""
+
+def normal_path(path: bytes, merge_slashes: bool, reject_encoded_slash: bool) -> bytes:
+    """The form of a path that routes match and upstreams read. ValueError: it would get 400."""
+
 def smooth_wheel(weights: list[int]) -> bytes:
     """One cycle of smooth weighted round robin, as uint16 indices."""
 
@@ -63,21 +68,6 @@ def board_words() -> dict[str, int]:
 
 def no_new_privileges() -> None:
     """PR_SET_NO_NEW_PRIVS for this process."""
-
-def regex_inspect(pattern: bytes, options: int = 0) -> tuple[int, dict[str, int]]:
-    """(number of groups, {name: group}) of a PCRE2 pattern; ValueError(text, offset) if bad."""
-
-def variables() -> dict[str, int]:
-    """{name: number} of the variables of templates."""
-
-def field_ids() -> dict[str, int]:
-    """{lower-case field name: FieldId}."""
-
-def method_ids() -> dict[str, int]:
-    """{method: Method}."""
-
-def route_hash(seed: int, text: bytes) -> int:
-    """The hash under which a path segment or a host is looked up."""
 
 def regex_search(pattern: bytes, subject: bytes) -> bool:
     """Whether a PCRE2 pattern matches, by the rules and limits of the hot path."""

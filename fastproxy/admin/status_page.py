@@ -1,8 +1,8 @@
 """The responder named "status": a page that shows this instance at work.
 
-It is answered by Python in a worker while the rest of the traffic goes on in the engine. The numbers
-are the scoreboard's; a subrequest through the worker's own routes shows that they work. Everything
-that a request brought is escaped; nothing here can be changed by a request.
+It is answered by Python in a worker while the rest of the traffic goes on in the engine. The
+numbers are the scoreboard's; a subrequest through the worker's own routes shows that they work.
+Everything that a request brought is escaped; nothing here can be changed by a request.
 """
 
 from __future__ import annotations
@@ -82,9 +82,10 @@ def _probe_part(probe: tuple[Response | None, float]) -> str:
 
 def _request(request: Request) -> str:
     lines = "\n".join(f"{name}: {value}" for name, value in request.headers)
+    known = f", id {html.escape(request.request_id)}" if request.request_id else ""
     return (
-        f"<h2>Your request</h2><p>From {html.escape(request.client_ip)}, "
-        f"id {html.escape(request.request_id)}</p><pre>{html.escape(lines)}</pre>"
+        f"<h2>Your request</h2><p>From {html.escape(request.client_ip)}{known}</p>"
+        f"<pre>{html.escape(lines)}</pre>"
     )
 
 
@@ -97,7 +98,7 @@ def _numbers(found: Board) -> str:
     for slot in range(slots):
         row = segment.worker(found, slot)
         state = segment.WorkerState(row["state"]).name.lower()
-        workers.append([f"worker {slot}", row["pid"], state, *(row[n] for n in WORKER_FIELDS)])
+        workers.append([f"worker {slot}", str(row["pid"]), state, *(row[n] for n in WORKER_FIELDS)])
     backends = []
     for index in segment.backends_used(found):
         counts = segment.counts(found, "backend", index, slots)
