@@ -144,7 +144,7 @@ class Worker:
         task, engine = self.task, self.engine
         for name, place in task.responders.items():
             module_name, _, attribute = place.partition(":")
-            module = importlib.import_module(module_name)
+            module: Any = importlib.import_module(module_name)
             if hasattr(module, "board"):
                 module.board = task.board  # what admin/status_page.py shows
             engine.responder(name, getattr(module, attribute))
