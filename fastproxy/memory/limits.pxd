@@ -25,6 +25,8 @@ cdef enum:
     CONNECTION_OPTIONS_MAX = 32
     # A trailer section is dropped by default, but still must end some day.
     TRAILER_BYTES_MAX = 8192
+    # Room for trailer lines that are passed on; what does not fit is dropped.
+    TRAILER_ROOM = 1024
     # Captured {params} of one path.
     ROUTE_PARAMS_MAX = 16
     # Segments of one path pattern: the depth of the tree, and so of the matcher's stack.
