@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import os
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -54,11 +53,15 @@ def test_curl_head_has_no_body(gateway: Gateway) -> None:
 
 
 def test_curl_http10(gateway: Gateway) -> None:
-    out = curl("-0", "-i", f"{gateway.url}/granian/bytes?n=5")
+    """granian's answer is chunked; HTTP/1.0 cannot read that, it gets the end by close."""
+    out = curl("-0", "-i", f"{gateway.url}/granian/hello")
     head, _, body = out.partition("\r\n\r\n")
     assert head.startswith("HTTP/1.1 200")
-    assert "chunked" not in head.lower()  # granian's answer is chunked; 1.0 cannot read that
-    assert len(body.encode("utf-8", "surrogateescape")) >= 5
+    assert "chunked" not in head.lower()
+    assert body == "hello\n"
+    size = curl("-0", "-w", "%{size_download}", "-o", "/dev/null",
+                f"{gateway.url}/origin/bytes?n=300000&framing=chunked")  # fmt: skip
+    assert size == "300000"
 
 
 def test_curl_expects_100(gateway: Gateway, tmp_path: Path) -> None:
@@ -177,28 +180,24 @@ def test_what_the_backend_reads(gateway: Gateway, client: httpx.Client) -> None:
     assert not {"x-private", "x_user", "keep-alive"} & set(fields)
 
 
-def test_a_hundred_httpx_tasks_at_once(gateway: Gateway) -> None:
+def test_sixty_httpx_tasks_at_once(gateway: Gateway) -> None:
+    """Each gets its own answers, on connections that they share."""
+
     async def work() -> None:
-        limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
-        async with httpx.AsyncClient(
-            base_url=gateway.url, limits=limits, timeout=30, trust_env=False
-        ) as client:
+        async with httpx.AsyncClient(base_url=gateway.url, timeout=30, trust_env=False) as client:
 
             async def one(number: int) -> None:
-                answer = await client.get("/origin/id", headers={"X-Ledger": f"httpx-{number}"})
-                assert answer.text.split()[1] == f"httpx-{number}"
+                for turn in range(4):
+                    name = f"httpx-{number}-{turn}"
+                    answer = await client.get("/origin/id", headers={"X-Ledger": name})
+                    assert answer.text.split()[1] == name
 
-            await asyncio.gather(*(one(number) for number in range(500)))
+            await asyncio.gather(*(one(number) for number in range(60)))
 
     asyncio.run(work())
 
 
 # ---- websockets -------------------------------------------------------------------------------
-
-
-async def chat(url: str, **options: object) -> AsyncIterator[websockets.asyncio.client.ClientConnection]:
-    async with connect(url, proxy=None, max_size=None, **options) as line:  # type: ignore[arg-type]
-        yield line
 
 
 def socket_url(gateway: Gateway) -> str:
@@ -262,18 +261,15 @@ def test_websocket_closing_handshake_from_both_ends(gateway: Gateway) -> None:
     asyncio.run(work())
 
 
-def test_websocket_to_a_route_that_is_none(gateway: Gateway) -> None:
-    """A refused upgrade is an ordinary answer."""
-
+@pytest.mark.parametrize(
+    ("path", "status"), [("/nginx/small", 200), ("/granian/hello", 403), ("/nowhere", 404)]
+)
+def test_a_refused_upgrade_is_an_ordinary_answer(gateway: Gateway, path: str, status: int) -> None:
     async def work() -> None:
         with pytest.raises(websockets.InvalidStatus) as caught:
-            async with connect(f"ws://127.0.0.1:{gateway.port}/granian/hello", proxy=None):
+            async with connect(f"ws://127.0.0.1:{gateway.port}{path}", proxy=None):
                 pass
-        assert caught.value.response.status_code == 200
-        with pytest.raises(websockets.InvalidStatus) as caught:
-            async with connect(f"ws://127.0.0.1:{gateway.port}/nowhere", proxy=None):
-                pass
-        assert caught.value.response.status_code == 404
+        assert caught.value.response.status_code == status
 
     asyncio.run(work())
 
@@ -334,7 +330,3 @@ def check_totals(proxy: Gateway, requests: int) -> None:
     assert requests <= totals["requests"] <= requests + 1024
     assert status["5xx"] == status["4xx"] == 0
     assert totals["upstream_connects"] < 3 * 1024
-
-
-def test_json_of_status_is_json(gateway: Gateway) -> None:
-    assert json.loads(json.dumps(gateway.status()))["state"] == "running"
