@@ -100,7 +100,9 @@ def main(names: tuple[str, ...], **options: Any) -> None:
     wanted = [scenarios.BY_NAME[name] for name in names] or scenarios.ALL
     base = QUICK if options["quick"] else Plan()
     plan = Plan(
-        options["seconds"] or base.seconds, options["pairs"] or base.pairs, options["spoil"]
+        seconds=options["seconds"] or base.seconds,
+        pairs=options["pairs"] or base.pairs,
+        spoil=options["spoil"],
     )
     paths = {"nginx": options["nginx"], "haproxy": options["haproxy"]}
     for number in (signal.SIGTERM, signal.SIGHUP):

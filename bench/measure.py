@@ -26,7 +26,6 @@ from bench.processes import TICKS, Child, Processes, StartError, cpus
 from bench.scenarios import Scenario
 
 START_SECONDS = 20.0
-WARM_SECONDS = 1.0
 LOG_SECONDS = 5.0
 CHUNK = 1 << 20
 
@@ -61,6 +60,10 @@ class Series:
 
     def median(self, name: str) -> float:
         return float(statistics.median(getattr(one, name) for one in self.samples))
+
+    def user_share(self) -> float:
+        """Of the CPU time of all turns, how much was in user space."""
+        return sum(one.user_us for one in self.samples) / sum(one.cpu_us for one in self.samples)
 
 
 @dataclass
@@ -97,11 +100,14 @@ class Plan:
 
     seconds: float = 5.0
     pairs: int = 5
+    """Turns of each proxy; 0: answers are verified, nothing is timed."""
+    warm: float = 1.0
+    """Seconds of load before the first turn; 0: none."""
     spoil: bool = False
     """The origin answers wrongly: shows that this is noticed."""
 
     def total_seconds(self, scenarios: int, peers: int) -> float:
-        return scenarios * peers * (WARM_SECONDS + self.pairs * self.seconds)
+        return scenarios * peers * (self.warm + self.pairs * self.seconds)
 
 
 Tell = Callable[[str, float], None]
@@ -167,9 +173,9 @@ class Bench:
             stands = [self._start(all_, directory, origin, scenario, peer) for peer in peers]
             for stand in stands:
                 verify_one(stand)
-            for stand in stands:
-                self.tell(f"{scenario.name}: {stand.peer.name}, warming up", WARM_SECONDS)
-                self._load(all_, stand, WARM_SECONDS)
+            for stand in stands if self.plan.warm else ():
+                self.tell(f"{scenario.name}: {stand.peer.name}, warming up", self.plan.warm)
+                self._load(all_, stand, self.plan.warm)
             for turn in range(self.plan.pairs):
                 for stand in stands:
                     self.tell(

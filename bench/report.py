@@ -18,8 +18,8 @@ from bench.measure import Plan, Result, Series
 from bench.processes import cpus
 from bench.scenarios import MIB
 
-COLUMNS = ("proxy", "CPU us", "user + system", "ours / it", "least-most", "req/s", "p50 ms",
-           "p99 ms", "MiB")  # fmt: skip
+COLUMNS = ("proxy", "CPU us", "user + system", "ratio", "least-most", "req/s", "p50 ms", "p99 ms",
+           "MiB")  # fmt: skip
 OTHERS_MAX = 0.05
 """A larger share of the proxy's CPU in foreign hands is worth a note."""
 
@@ -43,6 +43,7 @@ def machine() -> dict[str, Any]:
 
 def row(result: Result, series: Series) -> list[str]:
     """The cells of one proxy."""
+    cpu = series.median("cpu_us")
     ratio = spread = ""
     if series is not result.series[0]:
         ratios = result.ratios(series)
@@ -50,8 +51,8 @@ def row(result: Result, series: Series) -> list[str]:
         spread = f"{min(ratios):.2f}-{max(ratios):.2f}"
     return [
         series.peer,
-        f"{series.median('cpu_us'):.1f}",
-        f"{series.median('user_us'):.1f} + {series.median('system_us'):.1f}",
+        f"{cpu:.1f}",
+        f"{cpu * series.user_share():.1f} + {cpu * (1 - series.user_share()):.1f}",
         ratio,
         spread,
         f"{series.median('rate'):,.0f}",
@@ -65,7 +66,12 @@ def table(result: Result) -> Table:
     """For the terminal."""
     title = f"{result.scenario.name}: {result.scenario.text}"
     shown = Table(
-        title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        padding=0,
+        pad_edge=False,
     )
     for name in COLUMNS:
         shown.add_column(name, justify="left" if name == "proxy" else "right", no_wrap=True)
@@ -117,7 +123,8 @@ def markdown(results: Sequence[Result], plan: Plan, about: dict[str, Any]) -> st
     lines = [
         f"{about['date']}, {about['cpu']}, {about['cpus']} CPUs, Linux {about['kernel']}, Python "
         f"{about['python']}; {versions}; {plan.pairs} rounds of {plan.seconds:g} s each. CPU is "
-        "microseconds for one request, of all processes of the proxy; medians.",
+        "microseconds for one request, of all processes of the proxy; ratio is ours to "
+        "theirs, round by round; medians.",
     ]
     for result in results:
         lines += ["", f"**{result.scenario.name}**: {result.scenario.text}", ""]
