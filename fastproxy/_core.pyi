@@ -1,6 +1,7 @@
 """The typed face of the compiled hot path. What Python may ask of it; nothing per byte."""
 
 from collections.abc import Callable
+from typing import Any
 
 def layout() -> dict[str, tuple[int, dict[str, tuple[int, int, str]]]]:
     """Every table struct as {name: (size, {field: (offset, bytes, type)})}."""
@@ -43,6 +44,7 @@ class Board:
     """One mapping of the scoreboard (fastproxy/scoreboard/door.pxi says who may call what)."""
 
     workers: int
+    fd: int
     def __init__(self, fd: int) -> None: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
     def ring(self, slot: int, bits: int) -> None: ...
@@ -61,6 +63,22 @@ def board_words() -> dict[str, int]:
 
 def no_new_privileges() -> None:
     """PR_SET_NO_NEW_PRIVS for this process."""
+
+
+def regex_search(pattern: bytes, subject: bytes) -> bool:
+    """Whether a PCRE2 pattern matches, by the rules and limits of the hot path."""
+
+def explain(
+    plan: bytes,
+    listener: int,
+    method: bytes,
+    host: bytes,
+    path: bytes,
+    query: bytes,
+    headers: list[tuple[bytes, bytes]],
+) -> dict[str, Any]:
+    """What the hot path makes of a request: {why, allow} and, on a hit, {route, name, params,
+    target, value, request}. ValueError if the plan is not sound."""
 
 class WorkerEngine:
     """One worker's engine: an epoll set of its own, nested in the worker's event loop.
@@ -83,7 +101,8 @@ class WorkerEngine:
         """Hand over the listening socket of (slot, listener). The engine accepts on its own slot's
         at once and on another's while that slot is dead or stuck. Unix sockets: slot -1, shared."""
     def log_to(self, fd: int) -> None:
-        """Write access-log lines to this fd from now on; the old one is closed when drained."""
+        """Write access-log lines to this file from now on (the fd is duplicated, not closed); the
+        old one is closed when drained."""
     def adopt(self) -> None:
         """Look at all slots now, not at the next tick: whose queue to take, whose to hand back."""
     def drain(self) -> None:

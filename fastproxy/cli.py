@@ -18,6 +18,7 @@ from fastproxy import __version__, flags
 from fastproxy.config import check as checking
 from fastproxy.config.load import Document
 from fastproxy.config.model import Config
+from fastproxy.config.plan import Stages
 from fastproxy.errors import ConfigError, Problem
 
 OK = 0
@@ -87,8 +88,7 @@ the logs.""",
 @flags.options
 @click.pass_context
 def run(context: click.Context, /, **values: Any) -> None:
-    document, config = _sound(values, _labels(context))
-    _launch(document, config)
+    _launch(*_sound(values, _labels(context)))
 
 
 @cli.command(
@@ -168,6 +168,35 @@ def version() -> None:
     click.echo(f"layout {_core.layout_hash():016x}")
 
 
+@cli.command(short_help="Start the proxy before two demo backends.")
+@click.option(
+    "--listen", default="127.0.0.1:8080", show_default=True, metavar="ADDRESS", help="Where."
+)
+@click.option("--workers", default="auto", show_default=True, metavar="N", help="Worker processes.")
+@click.option(
+    "--access-log", default="-", show_default=True, metavar="PATH", help="Path, - or off."
+)
+@click.option("--control-socket", envvar="FASTPROXY_CONTROL_SOCKET", default="", metavar="PATH")
+def demo(listen: str, workers: str, access_log: str, control_socket: str) -> None:
+    """Start the proxy in front of two small backends of its own, to look at and to play with.
+
+    Ctrl-C ends all of it.
+    """
+    from fastproxy import demo as backends
+
+    try:
+        urls = backends.start_backends()
+    except OSError as error:
+        click.echo(f"fastproxy: {error}", err=True)
+        sys.exit(FAILED)
+    document = backends.document(listen, workers, access_log, control_socket, urls)
+    checked = checking.check(document)
+    if checked.config is None:
+        _fail(ConfigError(checked.errors))
+    click.echo(backends.greeting(checked.config.all_listeners()[0].bind, urls))
+    _launch(document, checked.config, checked.stages, demo=True)
+
+
 def _labels(context: click.Context) -> dict[str, str]:
     """How each flag was given: on the command line or by the environment."""
     labels = {}
@@ -214,24 +243,30 @@ def _check(values: dict[str, Any], labels: dict[str, str], as_json: bool, dump: 
     return OK
 
 
-def _sound(values: dict[str, Any], labels: dict[str, str]) -> tuple[Document, Config]:
+def _sound(
+    values: dict[str, Any], labels: dict[str, str]
+) -> tuple[Document, Config, Stages | None]:
     """The configuration; problems are shown and end the process."""
     try:
         document = flags.document(values, labels)
-        config, warnings = checking.sound(document)
     except ConfigError as error:
         _fail(error)
-    _show(warnings)
-    return document, config
+    checked = checking.check(document)
+    if checked.config is None:
+        _fail(ConfigError(checked.errors))
+    _show(checked.warnings)
+    return document, checked.config, checked.stages
 
 
-def _launch(document: Document, config: Config, demo: bool = False) -> NoReturn:
+def _launch(
+    document: Document, config: Config, stages: Stages | None, demo: bool = False
+) -> NoReturn:
     from fastproxy import start
     from fastproxy.process import handover
 
     path = document.sources[0].name if document.sources else ""
     try:
-        ready = start.prepare(config, path, demo)
+        ready = start.prepare(config, path, demo, stages)
     except ConfigError as error:
         _fail(error)
     _show([], ready.notes)
@@ -288,9 +323,9 @@ class _Instance:
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        from fastproxy.process.client import ControlError, NotRunning
+        from fastproxy.process.client import ControlError, NotRunningError
 
-        if isinstance(error, (NotRunning, ControlError)):
+        if isinstance(error, (NotRunningError, ControlError)):
             click.echo(f"fastproxy: {error}", err=True)
             sys.exit(FAILED)
 

@@ -21,6 +21,9 @@ import signal
 import urllib.parse
 from typing import NoReturn
 
+from fastproxy.config.load import Document, from_data
+from fastproxy.schema import BindAddress
+
 BACKENDS = 2
 HEAD_BYTES_MAX = 65536
 BODY_BYTES_MAX = 1 << 20
@@ -235,3 +238,57 @@ def start_backends() -> list[str]:
     if len(ports) != BACKENDS:
         raise OSError("the demo backends did not start")
     return [f"http://127.0.0.1:{int(port)}" for port in ports]
+
+
+def document(
+    listen: str, workers: str, access_log: str, control_socket: str, urls: list[str]
+) -> Document:
+    """The demo's configuration: a status page at "/", all else to the two backends."""
+    made = from_data(
+        {
+            "listeners": [listen],
+            "workers": workers,
+            "access_log": access_log,
+            "control_socket": control_socket or free_control_socket(),
+            "routes": [
+                {"name": "status page", "path": "= /", "responder": "status"},
+                {"name": "demo", "path": "/", "upstream": "demo"},
+            ],
+            "upstreams": {"demo": {"backends": list(urls)}},
+        }
+    )
+    for key in ("listeners", "workers", "access_log", "control_socket"):
+        flag = key.replace("listeners", "listen").replace("_", "-")
+        made.flags[(key,)] = f"--{flag}"
+    return made
+
+
+def free_control_socket() -> str:
+    """The default place (empty), or one of our own if another instance holds that."""
+    from fastproxy.process.client import NotRunningError, find_instance
+    from fastproxy.process.place import default_control_socket
+
+    try:
+        find_instance(default_control_socket())
+    except NotRunningError:
+        return ""
+    return os.path.join(os.path.dirname(default_control_socket()), f"demo-{os.getpid()}.sock")
+
+
+def greeting(bind: BindAddress, urls: list[str]) -> str:
+    """What to look at and what to try."""
+    if bind.is_unix:
+        base, curl = "http://localhost", f"curl --unix-socket {bind.path}"
+    else:
+        host = {"::": "127.0.0.1", "0.0.0.0": "127.0.0.1"}.get(bind.host, bind.host)
+        shown = f"[{host}]" if ":" in host else host
+        base, curl = f"http://{shown}:{bind.port}", "curl"
+    return f"""\
+fastproxy demo: {base}/ is a status page, all else goes to {" and ".join(urls)}
+
+  {curl} {base}/hello
+  {curl} -d 'some text' '{base}/echo?x=1'
+  {curl} -N {base}/stream
+
+Also /slow?ms=500 and /bytes?n=1000000; `fastproxy status --watch` beside it. Ctrl-C ends it.
+"""

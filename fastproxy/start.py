@@ -11,11 +11,10 @@ import os
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
 from fastproxy.balance import build
 from fastproxy.config.model import Config
-from fastproxy.config.plan import compile_plan, responders
+from fastproxy.config.plan import Stages, compile_plan, responders
 from fastproxy.errors import ConfigError, Problem
 from fastproxy.process.handover import Handover, ListenerSpec, UpstreamSpec
 from fastproxy.schema import UpstreamUrl
@@ -47,7 +46,9 @@ def cpus() -> int:
     return max(1, min(count, 128))
 
 
-def prepare(config: Config, config_path: str = "", demo: bool = False) -> Start:
+def prepare(
+    config: Config, config_path: str = "", demo: bool = False, stages: Stages | None = None
+) -> Start:
     """Resolve names, compile plan and roster. ConfigError if a table is full."""
     addresses, notes = resolve_all(config)
     try:
@@ -55,7 +56,8 @@ def prepare(config: Config, config_path: str = "", demo: bool = False) -> Start:
         roster = build.build_roster(config.upstreams, addresses, rows, epoch=1)
     except ValueError as error:
         raise ConfigError([Problem("upstreams", str(error))]) from None
-    return Start(handover(config, config_path, demo), compile_plan(config, 1), roster, notes)
+    plan = compile_plan(config, 1, stages)
+    return Start(handover(config, config_path, demo), plan, roster, notes)
 
 
 def handover(config: Config, config_path: str = "", demo: bool = False) -> Handover:
@@ -136,14 +138,3 @@ def resolve_all(config: Config) -> tuple[dict[str, list[bytes]], list[str]]:
         if not answers.get(str(url))
     ]
     return answers, notes
-
-
-def summary(start: Start) -> dict[str, Any]:
-    """What `check` says about a sound configuration."""
-    return {
-        "listeners": [listener.bind for listener in start.handover.listeners],
-        "upstreams": len(start.handover.upstreams),
-        "workers": start.handover.workers,
-        "plan_bytes": len(start.plan),
-        "roster_bytes": len(start.roster),
-    }

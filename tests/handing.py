@@ -1,40 +1,38 @@
-"""Becomes a master with a handover made by a test: `python -m tests.handing JSON`.
+"""Becomes a master with a handover that no configuration gives: `python -m tests.handing JSON`.
 
-The JSON holds Handover's fields; three more are ours: "plan" and "roster" (text, in the place of
-the compiled ones) and "addresses" (URL -> [host, port] pairs, in the place of resolving it).
+{"config": {...}, "handover": {...}, "plan": "...", "addresses": {...}}: the configuration as a file
+would have it; fields of `Handover` to set; text in the place of the compiled plan; and for URLs of
+backends the [host, port] pairs they are to have resolved to. All but the first may be absent.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
-import msgspec
-
-from fastproxy import _core
+from fastproxy import start
 from fastproxy.balance import build
-from fastproxy.process.handover import Handover, UpstreamSpec, launch
-from fastproxy.process.rosters import upstreams_of
+from fastproxy.config import check
+from fastproxy.config.load import from_data
+from fastproxy.process.handover import launch
 
-MODULE = "fastproxy.process.master" if hasattr(_core, "Engine") else "tests.standin"
 
-
-def roster_of(specs: list[UpstreamSpec], given: dict[str, list[tuple[str, int]]]) -> bytes:
-    upstreams = upstreams_of(specs)
-    addresses = {
-        str(member.url): [build.sockaddr_inet(*pair) for pair in given[str(member.url)]]
-        if str(member.url) in given
-        else build.resolve(member.url)
-        for upstream in upstreams.values()
-        for member in upstream.members()
-    }
-    rows = build.assign_rows(build.members(upstreams, addresses))
-    return build.build_roster(upstreams, addresses, rows, 1)
+def main(given: dict[str, Any]) -> None:
+    config, _ = check.sound(from_data(given["config"]))
+    ready = start.prepare(config)
+    for name, value in given.get("handover", {}).items():
+        setattr(ready.handover, name, value)
+    plan = given["plan"].encode() if "plan" in given else ready.plan
+    roster = ready.roster
+    if "addresses" in given:
+        addresses, _ = start.resolve_all(config)
+        for url, pairs in given["addresses"].items():
+            addresses[url] = [build.sockaddr_inet(*pair) for pair in pairs]
+        rows = build.assign_rows(build.members(config.upstreams, addresses))
+        roster = build.build_roster(config.upstreams, addresses, rows, 1)
+    launch(ready.handover, plan, roster)
 
 
 if __name__ == "__main__":
-    fields = json.loads(sys.argv[1])
-    plan = fields.pop("plan", "plan 1").encode()
-    addresses = fields.pop("addresses", {})
-    handover = msgspec.convert(fields, Handover)
-    launch(handover, plan, roster_of(handover.upstreams, addresses), module=MODULE)
+    main(json.loads(sys.argv[1]))

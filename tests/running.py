@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import http.client
 import http.server
+import json
 import os
 import shutil
 import signal
@@ -26,13 +27,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-import msgspec
-
-from fastproxy import _core
 from fastproxy.process import client
 
 ROOT = Path(__file__).resolve().parent.parent
-REAL_ENGINE = hasattr(_core, "Engine")
 START_SECONDS = 15.0
 T = TypeVar("T")
 
@@ -56,6 +53,17 @@ def alive(pid: int) -> bool:
         return False
 
 
+def held_files(pid: int) -> set[str]:
+    """What a process has open, as /proc names it."""
+    held = set()
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            held.add(os.readlink(f"/proc/{pid}/fd/{fd}"))
+        except FileNotFoundError:
+            pass  # closed while we looked
+    return held
+
+
 @dataclass
 class Answer:
     """One HTTP answer, read to its end."""
@@ -67,7 +75,9 @@ class Answer:
 
 
 class Proxy:
-    """See above. `args` are more flags of `fastproxy run`; `config` a file for `-c`."""
+    """See above. `args` are more flags of `fastproxy run`; `config` is a file for `-c` (listeners and
+    upstreams are then the file's). `inject`: what tests/handing.py takes, instead of all that.
+    """
 
     def __init__(
         self,
@@ -77,7 +87,7 @@ class Proxy:
         workers: int = 2,
         config: Path | str | None = None,
         env: dict[str, str] | None = None,
-        **handover: Any,
+        inject: dict[str, Any] | None = None,
     ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="fastproxy-test-"))
         self.directory.chmod(0o755)
@@ -88,28 +98,31 @@ class Proxy:
         self.workers = workers
         self.config = config
         self.env = env or {}
-        self.handover = handover
+        self.inject = inject or {}
         self.process: subprocess.Popen[bytes] | None = None
 
     # -- life -----------------------------------------------------------------------------------
 
     def command(self) -> list[str]:
-        """What is run: the command line, or for `handover` fields a handover of our making."""
-        if REAL_ENGINE and not self.handover:
-            flags = ["--workers", str(self.workers), "--control-socket", self.control]
+        """What is run: the command line, or, to inject something, tests/handing.py."""
+        if self.inject:
+            config = {
+                "workers": self.workers,
+                "listeners": self.listen,
+                "upstreams": {"default": {"backends": self.upstreams}},
+                "routes": [{"path": "/", "upstream": "default"}],
+                "control_socket": self.control,
+                "access_log": "off",
+            }
+            given = json.dumps({"config": config, **self.inject})
+            return [sys.executable, "-m", "tests.handing", given]
+        flags = ["--workers", str(self.workers), "--control-socket", self.control]
+        if self.config:
+            flags += ["-c", str(self.config)]
+        else:
             flags += [f"--listen={one}" for one in self.listen]
-            flags += [f"--upstream={one}" for one in self.upstreams] if not self.config else []
-            flags += ["-c", str(self.config)] if self.config else []
-            return [sys.executable, "-m", "fastproxy", "run", *flags, *self.args]
-        fields = {
-            "listeners": [one if isinstance(one, dict) else {"bind": one} for one in self.listen],
-            "upstreams": [{"name": "default", "backends": [[one, 1] for one in self.upstreams]}],
-            "workers": self.workers,
-            "control_socket": self.control,
-            "access_log": "off",
-            **self.handover,
-        }
-        return [sys.executable, "-m", "tests.handing", msgspec.json.encode(fields).decode()]
+            flags += [f"--upstream={one}" for one in self.upstreams]
+        return [sys.executable, "-m", "fastproxy", "run", *flags, *self.args]
 
     def spawn(self) -> subprocess.Popen[bytes]:
         """Start it and do not wait."""
@@ -246,17 +259,24 @@ class Backend:
             if self.path.startswith("/slow/"):
                 time.sleep(float(self.path.split("/")[2]))
             body = b"hello\n"
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n"
+            try:
+                self.wfile.write(head.encode() + body)
+            except OSError:
+                self.close_connection = True  # the proxy (or a worker of it) is gone
 
         def log_message(self, *_: object) -> None:
             pass
 
+    class Server(http.server.ThreadingHTTPServer):
+        daemon_threads = True
+        request_queue_size = 1024  # with the default of 5, a burst waits a second for its SYN
+
+        def handle_error(self, *_: object) -> None:
+            pass  # a connection that broke: tests break them on purpose
+
     def __init__(self) -> None:
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self.Handler)
-        self.server.daemon_threads = True
+        self.server = self.Server(("127.0.0.1", 0), self.Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 
     def __enter__(self) -> Self:

@@ -19,9 +19,10 @@ from fastproxy.balance.build import BACKENDS_MAX, BACKENDS_PER_UPSTREAM_MAX
 from fastproxy.balance.settings import Upstream
 from fastproxy.config.convert import BROKEN, Converter, closest
 from fastproxy.config.load import Document, Where, path_where
-from fastproxy.config.model import LOG_FORMATS, Config, Listener
-from fastproxy.config.plan import RESPONDERS, build_stages, log_template
+from fastproxy.config.model import Config, Listener
+from fastproxy.config.plan import RESPONDERS, Stages, build_stages, log_template
 from fastproxy.errors import ConfigError, Problem
+from fastproxy.template.presets import PRESETS
 
 HEAD_BYTES_CEILING = 65536  # memory/limits.pxd
 UPSTREAMS_MAX = 1024
@@ -34,6 +35,8 @@ class Checked:
     config: Config | None
     errors: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
+    stages: Stages | None = None
+    """Routes as built on the way, for `compile_plan`."""
 
 
 def check(document: Document) -> Checked:
@@ -53,6 +56,8 @@ class _Check:
     def __init__(self, document: Document) -> None:
         self.document = document
         self.problems: list[Problem] = []
+        self.broken: set[str] = set()
+        self.built: Stages | None = None
 
     def error(self, where: Where, text: str, hint: str = "") -> None:
         self.problems.append(self.document.problem(where, text, hint))
@@ -63,6 +68,7 @@ class _Check:
     def run(self) -> Checked:
         converter = Converter(self.error, self.document.is_text)
         config: Config = converter.convert(Config, self.document.data, ())
+        self.broken = converter.broken
         if config is not BROKEN:
             self.meaning(config)
         order = {source.name: at for at, source in enumerate(self.document.sources)}
@@ -70,7 +76,7 @@ class _Check:
         unique = list(dict.fromkeys(self.problems))
         errors = [problem for problem in unique if not problem.warning]
         warnings = [problem for problem in unique if problem.warning]
-        return Checked(None if errors else config, errors, warnings)
+        return Checked(None if errors else config, errors, warnings, self.built)
 
     def meaning(self, config: Config) -> None:
         """What single values cannot show. Broken sections are None here and are passed over."""
@@ -85,7 +91,7 @@ class _Check:
         self.stages(config)
 
     def listeners(self, config: Config) -> None:
-        if not config.listeners:
+        if not config.listeners and "listeners" not in self.broken:
             self.error(("listeners",), "there is no listener", 'write listeners = [":8080"]')
         seen: list[tuple[int, Listener]] = []
         for at, given in enumerate(config.listeners):
@@ -239,9 +245,9 @@ class _Check:
 
     def logs(self, config: Config) -> None:
         text = config.log_format
-        if "{" not in text and text not in LOG_FORMATS:
-            known = ", ".join(LOG_FORMATS)
-            hint = closest(text, LOG_FORMATS) or f"{known}, or a template with {{variables}}"
+        if "{" not in text and text not in PRESETS:
+            known = ", ".join(PRESETS)
+            hint = closest(text, PRESETS) or f"{known}, or a template with {{variables}}"
             self.error(("log_format",), f'unknown format "{text}"', hint)
             return
         problem = log_template(None, text)
@@ -250,12 +256,17 @@ class _Check:
 
     def stages(self, config: Config) -> None:
         """The builders of routes and rewrites, run for what they find."""
-        if not config.routes:
+        if not config.routes and "routes" not in self.broken:
             hint = 'write [[routes]] with upstream = "..."'
             self.error(("routes",), "there is no route: every request would get 404", hint)
-        for problem in build_stages(None, config).problems:
-            if problem.path.endswith(".listener") and None in config.listeners:
+        self.built = build_stages(config)
+        unknown_upstream = False
+        for problem in self.built.problems:
+            if problem.path.endswith(".listener") and self.incomplete("listeners", config):
                 continue  # it may well name the one that is broken
+            if problem.path.endswith(".upstream") and "upstreams" in self.broken:
+                continue
+            unknown_upstream |= problem.path.endswith(".upstream")
             report = self.warn if problem.warning else self.error
             report(path_where(problem.path), problem.text, problem.hint)
         known = {**RESPONDERS, **config.responders}
@@ -263,10 +274,16 @@ class _Check:
             if route is not None and route.responder and route.responder not in known:
                 text = f'there is no responder "{route.responder}"'
                 self.error(("routes", at, "responder"), text, closest(route.responder, known))
+        if unknown_upstream or self.incomplete("routes", config):
+            return  # it may well be meant by what is broken
         used = set(_upstreams_used(config))
         for name in config.upstreams:
-            if name not in used and None not in config.routes:
+            if name not in used:
                 self.warn(("upstreams", name), "no route uses it")
+
+    def incomplete(self, section: str, config: Config) -> bool:
+        """Whether something of this list was broken and is missing now."""
+        return section in self.broken or None in getattr(config, section)
 
 
 def _clash(one: Listener, other: Listener) -> bool:

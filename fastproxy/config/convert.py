@@ -9,6 +9,7 @@ broken field is broken as a whole.
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 import types
 import typing
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
+from msgspec.structs import FieldInfo
 
 from fastproxy import schema
 from fastproxy.config.load import Where
@@ -36,14 +38,16 @@ def closest(word: str, known: Iterable[str]) -> str:
     return f'did you mean "{found[0]}"?' if found else ""
 
 
-def hints(kind: type[Any]) -> dict[str, Any]:
+@functools.cache
+def hints(kind: type) -> dict[str, Any]:
     """Field name -> annotation, resolved."""
-    if kind not in _HINTS:
-        _HINTS[kind] = typing.get_type_hints(kind, include_extras=True)
-    return _HINTS[kind]
+    return typing.get_type_hints(kind, include_extras=True)
 
 
-_HINTS: dict[type[Any], dict[str, Any]] = {}
+@functools.cache
+def fields_of(kind: type[msgspec.Struct]) -> dict[str, FieldInfo]:
+    """Key as written -> field. Kept, because msgspec works it out anew at each call."""
+    return {field.encode_name: field for field in msgspec.structs.fields(kind)}
 
 
 class Converter:
@@ -55,6 +59,8 @@ class Converter:
     ) -> None:
         self.report = report
         self.loose = loose
+        self.broken: set[str] = set()
+        """Keys of the top level that hold some mistake: do not conclude from what they lack."""
 
     def convert(self, kind: Any, value: Any, where: Where, metas: tuple[Any, ...] = ()) -> Any:
         """The value as `kind`, or BROKEN after at least one report."""
@@ -85,13 +91,15 @@ class Converter:
     def _struct(self, kind: type[msgspec.Struct], value: Any, where: Where) -> Any:
         if not isinstance(value, dict):
             return self._wrong(where, f"expected a table, got {_got(value)}", _table_hint(where))
-        fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+        fields = fields_of(kind)
         annotations = hints(kind)
         done: dict[str, Any] = {}
         broken = False
+        meant: set[str] = set()
         for key, item in value.items():
             if key not in fields:
                 self._wrong((*where, key), "unknown key", self._key_hint(key, kind, fields))
+                meant.update(difflib.get_close_matches(key, fields, n=1))
                 broken = True
                 continue
             name = fields[key].name
@@ -100,9 +108,13 @@ class Converter:
         for key, field in fields.items():
             if field.required and key not in value:
                 broken = True
+                if key in meant:
+                    continue  # it is there, misspelt
                 self._wrong(where, f'"{key}" is missing', _example(annotations[field.name], key))
         if where and broken:
             return BROKEN
+        if not where:
+            self.broken = {name for name, item in done.items() if item is BROKEN}
         try:
             return kind(**{k: v for k, v in done.items() if v is not BROKEN})
         except (ValueError, TypeError) as error:
@@ -174,6 +186,9 @@ class Converter:
             done = quiet.convert(kind, value, where, metas)
             if done is not BROKEN:
                 return done
+        others = [kind for kind in fitting if get_origin(kind) is not Literal]
+        if len(others) == 1:
+            return self.convert(others[0], value, where, metas)
         literals = [a for kind in args for a in get_args(kind) if get_origin(kind) is Literal]
         hint = closest(value, literals) if isinstance(value, str) and literals else ""
         wanted = " or ".join(_describe(kind) for kind in args if kind is not type(None))

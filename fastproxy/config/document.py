@@ -5,7 +5,9 @@ Everything comes from the settings classes and their texts; a test compares the 
 
 from __future__ import annotations
 
+import inspect
 import json
+import sys
 from typing import Any, Literal, get_args, get_origin
 
 import msgspec
@@ -13,7 +15,9 @@ import msgspec
 from fastproxy import schema
 from fastproxy.config import describe
 from fastproxy.config.convert import hints
-from fastproxy.config.model import LOG_FORMATS, Config
+from fastproxy.config.model import Config
+from fastproxy.route.settings import Route
+from fastproxy.template.presets import PRESETS
 from fastproxy.template.variables import describe as variables
 
 INTRO = """\
@@ -89,6 +93,10 @@ def _section(title: str, kind: type[msgspec.Struct]) -> str:
     lines = [f"## {title}" if title == "Top level" else f"## `{title}`", ""]
     if intro:
         lines += [intro, ""]
+    if kind is Route:
+        # which route takes a request is told once, above the class
+        about = inspect.cleandoc(sys.modules[Route.__module__].__doc__ or "")
+        lines += [about.partition("\n\n")[2], ""]
     lines += ["| key | type | default | meaning |", "|---|---|---|---|"]
     for field in msgspec.structs.fields(kind):
         shown = _default(describe.default(field))
@@ -154,8 +162,8 @@ def _plain_type(kind: Any) -> str:
 
 def _formats() -> str:
     lines = ["## Log formats", "", "What the names of `log_format` stand for:", ""]
-    for name, text in LOG_FORMATS.items():
-        lines += [f"`{name}`:", "", "```text", text, "```", ""]
+    for name, preset in PRESETS.items():
+        lines += [f"`{name}`:", "", "```text", preset.text, "```", ""]
     return "\n".join(lines)
 
 

@@ -136,8 +136,8 @@ class Document:
 
     def problem(self, where: Where, text: str, hint: str = "", warning: bool = False) -> Problem:
         """A problem with its place; values that were filled in are shown as their `${...}`."""
-        for path, pairs in self.filled.items():
-            if path[: len(where)] == where or where[: len(path)] == path:
+        for filled, pairs in self.filled.items():
+            if filled[: len(where)] == where or where[: len(filled)] == filled:
                 for value, reference in sorted(pairs, key=lambda pair: -len(pair[0])):
                     if value:
                         text = text.replace(value, reference)
@@ -172,8 +172,8 @@ def load(path: str | Path, environ: Mapping[str, str] | None = None) -> Document
         document.sources.append(source)
         if "include" in data:
             line = source.index().get(("include",), 0)
-            problem = "an included file may not include others"
-            problems.append(Problem("include", problem, "", source.name, line))
+            nested = "an included file may not include others"
+            problems.append(Problem("include", nested, "", source.name, line))
         rest = {k: v for k, v in data.items() if k != "include"}
         _merge(document, (), document.raw, rest, source, problems)
     document.data = _fill(document, (), document.raw, environ, root.parent, problems)

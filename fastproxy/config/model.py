@@ -16,24 +16,6 @@ from fastproxy.engine.settings import Forwarding, Limits, Timeouts
 from fastproxy.route.settings import Route
 from fastproxy.schema import BindAddress, Duration
 
-LOG_FORMATS = {
-    "combined": (
-        '{client_ip} - - [{time_local}] "{request_line}" {status} {bytes_out} '
-        '"{header:Referer}" "{header:User-Agent}"'
-    ),
-    "common": '{client_ip} - - [{time_local}] "{request_line}" {status} {bytes_out}',
-    "json": (
-        '{{"time":"{time_iso}","client":"{client_ip}","request_id":"{request_id}",'
-        '"method":"{method}","host":"{host}","target":"{target}","protocol":"{protocol}",'
-        '"status":{status},"bytes_in":{bytes_in},"bytes_out":{bytes_out},'
-        '"total":{time_total},"connect":{time_connect},"first_byte":{time_first_byte},'
-        '"route":"{route}","upstream":"{upstream}","backend":"{backend}","retries":{retries},'
-        '"end":"{end_state}","referer":"{header:Referer}","user_agent":"{header:User-Agent}",'
-        '"worker":{worker}}}'
-    ),
-}
-"""What the names of `log_format` stand for."""
-
 PLACE_PATTERN = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*\Z"
 OWNER_PATTERN = r"^([A-Za-z0-9_.-]*)(:[A-Za-z0-9_.-]+)?\Z"
 WANTED_PLACE = {"wanted": 'a function such as "package.module:function"'}
@@ -85,7 +67,7 @@ class Config(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     listeners: list[BindAddress | Listener] = []
     """Where to accept connections."""
     routes: list[Route] = []
-    """What to do with which request. The order matters only between equals: docs/routing.md."""
+    """What to do with which request. The order matters only between equals: see below."""
     upstreams: dict[str, Upstream] = {}
     """Named groups of backends."""
     responders: dict[str, Annotated[str, Meta(pattern=PLACE_PATTERN, extra=WANTED_PLACE)]] = {}

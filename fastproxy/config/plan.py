@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from fastproxy.balance.settings import Upstream
-from fastproxy.config.model import LOG_FORMATS, Config
+from fastproxy.config.model import Config, Listener
 from fastproxy.errors import ConfigError, Problem
 from fastproxy.memory import pack
 from fastproxy.regex.build import RegexList
@@ -23,7 +23,8 @@ from fastproxy.rewrite.build import build_rewrites
 from fastproxy.route.build import build_routes
 from fastproxy.route.path import path_params
 from fastproxy.route.settings import Route
-from fastproxy.template.build import Escape, TemplateError, compile_template
+from fastproxy.template.build import TemplateError, compile_template
+from fastproxy.template.presets import log_format
 
 PLAN_MAGIC = 0x504C5046
 PLAN_VERSION = 1
@@ -37,6 +38,7 @@ RESPONDERS = {"status": "fastproxy.admin.status_page:respond"}
 class Stages:
     """What routing and rewriting made of the routes."""
 
+    blob: pack.Blob
     routes: dict[str, Any] = field(default_factory=dict)
     rewrites: dict[str, Any] = field(default_factory=dict)
     responders: list[str] = field(default_factory=list)
@@ -44,10 +46,13 @@ class Stages:
     """Errors and warnings, with the paths of the configuration as given."""
 
 
-def compile_plan(config: Config, generation: int) -> bytes:
-    """The plan. ConfigError if a stage refuses after all: then check.py has a hole."""
-    blob = pack.Blob(pack.size("PlanHeader"))
-    stages = build_stages(blob, config)
+def compile_plan(config: Config, generation: int, stages: Stages | None = None) -> bytes:
+    """The plan. ConfigError if a stage refuses after all: then check.py has a hole.
+
+    `stages`: what a check of this very configuration built already, to save the time; used up.
+    """
+    stages = stages or build_stages(config)
+    blob = stages.blob
     errors = [problem for problem in stages.problems if not problem.warning]
     if errors:
         raise ConfigError(errors)
@@ -68,24 +73,43 @@ def compile_plan(config: Config, generation: int) -> bytes:
     return plan
 
 
-def build_stages(blob: pack.Blob | None, config: Config) -> Stages:
-    """Routes and rewrites into the blob (or into none, for their problems only). Routes that are
-    None were broken before; the others keep their numbers in what is reported."""
-    blob = blob or pack.Blob(pack.size("PlanHeader"))
+def build_stages(config: Config) -> Stages:
+    """Routes and rewrites in a new blob. Routes that are None were broken before; the others keep
+    their numbers in what is reported."""
+    blob = pack.Blob(pack.size("PlanHeader"))
     numbers = [at for at, route in enumerate(config.routes) if route is not None]
     routes = [_with_defaults(config.routes[at], config) for at in numbers]
     regexes = RegexList()
-    stages = Stages()
+    stages = Stages(blob)
     problems: list[Problem] = []
     warnings: list[Problem] = []
+    try:
+        _build(stages, regexes, routes, config, problems, warnings)
+    except (OverflowError, UnicodeError):
+        # A value that was refused does not always fit the table either; one that was not must.
+        if not problems:
+            raise
+    stages.problems = [_numbered(problem, numbers, warning=False) for problem in problems]
+    stages.problems += [_numbered(problem, numbers, warning=True) for problem in warnings]
+    return stages
+
+
+def _build(
+    stages: Stages,
+    regexes: RegexList,
+    routes: list[Route],
+    config: Config,
+    problems: list[Problem],
+    warnings: list[Problem],
+) -> None:
     params = path_params([route.path for route in routes], regexes)
-    rewrites = build_rewrites(blob, regexes, routes, params, problems)
+    rewrites = build_rewrites(stages.blob, regexes, routes, params, problems)
     stages.rewrites = rewrites.tables
     stages.routes = build_routes(
-        blob,
+        stages.blob,
         regexes,
         routes,
-        [str(listener.bind) for listener in config.all_listeners() if listener is not None],
+        [str(one.bind if isinstance(one, Listener) else one) for one in config.listeners if one],
         list(config.upstreams),
         stages.responders,
         rewrites.rows,
@@ -94,9 +118,6 @@ def build_stages(blob: pack.Blob | None, config: Config) -> Stages:
         warnings,
         max_body=int(config.limits.max_body),
     )
-    stages.problems = [_numbered(problem, numbers, warning=False) for problem in problems]
-    stages.problems += [_numbered(problem, numbers, warning=True) for problem in warnings]
-    return stages
 
 
 def _numbered(problem: Problem, numbers: list[int], warning: bool) -> Problem:
@@ -126,10 +147,9 @@ def responders(config: Config) -> dict[str, str]:
 
 def log_template(blob: pack.Blob | None, text: str) -> dict[str, Any] | Problem:
     """`log_format` compiled, or what is wrong with it."""
-    text = LOG_FORMATS.get(text, text)
-    escape = Escape.JSON if text.startswith("{{") else Escape.LOG
+    wanted = log_format(text)
     try:
-        return compile_template(blob or pack.Blob(0), text, escape)
+        return compile_template(blob or pack.Blob(0), wanted.text, wanted.escape)
     except TemplateError as error:
         return Problem("log_format", str(error), error.hint)
 

@@ -147,8 +147,6 @@ cdef void answer_from_route(Engine *eng, Exchange *x, Request *request) noexcept
         return
     x.flags |= X_ANSWER_BEGUN
     end_state(x, b"L", b"-")
-    if x.plan.settings.access_log and x.route.log and not request_keep(eng, x, request, 0):
-        x.kept = NULL
     answer_send(eng, x, x.status, span(fields.ptr, fields.len), span(body.ptr, body.len))
     if x.state != EXCHANGE_FINISHED:
         exchange_finish(eng, x)

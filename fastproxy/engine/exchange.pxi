@@ -82,6 +82,11 @@ cdef size_t exchange_begin(Engine *eng, Exchange *x, Head *head, char *rest,
     buffer (writable); returns how much of it was taken as body. May end the exchange."""
     cdef Request *request = &eng.request
     cdef Verdict verdict
+    # Whoever ends the exchange before it is forwarded logs it from here; later from the arena.
+    memset(request, 0, <size_t> &(<Request *> NULL).hit)
+    request.head = head
+    request.hit.param_count = 0
+    x.kept = request
     if not exchange_frame(eng, x, head) or not exchange_target(eng, x, head, request):
         return 0
     if not exchange_route(eng, x, request):
@@ -113,6 +118,8 @@ cdef bint exchange_frame(Engine *eng, Exchange *x, Head *head) noexcept nogil:
     if framing.upgrade == UPGRADE_WEBSOCKET:
         x.flags |= X_UPGRADE
     flow_begin(&x.request_flow, framing, &x.request_chunked, SIDE_CLIENT)
+    if x.plan.settings.forward_trailers:
+        trailers_pass(eng, &x.request_flow)
     if framing.expect_continue and not x.request_flow.done:
         x.flags |= X_EXPECTS
     if head.method == METHOD_TRACE or head.method == METHOD_CONNECT:
@@ -131,8 +138,6 @@ cdef bint exchange_target(Engine *eng, Exchange *x, Head *head, Request *request
     cdef uint8_t options = 0
     if eng.framing.host >= 0:
         host_field = value_of(head, &head.fields[eng.framing.host])
-    request.head = head
-    request.hit.param_count = 0
     if target_split(head, &request.parts, &fault) != 0:
         exchange_reject(eng, x, &fault)
         return False
@@ -220,6 +225,7 @@ cdef Verdict exchange_judge(Engine *eng, Exchange *x, Request *request) noexcept
         x.upstream_index = split_draw(eng, x)
         return VERDICT_PASS
     if x.route.action == ACTION_RESPONDER:
+        x.kept = NULL
         if not request_keep(eng, x, request, 0):
             exchange_fail(eng, x, 503, b"out of memory")
             return VERDICT_REPLY
@@ -431,6 +437,23 @@ cdef inline void flow_begin(Flow *flow, const Framing *framing, Chunked *chunked
         flow.chunked = chunked
 
 
+cdef void trailers_pass(Engine *eng, Flow *flow) noexcept nogil:
+    """Collect trailer lines instead of dropping them (RFC 9110 6.5). Without memory: dropped."""
+    cdef uint32_t cap
+    if flow.kind != BODY_CHUNKED:
+        return
+    flow.trailers.ptr = block_take(&eng.blocks, TRAILER_ROOM, &cap)
+    if flow.trailers.ptr != NULL:
+        flow.trailers.cap = TRAILER_ROOM
+        flow.chunked.trailers = &flow.trailers
+
+
+cdef inline void trailers_drop(Engine *eng, Flow *flow) noexcept nogil:
+    if flow.trailers.ptr != NULL:
+        block_give(&eng.blocks, flow.trailers.ptr, BLOCK_SMALLEST)
+        flow.trailers.ptr = NULL
+
+
 cdef inline int64_t flow_take(Flow *flow, char *data, size_t size, Span *piece, bint *last,
                               Fault *fault) noexcept nogil:
     """Take body bytes: how many belong to this body, the payload among them, and whether it is
@@ -460,37 +483,52 @@ cdef inline int64_t flow_take(Flow *flow, char *data, size_t size, Span *piece, 
     return <int64_t> size
 
 
-cdef inline int put_chunk(Span piece, bint last, char *room, iovec *spans) noexcept nogil:
-    """A piece as one chunk: up to three spans; `room` holds 24 bytes for the size line. Returns
-    the number of spans."""
+cdef enum:
+    CHUNK_SPANS = 5
+
+
+cdef inline int span_put(iovec *spans, int count, const char *ptr, size_t length) noexcept nogil:
+    spans[count].iov_base = <void *> ptr
+    spans[count].iov_len = length
+    return count + 1
+
+
+cdef inline int put_chunk(const Flow *flow, Span piece, bint last, char *room,
+                          iovec *spans) noexcept nogil:
+    """A piece as one chunk, and the end of the body if it is the last: up to CHUNK_SPANS spans.
+    `room` holds 24 bytes for the size line. Returns the number of spans."""
     cdef Out out = out_over(room, 24)
     cdef int count = 0
     if piece.len != 0:
         put_hex(&out, piece.len)
         put(&out, b"\r\n", 2)
-        spans[0].iov_base = room
-        spans[0].iov_len = out.len
-        spans[1].iov_base = <void *> piece.ptr
-        spans[1].iov_len = piece.len
-        spans[2].iov_base = <void *> <const char *> b"\r\n0\r\n\r\n"
-        spans[2].iov_len = 7 if last else 2
-        return 3
-    if last:
-        spans[0].iov_base = <void *> <const char *> b"0\r\n\r\n"
-        spans[0].iov_len = 5
-        count = 1
-    return count
+        count = span_put(spans, count, room, out.len)
+        count = span_put(spans, count, piece.ptr, piece.len)
+        if not last:
+            return span_put(spans, count, b"\r\n", 2)
+    if not last:
+        return count
+    if flow.trailers.len == 0:
+        if piece.len != 0:
+            return span_put(spans, count, b"\r\n0\r\n\r\n", 7)
+        return span_put(spans, count, b"0\r\n\r\n", 5)
+    if piece.len != 0:
+        count = span_put(spans, count, b"\r\n0\r\n", 5)
+    else:
+        count = span_put(spans, count, b"0\r\n", 3)
+    count = span_put(spans, count, flow.trailers.ptr, flow.trailers.len)
+    return span_put(spans, count, b"\r\n", 2)
 
 
 cdef inline void put_body_piece(Out *out, const Flow *flow, Span piece, bint last) noexcept nogil:
     """A piece of a body as it goes out, behind a head."""
     cdef char room[24]
-    cdef iovec spans[3]
+    cdef iovec spans[CHUNK_SPANS]
     cdef int i
     if not flow.out_chunked:
         put_span(out, piece)
         return
-    for i in range(put_chunk(piece, last, room, spans)):
+    for i in range(put_chunk(flow, piece, last, room, spans)):
         put(out, <const char *> spans[i].iov_base, spans[i].iov_len)
 
 
@@ -506,6 +544,8 @@ cdef int64_t exchange_answer(Engine *eng, Exchange *x, Head *head, const Framing
     cdef Fault fault
     x.status = head.status
     flow_begin(&x.answer_flow, framing, &x.answer_chunked, SIDE_UPSTREAM)
+    if x.flags & X_TE_TRAILERS and x.plan.settings.forward_trailers:
+        trailers_pass(eng, &x.answer_flow)
     if framing.keep_alive and framing.body != BODY_CLOSE:
         x.flags |= X_UPSTREAM_KEEPS
     if x.answer_flow.done:
@@ -632,6 +672,8 @@ cdef void exchange_finish(Engine *eng, Exchange *x) noexcept nogil:
 cdef void exchange_release(Engine *eng, Exchange *x) noexcept nogil:
     buffer_drop(&eng.blocks, &x.arena)
     buffer_drop(&eng.blocks, &x.collected)
+    trailers_drop(eng, &x.request_flow)
+    trailers_drop(eng, &x.answer_flow)
     x.kept = NULL
     plan_release(eng, x.plan)
     roster_release(eng, x.roster)

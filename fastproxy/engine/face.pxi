@@ -183,6 +183,7 @@ cdef class WorkerEngine:
         cdef Span fields = span(<char *> lines, len(lines))
         cdef Span content = span(<char *> body, len(body))
         exchange_resume(self.eng, index, generation, response.status, fields, content)
+        self.doorway.running_loop().call_soon(self._go_on)
 
     cdef _request(self, Exchange *x):
         cdef Request *kept = x.kept
@@ -210,12 +211,13 @@ cdef class WorkerEngine:
             raise ValueError("not a request that could be sent")
         future = self.doorway.running_loop().create_future()
         self.waiting[key] = future
-        if self.eng.knock_head != self.eng.knock_tail:
-            self.doorway.running_loop().call_soon(self._answer_later)
+        self.doorway.running_loop().call_soon(self._go_on)
         return future
 
-    def _answer_later(self):
-        self._answer_knocks()
+    def _go_on(self):
+        """What Python began may have left work in the run queue, where no event announces it."""
+        if self.turn():
+            self.doorway.running_loop().call_soon(self._go_on)
 
     cdef _deliver(self, uint32_t index, uint32_t generation):
         cdef Exchange *x = <Exchange *> pool_find(&self.eng.exchanges, index, generation)

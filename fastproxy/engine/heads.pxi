@@ -87,6 +87,8 @@ cdef int head_to_upstream(Engine *eng, Exchange *x, Request *request, Out *out) 
     put(out, b" HTTP/1.1\r\nHost: ", 17)
     put_host(x, request, out)
     put(out, b"\r\n", 2)
+    if x.request_flow.trailers.ptr != NULL:
+        mask &= ~(<uint64_t> 1 << FIELD_TRAILER)
     if x.flags & X_TRUSTED:
         # A trusted proxy's words about its own client are passed on; X-Forwarded-For grows.
         mask &= ~((<uint64_t> 1 << FIELD_X_FORWARDED_PROTO) | (<uint64_t> 1 << FIELD_X_FORWARDED_HOST)
@@ -127,8 +129,7 @@ cdef void put_host(Exchange *x, Request *request, Out *out) noexcept nogil:
     if row.host_policy == HOST_FIXED:
         put_span(out, text_span(x.plan.base, row.host))
     elif row.host_policy == HOST_UPSTREAM or request.authority.len == 0:
-        put_span(out, text_span(x.roster.base, roster_backend(
-            x.roster.base, roster_upstream(x.roster, x.upstream_index), 0).authority))
+        x.host_at = <uint32_t> out.len      # known only when a backend is picked: http1_send
     else:
         put_span(out, request.authority)
 
@@ -328,7 +329,7 @@ cdef void uuid7(Engine *eng, char *out) noexcept nogil:
     cdef uint8_t raw[16]
     cdef uint64_t high, low
     cdef int i, at = 0
-    high = ((eng.wall_sec * 1000 + (eng.now_ms % 1000)) << 16) | 0x7000 | (random_next(eng) & 0xfff)
+    high = ((wall_us(eng) // 1000) << 16) | 0x7000 | (random_next(eng) & 0xfff)
     low = (random_next(eng) & <uint64_t> 0x3fffffffffffffff) | <uint64_t> 0x8000000000000000
     for i in range(8):
         raw[i] = <uint8_t> (high >> (56 - 8 * i))
@@ -359,6 +360,8 @@ cdef void head_to_client(Engine *eng, Exchange *x, Head *head, Out *out) noexcep
             x.flags |= X_ANSWER_CLOSES
         else:
             x.answer_flow.out_chunked = True
+        if x.answer_flow.trailers.ptr != NULL:
+            mask &= ~(<uint64_t> 1 << FIELD_TRAILER)
     elif head.status == 204:
         mask |= <uint64_t> 1 << FIELD_CONTENT_LENGTH
     client_keeps_or_closes(eng, x, conn)

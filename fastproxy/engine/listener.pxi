@@ -153,7 +153,17 @@ cdef void engine_drain(Engine *eng) noexcept nogil:
     listeners_apply(eng)
     while idle_close_oldest_now(eng):
         pass
+    newcomers_hurry(eng)
     bury_the_dead(eng)
+
+
+cdef void newcomers_hurry(Engine *eng) noexcept nogil:
+    """A client that connected but has sent nothing yet may be about to: it gets a second, not the
+    whole header timeout, or a drain would wait for it."""
+    cdef Connection *conn = eng.idle.list_next
+    while conn != &eng.idle:
+        connection_timer(eng, conn, 1000)
+        conn = conn.list_next
 
 
 cdef bint idle_close_oldest(Engine *eng) noexcept nogil:

@@ -161,6 +161,8 @@ cdef void clock_strings(Engine *eng) noexcept nogil:
     cdef timespec now
     cdef tm parts
     clock_gettime(CLOCK_REALTIME, &now)
+    eng.wall_offset_us = (<int64_t> now.tv_sec * 1000000 + now.tv_nsec // 1000
+                          - <int64_t> eng.now_us)
     if <uint64_t> now.tv_sec == eng.wall_sec:
         return
     eng.wall_sec = <uint64_t> now.tv_sec
@@ -169,6 +171,11 @@ cdef void clock_strings(Engine *eng) noexcept nogil:
     strftime(eng.time_iso, sizeof(eng.time_iso), "%Y-%m-%dT%H:%M:%S", &parts)
     localtime_r(&now.tv_sec, &parts)
     strftime(eng.time_local, sizeof(eng.time_local), "%d/%b/%Y:%H:%M:%S %z", &parts)
+
+
+cdef inline uint64_t wall_us(Engine *eng) noexcept nogil:
+    """Wall clock now, from the monotonic one and the offset seen at the last tick."""
+    return <uint64_t> (<int64_t> eng.now_us + eng.wall_offset_us)
 
 
 cdef void connection_timeout(Engine *eng, Connection *conn) noexcept nogil:

@@ -13,6 +13,9 @@ from msgspec import Meta, Struct
 
 from fastproxy.schema import ByteSize, Cidr, Duration
 
+VIA_PATTERN = r"^[!#$%&'*+.^_`|~0-9A-Za-z:-]+\Z"
+WANTED_VIA = {"wanted": 'a name without spaces such as "edge-1"'}
+
 
 class Timeouts(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """How long we wait. `"off"` or 0 switches a timeout off."""
@@ -101,9 +104,7 @@ class Forwarding(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     that kind are replaced."""
     forwarded: bool = False
     """Also send Forwarded (RFC 7239) beside X-Forwarded-For, -Proto, -Host and -Port."""
-    via: bool | Annotated[str, Meta(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z:-]+\Z", max_length=255)] = (
-        False
-    )
+    via: bool | Annotated[str, Meta(pattern=VIA_PATTERN, max_length=255, extra=WANTED_VIA)] = False
     """Add Via to both messages: true names us "fastproxy", a text is the name itself."""
     request_id_trust: bool = False
     """Take X-Request-ID from trusted proxies instead of making a new one (UUIDv7)."""

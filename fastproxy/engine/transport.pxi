@@ -126,7 +126,9 @@ cdef inline size_t read_size(Engine *eng, Connection *conn, uint32_t largest) no
     keeps much for slow peers."""
     cdef size_t size = <size_t> 1 << conn.reading
     if eng.me.kept_bytes >= KEPT_BUDGET_BYTES:
-        return READ_START_BYTES
+        size = READ_START_BYTES
+    if largest < READ_LEAST_BYTES:
+        largest = READ_LEAST_BYTES
     return size if size < largest else largest
 
 

@@ -90,6 +90,9 @@ cdef bint tunnel_step(Engine *eng, Connection *source, Connection *target) noexc
     cdef ssize_t got
     cdef size_t size
     cdef Sent sent
+    if source.flags & CONN_EOF and source.ready & READY_DEAD:
+        tunnel_end(eng, x, b"C" if source.role == ROLE_CLIENT else b"S")
+        return False
     if buffer_size(&target.output) != 0 or source.flags & CONN_EOF:
         return False
     held = source.input

@@ -164,6 +164,7 @@ cdef struct Flow:
     uint64_t moved              # body bytes taken so far
     BodyFilter filter           # NULL: direct
     Chunked *chunked            # BODY_CHUNKED only: decoder, in the exchange
+    Out trailers                # trailer lines to pass on; ptr NULL: dropped
     uint8_t kind                # BodyKind
     uint8_t out_chunked         # re-encode
     uint8_t done                # the last byte was taken
@@ -234,7 +235,8 @@ cdef struct Exchange:
     Timer timer                 # total timeout
     Buffer arena                # what outlives the turn
     Span sent                   # the request head (and a short body) as sent; in the arena
-    Request *kept               # in the arena, or NULL
+    uint32_t host_at            # `host = "upstream"`: where in `sent` the backend's name goes, or 0
+    Request *kept               # Engine.request until it is forwarded, then in the arena or NULL
     char request_id[36]
     uint8_t request_id_len
     char end_state[2]           # how it ended, two letters (engine/tally.pxi)
@@ -342,6 +344,7 @@ cdef struct Engine:
     uint64_t now_us             # CLOCK_MONOTONIC, read at each event
     uint64_t now_ms
     uint64_t wall_sec
+    int64_t wall_offset_us      # CLOCK_REALTIME - CLOCK_MONOTONIC, at the last tick
     uint64_t accept_retry_ms
     Wheel wheel
     Pool connections
@@ -387,3 +390,4 @@ cdef struct Engine:
     char host_room[256]
     char ip_room[64]
     char peer_room[64]
+    char iso_room[32]

@@ -313,6 +313,7 @@ cdef void upstream_write_dead(Engine *eng, Exchange *x) noexcept nogil:
     keep_change(eng, -<int64_t> buffer_size(&conn.output))
     buffer_drop(&eng.blocks, &conn.output)
     conn.ready |= READY_READ
+    connection_timer(eng, conn, x.plan.settings.upstream_first_byte_ms)
     run_later(eng, conn)
 
 
@@ -341,7 +342,23 @@ cdef void upstream_timeout(Engine *eng, Connection *conn) noexcept nogil:
 
 cdef void http1_send(Engine *eng, Exchange *x) noexcept nogil:
     """ServerCodec.send: the request as prepared."""
-    cdef Sent sent = connection_send_span(eng, x.upstream, x.sent)
+    cdef iovec spans[3]
+    cdef Span host
+    cdef int count = 1
+    cdef Sent sent
+    spans[0].iov_base = <void *> x.sent.ptr
+    spans[0].iov_len = x.sent.len
+    if x.host_at != 0:
+        host = text_span(x.roster.base, roster_backend(
+            x.roster.base, roster_upstream(x.roster, x.upstream_index),
+            <uint32_t> x.backend).authority)
+        spans[0].iov_len = x.host_at
+        spans[1].iov_base = <void *> host.ptr
+        spans[1].iov_len = host.len
+        spans[2].iov_base = <void *> (x.sent.ptr + x.host_at)
+        spans[2].iov_len = x.sent.len - x.host_at
+        count = 3
+    sent = connection_send(eng, x.upstream, spans, count)
     if sent == SENT_DEAD:
         # A kept connection that was closed meanwhile; nothing of an answer can be there.
         end_state(x, b"S", b"H")
@@ -353,12 +370,12 @@ cdef void http1_send(Engine *eng, Exchange *x) noexcept nogil:
 cdef void http1_body(Engine *eng, Exchange *x, Span piece, bint last) noexcept nogil:
     """ServerCodec.body."""
     cdef char room[24]
-    cdef iovec spans[3]
+    cdef iovec spans[CHUNK_SPANS]
     cdef int count = 1
     if x.upstream == NULL or x.upstream.flags & CONN_WRITE_DEAD:
         return                  # the answer is awaited, the body goes nowhere
     if x.request_flow.out_chunked:
-        count = put_chunk(piece, last, room, spans)
+        count = put_chunk(&x.request_flow, piece, last, room, spans)
     else:
         spans[0].iov_base = <void *> piece.ptr
         spans[0].iov_len = piece.len

@@ -87,7 +87,7 @@ cdef inline uint8_t _long_id(const char *p, size_t n, uint64_t a, uint64_t z) no
             return FIELD_TRANSFER_ENCODING
         if ends_are(a, z, b"x-forwarded-proto", 17) and m == word8(b"ded-prot"):
             return FIELD_X_FORWARDED_PROTO
-        if ends_are(a, z, b"sec-websocket-key", 17) and m == word8(b"socket-k"):
+        if ends_are(a, z, b"sec-websocket-key", 17) and m == word8(b"ocket-ke"):
             return FIELD_SEC_WEBSOCKET_KEY
     elif n == 18:
         if ends_are(a, z, b"x-forwarded-prefix", 18) and m == word8(b"ded-pref"):
@@ -98,7 +98,7 @@ cdef inline uint8_t _long_id(const char *p, size_t n, uint64_t a, uint64_t z) no
         if ends_are(a, z, b"proxy-authorization", 19) and m == word8(b"thorizat"):
             return FIELD_PROXY_AUTHORIZATION
     elif n == 20:
-        if ends_are(a, z, b"sec-websocket-accept", 20) and m == word8(b"socket-a"):
+        if ends_are(a, z, b"sec-websocket-accept", 20) and m == word8(b"ocket-ac"):
             return FIELD_SEC_WEBSOCKET_ACCEPT
     return FIELD_OTHER
 

@@ -95,6 +95,8 @@ cdef dict _head_dict(const Head *head):
     return {
         "length": head.length, "fields_off": head.fields_off, "status": head.status,
         "minor": head.minor, "method": head.method, "ids": head.ids, "fields": fields,
+        "twice": head.twice,
+        "last": {i: head.last[i] for i in range(<int> FIELD_IDS) if head.ids >> i & 1},
         "method_text": head.base[head.method_text.off:head.method_text.off + head.method_text.len],
         "target": head.base[head.target.off:head.target.off + head.target.len],
         "reason": head.base[head.reason.off:head.reason.off + head.reason.len],

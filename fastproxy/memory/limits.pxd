@@ -25,6 +25,8 @@ cdef enum:
     CONNECTION_OPTIONS_MAX = 32
     # A trailer section is dropped by default, but still must end some day.
     TRAILER_BYTES_MAX = 8192
+    # Room for trailer lines that are passed on; what does not fit is dropped.
+    TRAILER_ROOM = 1024
     # Captured {params} of one path.
     ROUTE_PARAMS_MAX = 16
     # Segments of one path pattern: the depth of the tree, and so of the matcher's stack.
@@ -34,6 +36,8 @@ cdef enum:
     SCRATCH_BYTES = 262144
     # A read starts at 16 KiB: a head nearly always fits, and a slow peer keeps at most that.
     READ_START_BYTES = 16384
+    # No setting makes a read smaller than this: tiny reads cost a call per few bytes.
+    READ_LEAST_BYTES = 1024
     # Heads and small bodies are put together here before one send.
     BUILD_BYTES = 163840
     # Bytes kept for slow peers, per worker; above it reads stay at READ_START_BYTES.

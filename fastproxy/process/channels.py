@@ -21,6 +21,8 @@ import msgspec
 MESSAGE_MAX = 65536
 """Bytes of one message. Big things travel as memfds."""
 FDS_MAX = 16
+TEXT_MAX = 1000
+"""Characters of a message's text that are logged."""
 
 
 class Message(msgspec.Struct, omit_defaults=True):
@@ -67,7 +69,8 @@ def send(end: socket.socket, message: Message, fds: list[int] | None = None) -> 
 
 def receive(end: socket.socket) -> tuple[Message, list[int]] | None:
     """The next message and its fds (close-on-exec, the caller's now); None: nothing there.
-    EOFError: the other side is closed."""
+    EOFError: the other side is closed. What cannot be read is Message("unsound"): a worker that was
+    taken over must not be able to end the master."""
     try:
         data, fds, _, _ = socket.recv_fds(end, MESSAGE_MAX, FDS_MAX)
     except BlockingIOError:
@@ -78,7 +81,10 @@ def receive(end: socket.socket) -> tuple[Message, list[int]] | None:
         raise EOFError
     for fd in fds:
         os.set_inheritable(fd, False)
-    return msgspec.json.decode(data, type=Message), fds
+    try:
+        return msgspec.json.decode(data, type=Message), fds
+    except msgspec.MsgspecError as error:
+        return Message("unsound", text=str(error)), fds
 
 
 class Channels:

@@ -2,7 +2,8 @@
 # System calls that Python lacks and processes need. Included in _core.pyx.
 
 cdef extern from "<sys/prctl.h>" nogil:
-    int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d) noexcept
+    int prctl(int option, unsigned long a, unsigned long b, unsigned long c,
+              unsigned long d) noexcept
     int PR_SET_NO_NEW_PRIVS
 
 

@@ -48,6 +48,7 @@ DOOR_SECONDS = 1.0
 """On stop, how long the doors stay open for a worker that does not report what it accepted."""
 KILL_SECONDS = 1.0
 """After the drain deadline (or a fast stop) what is left is killed this much later."""
+NEWS_AT_ONCE = 16
 CONTROL = -1
 """Control's seat number."""
 NOT_THERE_YET = {
@@ -282,6 +283,8 @@ class Master:
     def be_control(self, log: Log) -> int:
         from fastproxy.process.control import ControlTask, run_control
 
+        if self.files.access_fd >= 0:
+            os.close(self.files.access_fd)
         task = ControlTask(
             handover=self.handover,
             board=self.board,
@@ -370,8 +373,12 @@ class Master:
     # -- news from children, and to them ----------------------------------------------------------
 
     def read_news(self) -> None:
+        """A few from each: one that talks without end must not hold up the rest."""
         for seat in self.seats:
-            while (got := channels.receive(self.channel_of(seat).parent)) is not None:
+            for _ in range(NEWS_AT_ONCE):
+                got = channels.receive(self.channel_of(seat).parent)
+                if got is None:
+                    break
                 message, fds = got
                 try:
                     self.take(seat, message, fds)
@@ -382,9 +389,9 @@ class Master:
     def take(self, seat: Seat, message: Message, fds: list[int]) -> None:
         """Workers may only say why they failed; the rest is control's."""
         if message.kind == "failed":
-            seat.why = message.text
+            seat.why = message.text[: channels.TEXT_MAX]
         elif seat.number != CONTROL:
-            self.log.error(f"{seat.name} may not say {message.kind!r}")
+            self.log.error(f"{seat.name} may not say {message.kind[:20]!r}")
         elif message.kind == "verb":
             flag = {"stop": "TERM", "quit": "QUIT", "reopen": "USR1"}.get(message.text)
             self.flags += [flag] if flag else []

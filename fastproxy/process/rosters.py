@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from fastproxy import _core
 from fastproxy._core import Board
 from fastproxy.balance import build
 from fastproxy.balance.settings import Backend, Upstream
@@ -39,7 +40,10 @@ class Rosters:
     def __init__(self, specs: list[UpstreamSpec], roster: bytes, board: Board) -> None:
         self.board = board
         self.upstreams = upstreams_of(specs)
-        self.epoch: int = pack.read("RosterHeader", roster)["epoch"]
+        head = pack.read("RosterHeader", roster)
+        if head["magic"] != build.ROSTER_MAGIC or head["layout_hash"] != _core.layout_hash():
+            raise ValueError("this is no roster of this build")
+        self.epoch: int = head["epoch"]
         urls = [member.url for one in self.upstreams.values() for member in one.members()]
         self.names = [url for url in dict.fromkeys(urls) if not build.is_numeric(url)]
         self.addresses: dict[str, list[bytes]] = {

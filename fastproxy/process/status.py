@@ -16,10 +16,16 @@ from fastproxy.process.handover import Handover
 from fastproxy.scoreboard import segment
 from fastproxy.scoreboard.segment import WorkerState
 
+STATES = tuple(state.name.lower() for state in WorkerState)
 HEALTH = ("up", "down", "drain", "maint")
 STATUS_CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 PLAN_MAGIC = 0x504C5046
 QUANTILES = {"p50_ms": 0.5, "p90_ms": 0.9, "p99_ms": 0.99}
+
+
+def name_of(names: tuple[str, ...], number: int) -> str:
+    """The board is written by workers: a number may be anything."""
+    return names[number] if number < len(names) else f"?{number}"
 
 
 def plan_generation(plan: bytes) -> int:
@@ -100,7 +106,7 @@ class Status:
         return {
             "slot": slot,
             "pid": row["pid"] if row["state"] != WorkerState.GONE else 0,
-            "state": WorkerState(row["state"]).name.lower(),
+            "state": name_of(STATES, row["state"]),
             "restarts": max(0, row["generation"] - 1),
             "beat_age_ms": self.board.beat_age_ms(slot) if row["beat_ms"] else None,
             "plan_generation": row["plan_generation"],
@@ -135,8 +141,8 @@ class Status:
                 {
                     "name": entry["name"],
                     "weight": entry["weight"],
-                    "health": HEALTH[entry["health"]],
-                    "admin": HEALTH[entry["admin"]],
+                    "health": name_of(HEALTH, entry["health"]),
+                    "admin": name_of(HEALTH, entry["admin"]),
                     "inflight": self.board.inflight(row),
                     **summary(segment.counts(self.board, "backend", row, slots)),
                 }

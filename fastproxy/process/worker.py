@@ -146,7 +146,8 @@ class Worker:
             module, _, attribute = place.partition(":")
             engine.responder(name, getattr(importlib.import_module(module), attribute))
         if task.log_fd >= 0:
-            engine.log_to(os.dup(task.log_fd))
+            engine.log_to(task.log_fd)
+            os.close(task.log_fd)  # the engine has its own; ours would outlive a rotation
         engine.plan(task.plan_fd)
         engine.roster(task.roster_fd)
         for slot, listener, fd in task.sockets:
@@ -230,7 +231,7 @@ class Worker:
         elif message.kind == "roster":
             self.engine.roster(fds[0])
         elif message.kind == "log":
-            self.engine.log_to(os.dup(fds[0]))
+            self.engine.log_to(fds[0])
         elif message.kind == "error_log":
             os.dup2(fds[0], 2)
         elif message.kind == "listener":

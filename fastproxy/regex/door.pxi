@@ -2,7 +2,12 @@
 # What PCRE2 says about a pattern, for the builder. Included by _core.pyx.
 
 from fastproxy.clib cimport pcre2 as _pcre2
-from fastproxy.regex.run cimport regex_options as _regex_options
+from fastproxy.memory.span cimport span as _span
+from fastproxy.regex.run cimport (
+    REGEX_YES as _REGEX_YES, RegexSet as _RegexSet, regex_match as _regex_match,
+    regex_options as _regex_options, regex_set_compile as _regex_set_compile,
+    regex_set_free as _regex_set_free)
+from fastproxy.regex.table cimport RegexRow as _RegexRow
 
 
 def regex_inspect(bytes pattern not None, unsigned int options=0):
@@ -32,3 +37,22 @@ def regex_inspect(bytes pattern not None, unsigned int options=0):
         return groups, found
     finally:
         _pcre2.pcre2_code_free(code)
+
+
+def regex_search(bytes pattern not None, bytes subject not None):
+    """Whether the pattern matches, by the rules and limits of the hot path; for explanations."""
+    cdef _RegexSet regexes
+    cdef _RegexRow row
+    cdef const char *base = pattern
+    cdef int made
+    # One row, at an address relative to the pattern, which is then the plan's base.
+    row.pattern.off = 0
+    row.pattern.len = <unsigned int> len(pattern)
+    row.options = 0
+    made = _regex_set_compile(&regexes, base, &row, 1)
+    if made != 0:
+        raise ValueError("the pattern does not compile")
+    try:
+        return _regex_match(&regexes, 0, _span(subject, len(subject))) == _REGEX_YES
+    finally:
+        _regex_set_free(&regexes)

@@ -86,17 +86,22 @@ cdef inline void regex_set_free(RegexSet *regexes) noexcept nogil:
 
 
 cdef inline int regex_set_make(RegexSet *regexes, const char *base, Slice rows) noexcept nogil:
-    """Compile all rows. 0; -1 without memory; -2 - i if row i does not compile (nothing is kept).
+    """Compile a plan's rows; see regex_set_compile."""
+    return regex_set_compile(regexes, base, <const RegexRow *> (base + rows.off), rows.count)
+
+
+cdef inline int regex_set_compile(RegexSet *regexes, const char *base, const RegexRow *row,
+                                  uint32_t count) noexcept nogil:
+    """0; -1 without memory; -2 - i if row i does not compile. Nothing is kept on failure.
 
     A kernel or policy that forbids executable memory makes the JIT fail: then the interpreter
     does the work, under the same limits.
     """
-    cdef const RegexRow *row = <const RegexRow *> (base + rows.off)
     cdef int error
     cdef size_t offset
     cdef uint32_t i
-    regexes.count = rows.count
-    regexes.codes = <pcre2_code **> calloc(rows.count + 1, sizeof(pcre2_code *))
+    regexes.count = count
+    regexes.codes = <pcre2_code **> calloc(count + 1, sizeof(pcre2_code *))
     regexes.limited = <uint64_t *> calloc(1, sizeof(uint64_t))
     regexes.join = <char *> calloc(1, REGEX_JOIN_BYTES)
     regexes.data = pcre2_match_data_create(REGEX_GROUPS_MAX, NULL)
@@ -112,7 +117,7 @@ cdef inline int regex_set_make(RegexSet *regexes, const char *base, Slice rows) 
     pcre2_set_heap_limit(regexes.context, REGEX_HEAP_KIB)
     if regexes.stack != NULL:
         pcre2_jit_stack_assign(regexes.context, NULL, regexes.stack)
-    for i in range(rows.count):
+    for i in range(count):
         regexes.codes[i] = pcre2_compile(
             <const unsigned char *> (base + row[i].pattern.off), row[i].pattern.len,
             regex_options(row[i].options), &error, &offset, NULL)

@@ -32,20 +32,20 @@ def build_action(
     problems: list[Problem],
 ) -> Mapping[str, Any]:
     """The fields of RouteRow that say what is done."""
-    chosen = [name for name in ACTIONS if getattr(route, name)]
+    chosen = [name for name in ACTIONS if getattr(route, name) not in (None, [])]
     if len(chosen) != 1:
         wrong = f"both {' and '.join(chosen)}" if chosen else "nothing to do"
         problems.append(Problem(path, wrong, f"write exactly one of {', '.join(ACTIONS)}"))
-    if route.upstream:
+    if route.upstream is not None:
         target = _upstream(f"{path}.upstream", route.upstream, upstreams, problems)
         return {"action": UPSTREAM, "target": target}
     if route.split:
         return _split(blob, path, route, upstreams, problems)
-    if route.redirection:
+    if route.redirection is not None:
         return _redirect(blob, f"{path}.redirect", route.redirection, params, problems)
-    if route.reply:
+    if route.reply is not None:
         return _reply(blob, f"{path}.reply", route.reply, params, problems)
-    if route.responder:
+    if route.responder is not None:
         if route.responder not in responders:
             responders.append(route.responder)
         return {"action": RESPONDER, "target": responders.index(route.responder)}

@@ -280,7 +280,8 @@ cdef inline bint match_patterns(const char *base, const RouteTables *tables, con
     cdef const PatternRow *rows = <const PatternRow *> (base + tables.patterns.off)
     cdef const PatternRow *row
     cdef Span[ROUTE_PARAMS_MAX] groups
-    cdef uint32_t i, group
+    cdef uint32_t i
+    cdef int group
     for i in range(site.pattern_count):
         row = &rows[site.pattern_first + i]
         if regex_match(&runtime.regexes, row.regex, query.path) != REGEX_YES:

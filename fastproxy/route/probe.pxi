@@ -158,12 +158,13 @@ cdef class ProbePlan:
         """(route_check, rewrite_check, edits_check of all replies)."""
         cdef uint32_t i
         cdef int replies = 0
+        cdef Slice edits
         routes = route_check(self.base, self.length, self.routes)
         rewrites = rewrite_check(self.base, self.length, self.rewrites, self.routes.regexes.count)
         if routes == 0:
             for i in range(self.routes.rows.count):
-                row = <RouteRow *> (self.base + self.routes.rows.off) + i
-                replies = min(replies, edits_check(self.base, self.length, row.reply_headers))
+                edits = (<RouteRow *> (self.base + self.routes.rows.off) + i).reply_headers
+                replies = min(replies, edits_check(self.base, self.length, edits))
         return routes, rewrites, replies
 
     def make(self):
@@ -222,9 +223,10 @@ cdef class ProbePlan:
         cdef Span result = span(NULL, 0)
         memcpy(out.ptr, PyBytes_AS_STRING(before), len(before))
         out.len = len(before)
+        cdef Span sent = _span(path), asked = _span(query)
         rows = <RewriteRow *> (self.base + self.rewrites.rows.off)
-        code = path_apply(self.base, &rows[row], &self.runtime.regexes, _span(path), _span(query),
-                          &scene.scene, &out, &result)
+        code = path_apply(self.base, &rows[row], &self.runtime.regexes, sent, asked, &scene.scene,
+                          &out, &result)
         got = result.ptr[:result.len] if code == 0 else None
         whole = out.ptr[:out.len]
         free(room_ptr)
@@ -235,13 +237,16 @@ cdef class ProbePlan:
         cdef ProbeHead head = ProbeHead(fields, self.ids)
         cdef char *room_ptr = <char *> calloc(1, room + 1)
         cdef Out out = out_over(room_ptr, room)
+        cdef Span name
+        cdef int id
         rows = <RewriteRow *> (self.base + self.rewrites.rows.off) + row
         edits = &rows.response if response else &rows.request
-        kept = [
-            (name, value) for name, value in fields
-            if not edit_drops(self.base, edits, _span(name),
-                              self.ids.get(name.decode("latin-1").lower(), 0))
-        ]
+        kept = []
+        for field, value in fields:
+            name = _span(field)
+            id = self.ids.get(field.decode("latin-1").lower(), 0)
+            if not edit_drops(self.base, edits, name, id):
+                kept.append((field, value))
         edits_emit(&out, self.base, edits, &scene.scene, &head.head)
         got = out.ptr[:out.len]
         full = out.full
@@ -305,8 +310,8 @@ def time_render(bytes plan, size_t template_at, ProbeScene scene, long rounds):
 
 
 def find_query(bytes query, bytes name):
-    cdef Span value
-    return value.ptr[:value.len] if query_find(_span(query), _span(name), &value) else None
+    cdef Span value, sent = _span(query), wanted = _span(name)
+    return value.ptr[:value.len] if query_find(sent, wanted, &value) else None
 
 
 def find_cookie(fields, ids, bytes name):

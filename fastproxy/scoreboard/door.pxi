@@ -5,9 +5,12 @@
 
 from cpython.buffer cimport PyBuffer_FillInfo
 from libc.errno cimport errno
-from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
+from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
+from posix.mman cimport (
+    MAP_FAILED, MAP_FIXED, MAP_PRIVATE, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, mprotect, munmap)
 from posix.stat cimport fstat, struct_stat
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+from posix.unistd cimport close
 
 from fastproxy.clib.atomics cimport load32, load64, store32, store64
 from fastproxy.memory.limits cimport (
@@ -19,6 +22,17 @@ from fastproxy.scoreboard.write cimport (
     board_beat, board_reclaim, doorbell_set, doorbell_take)
 
 
+cdef extern from *:
+    """
+    typedef volatile uint64_t volatile_u64;
+    """
+    ctypedef unsigned long long volatile_u64
+
+cdef enum:
+    # `segment.create` puts nothing but the header there.
+    HEADER_PAGE = 4096
+
+
 cdef inline unsigned long long board_now_ms() noexcept nogil:
     cdef timespec now
     clock_gettime(CLOCK_MONOTONIC, &now)
@@ -26,30 +40,54 @@ cdef inline unsigned long long board_now_ms() noexcept nogil:
 
 
 cdef class Board:
-    """One mapping of the scoreboard. `fd` is not kept. ValueError if it is not a board of this
-    build; OSError if it cannot be mapped."""
+    """One mapping of the scoreboard. ValueError if it is not a board of this build; OSError if it
+    cannot be mapped.
+
+    The master may be root and writes where the header says the arrays are, while every worker can
+    write the header. So the header's page is a private, read-only copy here, checked once: a worker
+    taken over by an attacker can spoil numbers, not lead the master's pen. The header's few living
+    words are read and written through `fd` (`segment.header`, `segment.set_header`).
+    """
 
     cdef BoardHeader *header
     cdef size_t length
+    cdef readonly int fd            # our own, close-on-exec
 
     def __cinit__(self, int fd):
         cdef struct_stat status
         self.header = NULL
+        self.fd = -1
         if fstat(fd, &status) != 0:
             raise OSError(errno, "the scoreboard cannot be looked at")
-        if <size_t> status.st_size < sizeof(BoardHeader):
+        if status.st_size < HEADER_PAGE:
             raise ValueError(f"no scoreboard: {status.st_size} bytes")
         self.length = <size_t> status.st_size
         cdef void *at = mmap(NULL, self.length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
         if at == MAP_FAILED:
             raise OSError(errno, "the scoreboard cannot be mapped")
         self.header = <BoardHeader *> at
+        self.freeze_header(fd)
         if not board_check(self.header, self.length, _hash):
             raise ValueError("the scoreboard was made by another build of fastproxy, or is damaged")
+        self.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3)
+        if self.fd < 0:
+            raise OSError(errno, "the scoreboard's fd cannot be kept")
+
+    cdef int freeze_header(self, int fd) except -1:
+        cdef volatile_u64 *word = <volatile_u64 *> &self.header.reserved[96]
+        if mmap(self.header, HEADER_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd, 0
+                ) == MAP_FAILED:
+            raise OSError(errno, "the scoreboard's header cannot be mapped")
+        word[0] = word[0]           # a private page is a copy from its first write on
+        if mprotect(self.header, HEADER_PAGE, PROT_READ) != 0:
+            raise OSError(errno, "the scoreboard's header cannot be protected")
+        return 0
 
     def __dealloc__(self):
         if self.header != NULL:
             munmap(self.header, self.length)
+        if self.fd >= 0:
+            close(self.fd)
 
     def __getbuffer__(self, Py_buffer *buffer, int flags):
         PyBuffer_FillInfo(buffer, self, self.header, <Py_ssize_t> self.length, 0, flags)

@@ -17,7 +17,8 @@ from fastproxy.scoreboard.table cimport (
 
 cdef extern from *:
     """
-    static inline uint32_t fastproxy_top_bit(uint64_t v) { return 63u - (uint32_t)__builtin_clzll(v); }
+    static inline uint32_t fastproxy_top_bit(uint64_t v)
+        { return 63u - (uint32_t)__builtin_clzll(v); }
     """
     uint32_t fastproxy_top_bit(uint64_t v) noexcept nogil
 

@@ -113,21 +113,22 @@ def _layout(workers: int, backends: int, routes: int) -> tuple[dict[str, int], i
 
 
 def header(board: Board) -> dict[str, Any]:
-    """The header row."""
-    return pack.read("BoardHeader", memoryview(board))
+    """The header row as it is now."""
+    return pack.read("BoardHeader", os.pread(board.fd, pack.size("BoardHeader"), 0))
 
 
 def _head(board: Board, name: str) -> int:
-    """One word of the header, without reading the rest."""
+    """One word of the header that never changes, without reading the rest."""
     offset, length, _ = pack.LAYOUT["BoardHeader"][1][name]
     words = memoryview(board).cast("Q" if length == 8 else "I")
     return int(words[offset // length])
 
 
 def set_header(board: Board, **values: int) -> None:
-    """Write words of the header, each with one aligned store. Master only (control: its pid,
-    plan_generation, roster_epoch)."""
-    _set_words(board, "BoardHeader", 0, values)
+    """Write words of the header. Master only (control: plan_generation, roster_epoch)."""
+    for name, value in values.items():
+        offset, length, _ = pack.LAYOUT["BoardHeader"][1][name]
+        os.pwrite(board.fd, value.to_bytes(length, "little"), offset)
 
 
 def worker(board: Board, slot: int) -> dict[str, Any]:

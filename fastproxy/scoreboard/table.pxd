@@ -84,7 +84,7 @@ cdef struct BoardHeader:
     uint32_t control_pid
     uint32_t stopping               # 1: the master drains, nobody is respawned
     uint32_t control_generation     # grows with each respawn of control
-    uint64_t client_ip_seed[2]      # secret of this instance: key of the hash given to client_ip_enter
+    uint64_t client_ip_seed[2]      # secret: key of the hash given to client_ip_enter
     uint8_t reserved[104]
 
 

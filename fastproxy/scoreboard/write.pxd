@@ -71,8 +71,8 @@ cdef inline int client_ip_enter(
     cdef uint64_t tag = hash & ~ones
     cdef uint32_t home = <uint32_t> (hash * 0x9e3779b97f4a7c15u >> 40)
     cdef uint64_t word
-    cdef int at, step, tries, place
-    for tries in range(64):             # only a lost race comes round again
+    cdef int at, step, _tries, place
+    for _tries in range(64):            # only a lost race comes round again
         place = -1
         for step in range(<int> CLIENT_IP_WINDOW):
             at = <int> ((home + step) & (CLIENT_IP_SLOTS - 1))
@@ -118,7 +118,7 @@ cdef inline void client_ip_give_back(
 
 
 cdef inline void client_ip_leave(BoardHeader *board, uint32_t worker, int slot) noexcept nogil:
-    """The connection that `client_ip_enter` gave `slot` to is gone. Negative: nothing was counted."""
+    """The connection that `client_ip_enter` gave `slot` to is gone. Negative: none was counted."""
     cdef uint16_t *held
     if slot < 0:
         return

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from fastproxy.process import client
-from tests.running import ROOT, Backend, Proxy, alive, wait_until
+from tests.running import ROOT, Backend, Proxy, alive, held_files, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +82,7 @@ def test_it_is_not_started_by_hand() -> None:
 def test_titles_states_and_answers(backend: Backend) -> None:
     with proxy_of(backend, workers=2) as proxy:
         assert proxy.get("/").status == 200
+        wait_until(lambda: proxy.status()["totals"]["requests"])
         status = proxy.status()
         titles = {
             pid: Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0 ").decode()
@@ -174,7 +175,7 @@ def test_two_that_start_together_never_share_the_port(backend: Backend) -> None:
 
 
 def test_no_worker_comes_up_and_it_says_why(backend: Backend) -> None:
-    proxy = proxy_of(backend, plan="junk")
+    proxy = proxy_of(backend, inject={"plan": "junk"})
     started = time.monotonic()
     proxy.spawn()
     assert proxy.process
@@ -187,23 +188,25 @@ def test_no_worker_comes_up_and_it_says_why(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize(
-    ("handover", "said"),
+    ("field", "value"),
     [
-        ({"user": "no-such-user"}, "no-such-user"),
-        ({"group": "no-such-group"}, "no-such-group"),
-        ({"access_log": "/no/such/dir/access.log"}, "/no/such/dir/access.log"),
-        ({"error_log": "/no/such/dir/error.log"}, "/no/such/dir/error.log"),
-        ({"pid_file": "/no/such/dir/pid"}, "/no/such/dir/pid"),
+        ("user", "no-such-user"),
+        ("group", "no-such-group"),
+        ("access_log", "/no/such/dir/access.log"),
+        ("error_log", "/no/such/dir/error.log"),
+        ("pid_file", "/no/such/dir/pid"),
     ],
 )
-def test_what_cannot_be_had_is_said(
-    backend: Backend, handover: dict[str, object], said: str
+def test_what_was_there_when_checked_and_is_gone_is_said(
+    backend: Backend, field: str, value: str
 ) -> None:
-    proxy = proxy_of(backend, **handover)
+    """The command line has checked all this; between the two anything may happen."""
+    proxy = proxy_of(backend, inject={"handover": {field: value}})
     proxy.spawn()
     assert proxy.process
     assert proxy.process.wait(10) == 1
-    assert said in proxy.log()
+    assert value in proxy.log()
+    assert "error master: " in proxy.log()
     proxy.close()
 
 
@@ -218,7 +221,7 @@ def facts(pid: int) -> dict[str, str]:
 def test_workers_give_up_what_they_do_not_need(backend: Backend) -> None:
     nobody = pwd.getpwnam("nobody")
     user = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
-    with proxy_of(backend, user=user) as proxy:
+    with proxy_of(backend, f"--user={user}") as proxy:
         for pid in proxy.worker_pids():
             found = facts(pid)
             assert found["NoNewPrivs"] == "1"
@@ -245,7 +248,7 @@ def test_children_hold_only_what_is_theirs(backend: Backend) -> None:
         }
         assert len(sockets) == 2
         for pid in (control, *proxy.worker_pids()):
-            held = {os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
+            held = held_files(pid)
             assert not any(".lock" in one for one in held)
             listening = {one[8:-1] for one in held if one.startswith("socket:[")} & sockets
             assert listening == (set() if pid == control else sockets)
@@ -259,7 +262,7 @@ def test_a_drained_stop_exits_0_and_leaves_nothing(
     backend: Backend, tmp_path: Path, number: signal.Signals
 ) -> None:
     pid_file = tmp_path / "pid"
-    with proxy_of(backend, pid_file=str(pid_file)) as proxy:
+    with proxy_of(backend, f"--pid-file={pid_file}") as proxy:
         assert pid_file.read_text() == f"{proxy.pid}\n"
         assert stat.S_IMODE(os.stat(proxy.control).st_mode) == 0o600
         assert proxy.get("/").status == 200
@@ -314,7 +317,7 @@ def test_what_waits_in_the_queue_at_the_stop_is_served(backend: Backend) -> None
 
 
 def test_the_drain_time_is_a_bound(backend: Backend) -> None:
-    with proxy_of(backend, drain_seconds=0.5) as proxy:
+    with proxy_of(backend, "--drain-timeout=500ms") as proxy:
         line = proxy.connect()
         line.sendall(b"GET /slow/20 HTTP/1.1\r\nHost: x\r\n\r\n")
         time.sleep(0.2)
@@ -339,7 +342,7 @@ def test_the_second_int_is_fast(backend: Backend) -> None:
 
 
 def test_a_stuck_worker_does_not_keep_it_from_stopping(backend: Backend) -> None:
-    with proxy_of(backend, drain_seconds=0.5) as proxy:
+    with proxy_of(backend, "--drain-timeout=500ms") as proxy:
         os.kill(proxy.worker_pids()[0], signal.SIGSTOP)
         started = time.monotonic()
         assert proxy.stop() == 0
@@ -372,8 +375,7 @@ def test_children_leave_signals_to_the_master(backend: Backend) -> None:
 
 def test_usr1_reopens_the_logs(backend: Backend, tmp_path: Path) -> None:
     access, errors = tmp_path / "access.log", tmp_path / "error.log"
-    handover = {"access_log": str(access), "error_log": str(errors)}
-    with proxy_of(backend, **handover) as proxy:
+    with proxy_of(backend, f"--access-log={access}", f"--error-log={errors}") as proxy:
         proxy.get("/before")
         wait_until(lambda: "/before" in access.read_text())
         access.rename(tmp_path / "access.1")
@@ -396,6 +398,9 @@ def test_usr1_reopens_the_logs(backend: Backend, tmp_path: Path) -> None:
             proxy.get("/after")
         wait_until(lambda: access.read_text().count("/after") == seen + 20)
         assert (tmp_path / "access.1").read_text().count("/after") == old
+        for pid in (proxy.pid, proxy.status()["control_pid"], *proxy.worker_pids()):
+            held = held_files(pid)
+            assert not any(one.endswith(("access.1", "error.1")) for one in held)
         os.kill(proxy.worker_pids()[0], signal.SIGKILL)  # a successor has the new one as well
         wait_until(lambda: proxy._serving())
         for _ in range(20):
@@ -409,7 +414,7 @@ def test_usr1_reopens_the_logs(backend: Backend, tmp_path: Path) -> None:
 def test_a_log_that_cannot_be_reopened_stays(backend: Backend, tmp_path: Path) -> None:
     home = tmp_path / "logs"
     home.mkdir()
-    with proxy_of(backend, access_log=str(home / "access.log")) as proxy:
+    with proxy_of(backend, f"--access-log={home}/access.log") as proxy:
         home.rename(tmp_path / "moved")
         assert proxy.process
         proxy.process.send_signal(signal.SIGUSR1)
@@ -459,7 +464,7 @@ def test_a_line_without_end_is_cut_off_and_others_go_on(backend: Backend) -> Non
 
 
 def test_control_stops_and_reopens_by_way_of_the_master(backend: Backend, tmp_path: Path) -> None:
-    with proxy_of(backend, access_log=str(tmp_path / "access.log")) as proxy:
+    with proxy_of(backend, f"--access-log={tmp_path}/access.log") as proxy:
         assert talk(proxy, b'{"verb": "reopen"}\n')[0]["ok"]
         log_until(proxy, "logs reopened: log")
         assert talk(proxy, b'{"verb": "stop"}\n')[0]["ok"]
@@ -485,8 +490,10 @@ def test_a_name_that_resolves_anew_makes_a_new_roster(backend: Backend) -> None:
     with Proxy(
         upstreams=[url],
         workers=2,
-        addresses={url: [["127.0.0.9", port]]},
-        resolve_seconds=0.3,
+        inject={
+            "addresses": {url: [["127.0.0.9", port]]},
+            "handover": {"resolve_seconds": 0.3},
+        },
     ) as proxy:
         wait_until(lambda: [w["roster_epoch"] for w in proxy.status()["workers"]] == [2, 2])
         status = proxy.status()

@@ -32,6 +32,7 @@ def compile_routes(
     routes: Sequence[Route],
     listeners: Sequence[str] = (":80",),
     upstreams: Sequence[str] = ("a", "b"),
+    max_body: int = 0,
 ) -> tuple[bytes, list[int], list[Problem], list[Problem]]:
     """(plan, rewrite row of each route, problems, warnings)"""
     blob = Blob(HEADER)
@@ -42,7 +43,7 @@ def compile_routes(
     rewrites = build_rewrites(blob, regexes, routes, params, problems)
     tables = build_routes(
         blob, regexes, routes, listeners, upstreams, [], rewrites.rows, rewrites.replies,
-        problems, warnings,
+        problems, warnings, max_body,
     )  # fmt: skip
     head = pack("RouteTables", tables).ljust(REWRITES_AT, b"\0")
     head += pack("RewriteTables", rewrites.tables)

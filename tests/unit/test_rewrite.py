@@ -272,10 +272,12 @@ def test_paths_that_are_refused(rules: dict[str, Any], wrong: str) -> None:
     ("text", "legal"),
     [
         (b"/", True), (b"/a/b", True), (b"/...", True), (b"/.a", True), (b"/a..", True),
-        (b"//", True), (b"/%2F", True), (b"/%41", True), (b"/a%2e%2eb", True), (b"/%2e%2e%2e", True),
+        (b"//", True), (b"/%2F", True), (b"/%41", True), (b"/a%2e%2eb", True),
+        (b"/%2e%2e%2e", True),
         (b"", False), (b"a", False), (b"/.", False), (b"/..", False), (b"/../", False),
         (b"/a/./b", False), (b"/a/..", False), (b"/%2e", False), (b"/%2E.", False),
-        (b"/a b", False), (b"/a\x00", False), (b"/\x7f", False), (b"/\xff", False), (b"/%00", False),
+        (b"/a b", False), (b"/a\x00", False), (b"/\x7f", False), (b"/\xff", False),
+        (b"/%00", False),
         (b"/a\\b", False), (b"/a?b", False), (b"/a#b", False), (b"/a\tb", False), (b"/%2", True),
     ],
 )  # fmt: skip

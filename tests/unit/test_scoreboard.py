@@ -253,6 +253,22 @@ def test_backend_rows_and_ejection(fd: int, board: Board) -> None:
     assert not probe.is_ejected(10, 0)
 
 
+def test_a_worker_cannot_lead_the_master_astray(fd: int, board: Board) -> None:
+    """Whatever is written over the header later, a board goes on with what it checked."""
+    probe_of(fd).inflight(1, 9, 2)
+    for name in pack.LAYOUT["BoardHeader"][1]:
+        if name.endswith("_off") or name in ("workers", "backends", "routes", "length"):
+            offset, length, _ = pack.LAYOUT["BoardHeader"][1][name]
+            os.pwrite(fd, (2**31 - 1).to_bytes(length, "little"), offset)
+    assert board.workers == 3
+    assert board.inflight(9) == 2
+    assert board.reclaim(1) == 0
+    assert board.inflight(9) == 0
+    assert segment.backends_used(board) == []
+    with pytest.raises(IndexError):
+        board.state(3)
+
+
 def test_header_words_are_written_alone(board: Board) -> None:
     before = segment.header(board)
     segment.set_header(board, plan_generation=7, control_pid=99)

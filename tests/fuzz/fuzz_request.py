@@ -1,0 +1,11 @@
+"""Request heads: parser, framing and target against the twin."""
+
+from __future__ import annotations
+
+from tests.fuzz import heads
+
+DICTIONARY = heads.DICTIONARY
+
+
+def run(data: bytes) -> object:
+    return heads.run_head(True, data)

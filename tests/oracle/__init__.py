@@ -1,0 +1,1 @@
+"""Slow, obvious twins of the hot path, to compare it with."""
