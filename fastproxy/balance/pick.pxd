@@ -77,7 +77,7 @@ cdef inline bint _upstream_sound(
     if (upstream.algorithm != BALANCE_ROUND_ROBIN
             or upstream.backends.count > BACKENDS_PER_UPSTREAM_MAX
             or upstream.wheel.count > WHEEL_MAX
-            or not _slice_inside(upstream.backends, sizeof(RosterBackend), 8, length)
+            or not _slice_inside(upstream.backends, sizeof(RosterBackend), 4, length)
             or not _slice_inside(upstream.wheel, sizeof(uint16_t), 2, length)):
         return False
     for i in range(upstream.wheel.count):

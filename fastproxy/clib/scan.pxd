@@ -8,11 +8,11 @@ value_end     first byte that no field value may hold: controls other than HTAB,
               obs-text (0x80-0xff) is allowed (RFC 9110 5.5).
 target_end    first byte that no request target may hold: controls, SP, DEL, 0x80-0xff and '#'
               (CVE-2023-45539: a fragment never belongs on the wire).
-line_ends     both ends of a field line in one go, or NULL if this width has no such function. Returns
-              the first byte no value may hold, sets `name_length` to the first byte that is no token
-              character and `underscore` to whether one stands before that. The name's end comes
-              first: a value byte is only meant if a colon stands there. Returns NULL if it would
-              rather not say (fewer than 32 bytes, a longer name): go byte by byte then.
+line_ends     both ends of a field line in one go; NULL if this width has no such function.
+              Returns the first byte that no value may hold, sets `name_length` to the first byte
+              that is no token character and `underscore` to whether one stands before that. The
+              caller looks for the colon at the name's end. Returns NULL if it would rather not
+              say (fewer than 32 bytes, a longer name): go byte by byte then.
 char_class    what a byte may be part of: CHAR_ bits.
 
 All return `end` if there is none, and never read a byte at or past `end`.

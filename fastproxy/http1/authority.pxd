@@ -86,7 +86,8 @@ cdef inline int authority_parse(Span authority, Span *host, uint16_t *port) noex
     return 0
 
 
-cdef inline int host_split(Span authority, char *lowered, Span *host, uint16_t *port) noexcept nogil:
+cdef inline int host_split(Span authority, char *lowered, Span *host,
+                           uint16_t *port) noexcept nogil:
     """The host that routes are matched by: lower case, no port, no trailing dot. 0, or -1: bad.
 
     `lowered` is room for HOST_BYTES_MAX bytes; `host` points into it. An IPv6 address keeps its

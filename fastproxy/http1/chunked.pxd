@@ -15,8 +15,8 @@ forwards the body encodes it anew.
 
 Trailers are checked like header fields, bounded, and dropped. If `trailers` is an Out, the lines
 that may come late (`name_guards`: no framing, routing, authentication or content fields, and no
-name with an underscore) are written there as "Name: value" CRLF; a line that does not fit is left out
-and sets `trailers.full`. They are never to be merged into the header (RFC 9110 6.5.1).
+name with an underscore) are written there as "Name: value" CRLF; a line that does not fit is left
+out and sets `trailers.full`. They are never to be merged into the header (RFC 9110 6.5.1).
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t

@@ -30,7 +30,7 @@ from fastproxy.http1.head cimport (
     BODY_CHUNKED, BODY_CLOSE, BODY_LENGTH, BODY_NONE, FIELD_CONNECTION, FIELD_CONTENT_LENGTH,
     FIELD_EXPECT, FIELD_HOST, FIELD_NOMINATED, FIELD_SEC_WEBSOCKET_KEY, FIELD_TE,
     FIELD_TRANSFER_ENCODING, FIELD_UPGRADE, METHOD_CONNECT, METHOD_DELETE, METHOD_GET, METHOD_HEAD,
-    SIDE_CLIENT, SIDE_UPSTREAM, UPGRADE_NONE, UPGRADE_OTHER, UPGRADE_WEBSOCKET, Fault, Field,
+    SIDE_CLIENT, SIDE_UPSTREAM, UPGRADE_NONE, UPGRADE_OTHER, UPGRADE_WEBSOCKET, Fault,
     Framing, Head,
 )
 from fastproxy.http1.names cimport GUARD_CONNECTION, ends_are, lower8, name_guards
@@ -227,7 +227,8 @@ cdef inline uint8_t _request_upgrade(const Head *head, uint8_t options,
         return UPGRADE_NONE
     if head.method != METHOD_GET or f.body != BODY_NONE:
         return UPGRADE_NONE
-    if _is_websocket(head) and head.ids & key and not head.twice & key and             _last(head, FIELD_SEC_WEBSOCKET_KEY).len > 0:
+    if _is_websocket(head) and head.ids & key and not head.twice & key and \
+            _last(head, FIELD_SEC_WEBSOCKET_KEY).len > 0:
         return UPGRADE_WEBSOCKET
     return UPGRADE_OTHER
 
@@ -241,7 +242,8 @@ cdef inline int frame_request(Head *head, Framing *f, Fault *out) noexcept nogil
     if options & OPTION_BAD:
         return _at(head, FIELD_CONNECTION, FAULT_CONNECTION_BAD, SIDE_CLIENT, out)
     if head.ids & BIT_EXPECT and head.minor == 1:
-        if head.twice & BIT_EXPECT or                 not lower_is(_last(head, FIELD_EXPECT), b"100-continue", 12):
+        if head.twice & BIT_EXPECT or \
+                not lower_is(_last(head, FIELD_EXPECT), b"100-continue", 12):
             return _at(head, FIELD_EXPECT, FAULT_EXPECT_UNKNOWN, SIDE_CLIENT, out)
         f.expect_continue = f.body != BODY_NONE
     if head.minor == 0 and f.body != BODY_NONE and head.method in (

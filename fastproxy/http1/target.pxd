@@ -9,12 +9,13 @@ authorised, rewritten *and* forwarded (B3 27), so that no two parties can read i
 - "//" becomes "/" with PATH_MERGE_SLASHES, before dot segments are looked at.
 
 Refused with 400: a percent sign without two hex digits, escaped controls (%00-%1f, %7f), backslash
-raw or escaped, overlong UTF-8 (%c0, %c1, %e0%80-%9f, %f0%80-%8f), ".." above the root, a dot segment
-with a parameter ("..;x": some servers cut at the semicolon first), %2F with PATH_REFUSE_SLASH.
+raw or escaped, overlong UTF-8 (%c0, %c1, %e0%80-%9f, %f0%80-%8f), ".." above the root, a dot
+segment with a parameter ("..;x": some servers cut at the semicolon first), %2F with
+PATH_REFUSE_SLASH.
 Escapes are decoded once: %252e stays %252e.
 """
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t
 from libc.string cimport memchr
 
 from fastproxy.clib.scan cimport CHAR_PATH_ODD, CHAR_UNRESERVED, char_class
@@ -157,8 +158,9 @@ cdef inline int _escape_reason(Span raw, size_t at, int value, uint8_t options) 
     return 0
 
 
-cdef inline int _unescape(Span raw, uint8_t options, char *out, size_t *length, size_t *bad) noexcept nogil:
-    """First step: copy `raw`, decoding unreserved characters and merging slashes. A reason, or 0."""
+cdef inline int _unescape(Span raw, uint8_t options, char *out, size_t *length,
+                          size_t *bad) noexcept nogil:
+    """First step: copy `raw`, decode unreserved characters, merge slashes. A reason, or 0."""
     cdef size_t at = 0, n = 0
     cdef int value, reason
     cdef uint8_t c
@@ -226,7 +228,7 @@ cdef inline int _remove_dots(char *path, size_t *length) noexcept nogil:
 
 cdef inline int path_normalise(Span raw, char *room, size_t cap, uint8_t options, Span *normal,
                                Fault *out) noexcept nogil:
-    """The path's normal form; `normal` is `raw` itself when there is nothing to do (the usual case),
+    """The path's normal form; `normal` is `raw` itself when there is nothing to do (as is usual),
     else it points into `room`. 0, or -1: `out` is filled. "*" is left alone.
 
     `room` must hold raw.len bytes (the form is never longer), else 414. The fault's offset counts

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastproxy import _probe
-from tests.oracle import http1
+from tests.oracle import http1, http1_chunked, http1_target
 
 METHODS = {b"GET": 1, b"HEAD": 2}
 
@@ -63,7 +63,7 @@ def head(
 def target(data: bytes, message: http1.Message) -> None:
     """The parts of an accepted request's target."""
     mine = _probe.target_parts(data)
-    twin = http1.target_parts(message.method, message.target)
+    twin = http1_target.target_parts(message.method, message.target)
     if twin is None:
         differ("target", data, mine[:3], ("fault", 400, "AUTHORITY_BAD"))
     else:
@@ -72,7 +72,7 @@ def target(data: bytes, message: http1.Message) -> None:
 
 def body(data: bytes, mine: tuple[Any, ...]) -> None:
     """What the probe said of a chunked body (with room for trailers) against the twin."""
-    twin = http1.chunked(data)
+    twin = http1_chunked.chunked(data)
     if twin[0] == "fault":
         differ("body", data, mine[:2], ("fault", 400))
     elif twin[0] == "more":
@@ -86,7 +86,7 @@ def path(raw: bytes) -> None:
     for merge in (False, True):
         for refuse in (False, True):
             mine = _probe.path_form(raw, merge | refuse << 1)
-            twin = http1.path_form(raw, merge, refuse)
+            twin = http1_target.path_form(raw, merge, refuse)
             if twin is None:
                 differ("path", raw, mine[:2], ("fault", 400))
                 continue
@@ -96,4 +96,4 @@ def path(raw: bytes) -> None:
 
 
 def host(text: bytes) -> None:
-    differ("host", text, _probe.host_form(text), http1.authority(text))
+    differ("host", text, _probe.host_form(text), http1_target.authority(text))

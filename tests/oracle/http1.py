@@ -1,5 +1,7 @@
 """The HTTP/1.1 grammar again: slow, whole inputs, regular expressions and plain Python.
 
+Heads and framing are here; http1_target.py and http1_chunked.py have the rest.
+
 Written from RFC 9110, 9112 and 3986 and from the decisions in security.md B3, not from the `.pxd`
 files: tests and fuzzers compare the two. Every function takes the whole input and answers with a
 tuple: ("more",), ("fault", status, reason) or what was read. Statuses are a client's; the caller of
@@ -8,9 +10,10 @@ a response maps all faults to 502.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass, field
+
+from tests.oracle.http1_target import authority
 
 T = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 V = rb"[\t \x21-\x7e\x80-\xff]"
@@ -366,150 +369,3 @@ def frame_response(message: Message, method: bytes) -> dict[str, int] | tuple[st
         "upgrade": upgrade,
         "te_trailers": 0,
     }
-
-
-# ---- authority and target ----------------------------------------------------------------------
-
-
-def authority(text: bytes) -> tuple[bytes, int] | None:
-    """(host in lower case without trailing dot, port or 0), or None."""
-    m = re.fullmatch(rb"(\[[0-9A-Fa-f:.]*\]|[A-Za-z0-9._~-]{1,255})(?::([0-9]{1,5}))?", text)
-    if not m:
-        return None
-    host = m[1].lower()
-    if host.startswith(b"["):
-        try:
-            ipaddress.IPv6Address(host[1:-1].decode())
-        except ValueError:
-            return None
-    elif host.startswith(b".") or b".." in host:
-        return None
-    port = int(m[2]) if m[2] else 0
-    if m[2] and not 1 <= port <= 65535:
-        return None
-    return host.removesuffix(b"."), port
-
-
-def target_parts(method: bytes, target: bytes) -> dict[str, object] | None:
-    """The parts of a target that the parser let through; None: refused."""
-    parts: dict[str, object] = {"https": 0, "has_query": 0, "authority": b"", "query": b""}
-    if method == b"CONNECT":
-        split = authority(target)
-        if split is None or split[1] == 0:
-            return None
-        return parts | {"form": 3, "authority": target, "path": b""}
-    if target == b"*":
-        return parts | {"form": 2, "path": b"*"}
-    m = re.fullmatch(rb"(?:(?i:(http|https)://)([^/?]*))?([^?]*)(?:(\?)(.*))?", target)
-    assert m
-    scheme, host, path, mark, query = m.groups(b"")
-    parts |= {"form": 1 if scheme else 0, "https": int(scheme.lower() == b"https")}
-    parts |= {"authority": host, "has_query": int(bool(mark)), "query": query}
-    if scheme and authority(host) is None:
-        return None
-    if not path:
-        path = b"*" if method == b"OPTIONS" and not mark else b"/"
-    return parts | {"path": path}
-
-
-def path_form(raw: bytes, merge: bool = False, refuse_slash: bool = False) -> bytes | None:
-    """The normal form of a path; None: refused."""
-    if raw == b"*":
-        return raw
-    if not raw.startswith(b"/") or re.search(rb"[^\x21-\x7e]|[\\#?]", raw):
-        return None
-    if re.search(rb"%(?![0-9A-Fa-f]{2})", raw):
-        return None
-    if re.search(rb"(?i)%[01].|%7f|%5c|%c[01]|%e0%[89].|%f0%8.", raw):
-        return None
-    if refuse_slash and re.search(rb"(?i)%2f", raw):
-        return None
-
-    def decode(m: re.Match[bytes]) -> bytes:
-        char = bytes([int(m[1], 16)])
-        return char if re.match(rb"[A-Za-z0-9._~-]", char) else m[0]
-
-    path = re.sub(rb"%([0-9A-Fa-f]{2})", decode, raw)
-    if merge:
-        path = re.sub(rb"/+", b"/", path)
-    segments = path.split(b"/")[1:]
-    kept: list[bytes] = []
-    for i, segment in enumerate(segments):
-        last = i == len(segments) - 1
-        if re.match(rb"\.\.?;", segment):
-            return None
-        if segment == b"..":
-            if not kept:
-                return None
-            kept.pop()
-        elif segment != b".":
-            kept.append(segment)
-            continue
-        if last:
-            kept.append(b"")
-    return b"/" + b"/".join(kept)
-
-
-# ---- chunked -----------------------------------------------------------------------------------
-
-QUOTED_SO_FAR = rb'"(?:[\t !\x23-\x5b\x5d-\x7e\x80-\xff]|\\%s)*' % V
-EXTENSION = rb';%s+(?:=(?:%s+|%s"))?' % (T, T, QUOTED_SO_FAR)
-EXTENSION_SO_FAR = rb';(?:%s+(?:=(?:%s+|%s(?:"|\\)?)?)?)?' % (T, T, QUOTED_SO_FAR)
-CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?P<ext>(?:%s)*)\r\n" % EXTENSION)
-CHUNK_LINE_SO_FAR = re.compile(
-    rb"(?:[0-9A-Fa-f]{1,15}(?P<ext>(?:%s)*(?:\r|%s)?))?" % (EXTENSION, EXTENSION_SO_FAR)
-)
-LATE = re.compile(
-    rb"(?i)(?:host|content-.*|transfer-encoding|connection|keep-alive|proxy-connection|te|trailer|"
-    rb"upgrade|http2-settings|expect|max-forwards|range|if-.*|cache-control|pragma|origin|referer|"
-    rb"user-agent|accept.*|access-control-.*|sec-.*|early-data|authorization|proxy-authorization|"
-    rb"proxy-authenticate|www-authenticate|authentication-info|cookie|set-cookie|x-forwarded-.*|"
-    rb"x-real-ip|x-request-id|x-correlation-id|forwarded|via|traceparent|tracestate|age|date|"
-    rb"expires|last-modified|location|retry-after|vary|warning|allow|strict-transport-security|"
-    rb"x-frame-options|x-content-type-options|.*_.*)"
-)
-EXT_MAX, EXT_TOTAL_MAX, TRAILER_MAX = 256, 4096, 8192
-
-
-def chunked(data: bytes) -> tuple[object, ...]:
-    """("more", payload), ("fault",) or ("done", consumed, payload, trailer lines)."""
-    at, payload, extensions = 0, b"", 0
-    while True:
-        m = CHUNK_LINE.match(data, at)
-        so_far = m or CHUNK_LINE_SO_FAR.fullmatch(data, at)
-        if not so_far:
-            return ("fault",)
-        ext = len((so_far["ext"] or b"").removesuffix(b"\r"))
-        if ext > EXT_MAX or extensions + ext > EXT_TOTAL_MAX:
-            return ("fault",)
-        if not m:
-            return ("more", payload)
-        extensions += ext
-        at, size = m.end(), int(m[1], 16)
-        if size == 0:
-            return _trailers(data, at, payload)
-        payload += data[at : at + size]
-        end = data[at + size : at + size + 2]
-        if not b"\r\n".startswith(end):
-            return ("fault",)
-        if end != b"\r\n":
-            return ("more", payload)
-        at += size + 2
-
-
-def _trailers(data: bytes, at: int, payload: bytes) -> tuple[object, ...]:
-    end = at + TRAILER_MAX
-    lines = b""
-    while True:
-        line = data[at:end]
-        if line.startswith(b"\r\n"):
-            return ("done", at + 2, payload, lines)
-        m = FIELD.match(line)
-        if m:
-            if not LATE.fullmatch(m[1]):
-                lines += m[1] + b": " + m[2].strip(b" \t") + b"\r\n"
-            at += m.end()
-            continue
-        if line != b"\r" and not FIELD_SO_FAR.fullmatch(line):
-            return ("fault",)
-        return ("fault",) if len(data) > end else ("more", payload)

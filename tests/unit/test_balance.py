@@ -218,6 +218,13 @@ def test_roster_reads_back_and_is_deterministic() -> None:
     assert rows[0]["address"] == build.resolve("http://10.0.0.0:80")[0]
 
 
+@pytest.mark.parametrize("sizes", [(1, 1), (1, 2, 1), (3, 1, 5, 2)])
+def test_a_roster_of_several_upstreams_is_sound(sizes: tuple[int, ...]) -> None:
+    """A row of 140 bytes: those of the second upstream need not begin at a multiple of 8."""
+    upstreams = {f"u{at}": pool([1] * count) for at, count in enumerate(sizes)}
+    assert _probe.roster_check(roster_of(upstreams)) == 0
+
+
 def test_too_many_members_are_refused() -> None:
     upstreams = {"a": pool([1] * 1025)}
     with pytest.raises(ValueError, match="1025 addresses, at most 1024"):

@@ -105,3 +105,27 @@ def test_accepted_heads_are_described_exactly(request_side: bool, case: Case) ->
     assert head["ids"] == sum(1 << i for i in set(ids))
     assert head["twice"] == sum(1 << i for i in set(ids) if ids.count(i) > 1)
     assert head["last"] == {i: max(at for at, x in enumerate(ids) if x == i) for i in set(ids)}
+
+
+LONG = {
+    "target": lambda n: b"GET /" + b"x" * n + b" HTTP/1.1\r\n\r\n",
+    "method": lambda n: b"G" * n + b" / HTTP/1.1\r\n\r\n",
+    "name": lambda n: b"GET / HTTP/1.1\r\n" + b"x" * n + b": y\r\n\r\n",
+    "value": lambda n: b"GET / HTTP/1.1\r\nX: " + b"y" * n + b"\r\n\r\n",
+    "blanks before": lambda n: b"GET / HTTP/1.1\r\nX:" + b" " * n + b"y\r\n\r\n",
+    "blanks after": lambda n: b"GET / HTTP/1.1\r\nX: y" + b" " * n + b"\r\n\r\n",
+    "fields": lambda n: (
+        b"GET / HTTP/1.1\r\n" + (b"X: " + b"y" * (n // 120) + b"\r\n") * 120 + b"\r\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("what", LONG)
+def test_byte_by_byte_costs_linear_work(what: str) -> None:
+    """Sixteen times the bytes: sixteen times the work (256 times, were bytes looked at twice)."""
+    short, long = LONG[what](3000), LONG[what](48000)
+
+    def best(data: bytes) -> float:
+        return min(_probe.time_byte_by_byte(True, data, "swar") for _ in range(5))
+
+    assert best(long) < 64 * best(short)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -57,7 +58,7 @@ def test_scan_tables_differ_and_can_be_forced() -> None:
     for forced, want in (("swar", "swar"), ("nonsense", best)):
         out = subprocess.run(
             [sys.executable, "-c", code],
-            env={"FASTPROXY_SIMD": forced},
+            env={**os.environ, "FASTPROXY_SIMD": forced},
             capture_output=True,
             text=True,
             check=True,
