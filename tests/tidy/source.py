@@ -85,6 +85,7 @@ HEAD = re.compile(r"^( *)(?:(?:async )?def|cdef|cpdef)\b(?!\s+(?:extern|struct|c
 def functions(path: Path) -> list[Function]:
     """Every function with a body, nested ones too, in order."""
     lines = code(path).splitlines()
+    full = path.read_text().splitlines()
     found = []
     for at, line in enumerate(lines):
         match = HEAD.match(line)
@@ -106,7 +107,7 @@ def functions(path: Path) -> list[Function]:
             text = lines[number]
             if text.strip() and len(text) - len(text.lstrip()) <= len(match[1]):
                 break
-            if path.read_text().splitlines()[number].strip():
+            if full[number].strip():
                 last = number
         name = re.findall(r"(\w+)\s*\(", head)[0]
         found.append(Function(path, name, head, at + 1, last - at + 1))
