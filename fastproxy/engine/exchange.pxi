@@ -22,7 +22,8 @@ cdef inline void end_state(Exchange *x, char who, char when) noexcept nogil:
         x.end_state[1] = when
 
 
-cdef Exchange *exchange_take(Engine *eng, Connection *client, const AskerCodec *asker) noexcept nogil:
+cdef Exchange *exchange_take(Engine *eng, Connection *client,
+                             const AskerCodec *asker) noexcept nogil:
     """A fresh exchange, ROUTED to nothing yet; NULL: no memory."""
     cdef Exchange *x = <Exchange *> pool_take(&eng.exchanges)
     if x == NULL:
@@ -53,7 +54,8 @@ cdef Exchange *exchange_take(Engine *eng, Connection *client, const AskerCodec *
 
 # ---- beginning ------------------------------------------------------------------------------
 
-cdef void client_refuse(Engine *eng, Connection *conn, Head *head, const Fault *fault) noexcept nogil:
+cdef void client_refuse(Engine *eng, Connection *conn, Head *head,
+                        const Fault *fault) noexcept nogil:
     """The bytes are no request: answer, close. Nothing of them is forwarded."""
     cdef Exchange *x = exchange_take(eng, conn, &HTTP1_ASKER)
     if x == NULL:
@@ -536,8 +538,8 @@ cdef inline void put_body_piece(Out *out, const Flow *flow, Span piece, bint las
 
 # ---- the answer -----------------------------------------------------------------------------
 
-cdef int64_t exchange_answer(Engine *eng, Exchange *x, Head *head, const Framing *framing, char *rest,
-                             size_t size) noexcept nogil:
+cdef int64_t exchange_answer(Engine *eng, Exchange *x, Head *head, const Framing *framing,
+                             char *rest, size_t size) noexcept nogil:
     """The final answer's head, and what came behind it. How much of `rest` was taken; the exchange
     may be over."""
     cdef Span piece = span(NULL, 0)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 # Heads as they leave us: the request the upstream reads, the answer the client reads.
 #
-# Kept field lines are copied in runs; everything hop-by-hop is dropped by id or because a Connection
-# option names it (RFC 9110 7.6.1), and framing is always made anew. What the configuration edits wins
-# over what we add ourselves.
+# Kept field lines are copied in runs; everything hop-by-hop is dropped by id or because a
+# Connection option names it (RFC 9110 7.6.1), and framing is always made anew. What the
+# configuration edits wins over what we add ourselves.
 
 cdef enum:
     # Room for normalised and rewritten paths.
@@ -14,8 +14,9 @@ cdef extern from * nogil:
     #include <stdint.h>
     #define BIT(id) (1ull << (id))
     /* FieldId bits; ids are those of http1/head.pxd. */
-    #define HOP_BY_HOP (BIT(2) | BIT(7) | BIT(8) | BIT(9) | BIT(10) | BIT(11) | BIT(13) | BIT(4) | BIT(6))
-    /* Request: also Host (written first), Expect, Proxy-Authorization, the forwarding family, ids. */
+    #define HOP_BY_HOP (BIT(2) | BIT(4) | BIT(6) | BIT(7) | BIT(8) | BIT(9) | BIT(10) | BIT(11) \
+                        | BIT(13))
+    /* Request: also Host (written first), Expect, Proxy-Authorization, the forwarding family. */
     static const uint64_t DROP_FROM_REQUEST = HOP_BY_HOP | BIT(1) | BIT(5) | BIT(12) | BIT(14)
         | BIT(15) | BIT(16) | BIT(17) | BIT(18) | BIT(19) | BIT(20) | BIT(22);
     static const uint64_t DROP_FROM_ANSWER = HOP_BY_HOP;
@@ -52,7 +53,7 @@ cdef void put_fields(Out *out, const char *plan, const EditList *edits, const He
     """Copy all field lines but the dropped ones, neighbours in one piece."""
     cdef uint32_t start = head.fields_off
     cdef uint32_t at = start
-    cdef const Field *field = head.fields
+    cdef const Field *field = &head.fields[0]
     cdef uint16_t i
     for i in range(head.count):
         if field_dropped(plan, edits, head, field, mask, flags):
@@ -93,7 +94,8 @@ cdef int head_to_upstream(Engine *eng, Exchange *x, Request *request, Out *out) 
         mask &= ~(<uint64_t> 1 << FIELD_TRAILER)
     if x.flags & X_TRUSTED:
         # A trusted proxy's words about its own client are passed on; X-Forwarded-For grows.
-        mask &= ~((<uint64_t> 1 << FIELD_X_FORWARDED_PROTO) | (<uint64_t> 1 << FIELD_X_FORWARDED_HOST)
+        mask &= ~((<uint64_t> 1 << FIELD_X_FORWARDED_PROTO)
+                  | (<uint64_t> 1 << FIELD_X_FORWARDED_HOST)
                   | (<uint64_t> 1 << FIELD_X_FORWARDED_PORT)
                   | (<uint64_t> 1 << FIELD_X_FORWARDED_PREFIX))
     put_fields(out, plan, edits, head, mask, flags)
@@ -138,9 +140,8 @@ cdef int put_target(Engine *eng, Exchange *x, Request *request, Out *out) noexce
             put_span(out, request.query)
         return 0
     scene_of_request(eng, x, request)
-    fault = path_apply(x.plan.base, x.rewrite,
-                       &(<const RouteRuntime *> x.plan.runtime).regexes, request.path, request.query,
-                       &eng.scene, out, &result)
+    fault = path_apply(x.plan.base, x.rewrite, &(<const RouteRuntime *> x.plan.runtime).regexes,
+                       request.path, request.query, &eng.scene, out, &result)
     if fault == PATH_OK:
         return 0
     return 400 if fault == PATH_ILLEGAL else 414 if fault == PATH_TOO_LONG else 500

@@ -2,9 +2,9 @@
 # What is counted and logged of an exchange, and the scene that templates are rendered in.
 #
 # End states, two letters, as HAProxy users know them. Who ended it: `-` nobody, it is complete;
-# C client went away, c client was too slow; S upstream failed, s upstream was too slow; P we refused
-# it; L answered here. When: R request head, Q request body, C connecting, H waiting for the answer's
-# head, D answer body, T tunnel, `-` at the end.
+# C client went away, c client was too slow; S upstream failed, s upstream was too slow; P we
+# refused it; L answered here. When: R request head, Q request body, C connecting, H waiting for the
+# answer's head, D answer body, T tunnel, `-` at the end.
 
 cdef inline uint32_t status_class(uint16_t status) noexcept nogil:
     cdef uint32_t index = status // 100
