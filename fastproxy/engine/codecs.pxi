@@ -87,6 +87,7 @@ cdef void asker_cut(Engine *eng, Exchange *x) noexcept nogil:
     if x.state == EXCHANGE_RECEIVING and x.answer_flow.kind != BODY_LENGTH and (
             not x.answer_flow.out_chunked):
         connection_reset(conn)
+        conn.flags |= CONN_WRITE_DEAD   # close now: a FIN first would say that this was all
     x.flags |= X_ANSWER_CLOSES
     conn.flags |= CONN_CLOSE_AFTER
 
