@@ -11,7 +11,7 @@ cdef void client_open(Engine *eng, int fd, Listener *listener,
     cdef const Settings *settings = eng.plan.settings
     if conn == NULL:
         return
-    conn.state = PEER_IDLE
+    connection_move(conn, PEER_IDLE)
     conn.listener = listener.index
     conn.ready = READY_WRITE
     if address.ss_family == AF_INET:

@@ -28,7 +28,7 @@ cdef Exchange *exchange_take(Engine *eng, Connection *client,
     cdef Exchange *x = <Exchange *> pool_take(&eng.exchanges)
     if x == NULL:
         return NULL
-    x.state = EXCHANGE_ROUTED
+    exchange_move(x, EXCHANGE_ROUTED)
     x.client = client
     x.asker = asker
     x.plan = eng.plan

@@ -28,7 +28,7 @@ cdef bint upstream_connect(Engine *eng, Exchange *x, const RosterBackend *backen
     conn = connection_open(eng, fd, ROLE_UPSTREAM)
     if conn == NULL:
         return False
-    conn.state = PEER_CONNECTING
+    connection_move(conn, PEER_CONNECTING)
     conn.backend = backend.row
     conn.backend_generation = backend.generation
     if is_unix:
