@@ -89,6 +89,7 @@ cdef size_t exchange_begin(Engine *eng, Exchange *x, Head *head, char *rest,
     request.head = head
     request.hit.param_count = 0
     x.kept = request
+    note_accept(x, head)
     if not exchange_frame(eng, x, head) or not exchange_target(eng, x, head, request):
         return 0
     if not exchange_route(eng, x, request):
@@ -184,7 +185,6 @@ cdef bint exchange_route(Engine *eng, Exchange *x, Request *request) noexcept no
     query.method_id = request.head.method
     query.listener = x.listener
     route_match(x.plan.base, tables, <const RouteRuntime *> x.plan.runtime, &query, &request.hit)
-    note_accept(x, request.head)
     if request.hit.why != ROUTE_HIT:
         end_state(x, b"P", b"R")
         if request.hit.why == ROUTE_NO_METHOD:
@@ -192,6 +192,8 @@ cdef bint exchange_route(Engine *eng, Exchange *x, Request *request) noexcept no
             exchange_fail(eng, x, 405, b"the method is not allowed for this resource")
         elif request.hit.why == ROUTE_NO_HOST:
             exchange_fail(eng, x, 421, b"no such host is served here")
+        elif request.path.ptr[0] == c'*':
+            answer_options(eng, x)
         else:
             exchange_fail(eng, x, 404, b"no route leads there")
         return False

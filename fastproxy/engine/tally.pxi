@@ -48,7 +48,7 @@ cdef void scene_fill(Engine *eng, Exchange *x, Request *request, const Head *ans
     scene.worker = <uint16_t> eng.slot
     scene.scheme = span(b"http", 4)
     scene.listener = text_span(x.plan.base, listener_row(x).name)
-    scene.server_port = listener_row(x).port
+    scene.server_port = listener_port(x)
     scene.time_local = literal(eng.time_local)
     scene.time_iso = time_iso(eng)
     scene.request_id = span(x.request_id, x.request_id_len)
