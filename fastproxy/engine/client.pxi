@@ -142,8 +142,12 @@ cdef bint client_flush(Engine *eng, Connection *conn) noexcept nogil:
 
 
 cdef inline void client_timer_running(Engine *eng, Connection *conn, Exchange *x) noexcept nogil:
-    """While an exchange runs, the client is only waited for when its body is due."""
-    if x.request_flow.done or x.state < EXCHANGE_WAITING:
+    """While an exchange runs, the client is waited for when it has to read (the timer was set as bytes
+    were kept for it), or when its body is due and the other side would take it."""
+    if buffer_size(&conn.output) != 0:
+        return
+    if (x.request_flow.done or x.state < EXCHANGE_WAITING or x.server == NULL
+            or x.server.blocked(eng, x)):
         timer_clear(&conn.timer)
     else:
         connection_timer(eng, conn, eng.plan.settings.client_body_ms)
@@ -284,11 +288,14 @@ cdef bint client_step_running(Engine *eng, Connection *conn) noexcept nogil:
         if conn.ready & READY_DEAD or (conn.ready & READY_FIN
                                        and eng.plan.settings.abort_on_close):
             client_gone(eng, conn)
+        else:
+            client_timer_running(eng, conn, x)
         return False
     if conn.ready & READY_DEAD and not conn.ready & READY_READ:
         client_gone(eng, conn)
         return False
     if x.state < EXCHANGE_WAITING or x.server == NULL or x.server.blocked(eng, x):
+        client_timer_running(eng, conn, x)
         return False
     held = conn.input
     if buffer_size(&held) != 0:
