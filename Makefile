@@ -9,7 +9,7 @@ SOURCES := $(wildcard fastproxy/*.pyx fastproxy/*.pxd fastproxy/*/*.pxd fastprox
 BUILT := build/.built
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-slow debug asan fuzz bench lint wheel clean setup
+.PHONY: help demo build test test-slow debug asan fuzz bench bench-quick lint wheel clean setup
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -34,8 +34,8 @@ $(BUILT): $(VENV)/.tools $(SOURCES)
 
 build: $(BUILT)  ## compile in place (under 2 s when nothing changed)
 
-demo: build      ## start fastproxy on 127.0.0.1:8080 before two demo backends
-	@exec $(PY) -m fastproxy demo
+demo: build      ## start fastproxy on 127.0.0.1:8080 before two demo backends (ARGS="--listen :9090")
+	@exec $(PY) -m fastproxy demo $(ARGS)
 
 test: build $(VENV)/.tests  ## the whole fast suite
 	$(PY) -m pytest tests
@@ -54,8 +54,11 @@ asan: $(VENV)/.tests  ## build with ASan and UBSan, then the raw and flow tests 
 fuzz: build $(VENV)/.tests  ## bounded fuzz run of every target (FUZZ_SECONDS=20 each)
 	$(PY) -m tests.fuzz
 
-bench: build $(VENV)/.tests  ## compare with nginx on this machine
-	$(PY) -m bench
+bench: build $(VENV)/.tests  ## compare with nginx and HAProxy on this machine: 8 minutes
+	$(PY) -m bench $(ARGS)
+
+bench-quick: build $(VENV)/.tests  ## the same in 3 minutes
+	$(PY) -m bench --quick $(ARGS)
 
 lint: $(VENV)/.tests  ## ruff, mypy, cython-lint
 	@ci/install-deps python-lint $(PY)

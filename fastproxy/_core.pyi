@@ -39,6 +39,9 @@ def method_ids() -> dict[str, int]:
 def route_hash(seed: int, text: bytes) -> int:
     """The hash under which a path segment or a host is looked up."""
 
+def normal_path(path: bytes, merge_slashes: bool, reject_encoded_slash: bool) -> bytes:
+    """The form of a path that routes match and upstreams read. ValueError: it would get 400."""
+
 def smooth_wheel(weights: list[int]) -> bytes:
     """One cycle of smooth weighted round robin, as uint16 indices."""
 

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: MIT
+"""C programs of the harness, compiled when they are needed and not newer than their source."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+HERE = Path(__file__).parent
+BUILD = HERE.parent / "build" / "bench"
+
+
+class BuildError(Exception):
+    """No compiler, or it said no."""
+
+
+def program(name: str) -> Path:
+    """The path of `bench/NAME.c`, compiled."""
+    source, made = HERE / f"{name}.c", BUILD / name
+    if made.exists() and made.stat().st_mtime >= source.stat().st_mtime:
+        return made
+    compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc")
+    if not compiler:
+        raise BuildError("no C compiler: sudo apt-get install gcc libc6-dev")
+    BUILD.mkdir(parents=True, exist_ok=True)
+    part = made.with_suffix(f".{os.getpid()}")
+    done = subprocess.run(
+        [compiler, "-O2", "-Wall", "-Wextra", "-o", str(part), str(source)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise BuildError(f"{source.name} does not compile:\n{done.stderr}")
+    part.replace(made)
+    return made

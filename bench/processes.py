@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: MIT
+"""Processes of a run: started on their CPU, their CPU time read, and stopped, whatever happens.
+
+Each child leads a session of its own, so it and all it forks are one process group. A *guard*
+process knows those groups and holds the reading end of a pipe: when the harness ends in any way,
+kill -9 included, the guard sees the end of the pipe and kills what is left. Ctrl-C in the terminal
+reaches the harness alone, which stops everything in order.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import IO, NoReturn, Self
+
+TICKS = os.sysconf("SC_CLK_TCK")
+STOP_SECONDS = 5.0
+GUARD = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+groups = set()
+for line in sys.stdin:
+    sign, number = line[0], int(line[1:])
+    groups.add(number) if sign == "+" else groups.discard(number)
+for group in groups:
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+"""
+
+
+class StartError(Exception):
+    """A program that did not come up; the text holds what it said."""
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """CPU seconds."""
+
+    user: float
+    system: float
+
+    @property
+    def total(self) -> float:
+        return self.user + self.system
+
+    def __sub__(self, other: Cpu) -> Cpu:
+        return Cpu(self.user - other.user, self.system - other.system)
+
+
+def cpus() -> list[int]:
+    """CPUs this process may use."""
+    return sorted(os.sched_getaffinity(0))
+
+
+def pinned(cpu: int, command: Sequence[str]) -> list[str]:
+    """The command on that CPU; as it is where there is only one."""
+    return ["taskset", "-c", str(cpu), *command] if len(cpus()) > 1 else list(command)
+
+
+class Guard:
+    """See above."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-S", "-c", GUARD],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+            text=True,
+            bufsize=1,
+        )
+
+    def tell(self, sign: str, group: int) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(f"{sign}{group}\n")
+        self.process.stdin.flush()
+
+    def close(self) -> None:
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.process.wait()
+
+
+class Processes:
+    """All children of one run. Leaving it stops them."""
+
+    def __init__(self) -> None:
+        self.guard = Guard()
+        self.children: list[Child] = []
+
+    def start(
+        self, command: Sequence[str], cpu: int, log: Path, output: int | None = None
+    ) -> Child:
+        """`command` on `cpu`; what it says goes to `log` (its standard output to `output`, if
+        given, such as PIPE)."""
+        with log.open("ab") as errors:
+            process = subprocess.Popen(
+                pinned(cpu, command),
+                stdin=subprocess.DEVNULL,
+                stdout=errors if output is None else output,
+                stderr=errors,
+                start_new_session=True,
+            )
+        self.guard.tell("+", process.pid)
+        child = Child(Path(command[0]).name, process, log)
+        self.children.append(child)
+        return child
+
+    def stop(self, child: Child) -> None:
+        child.stop()
+        self.guard.tell("-", child.pid)
+        self.children.remove(child)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for child in reversed(list(self.children)):
+            self.stop(child)
+        self.guard.close()
+
+
+class Child:
+    """One started program and what it forked."""
+
+    def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.name = name
+        self.process = process
+        self.log = log
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def output(self) -> IO[bytes]:
+        assert self.process.stdout
+        return self.process.stdout
+
+    def said(self) -> str:
+        return self.log.read_text(errors="replace").strip()
+
+    def check(self) -> None:
+        """StartError if it has ended."""
+        code = self.process.poll()
+        if code is not None:
+            raise StartError(f"{self.name} ended with {code}:\n{self.said()}")
+
+    def family(self) -> list[int]:
+        """Its pid and those of its descendants, now."""
+        pids = [self.pid]
+        for pid in pids:
+            try:
+                for task in Path(f"/proc/{pid}/task").iterdir():
+                    pids += [int(one) for one in (task / "children").read_text().split()]
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+        return pids
+
+    def cpu(self) -> Cpu:
+        """CPU time of the family so far, threads included. A process that ended is not in it: the
+        proxies here keep theirs."""
+        user = system = 0
+        for pid in self.family():
+            try:
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            user += int(fields[11])
+            system += int(fields[12])
+        return Cpu(user / TICKS, system / TICKS)
+
+    def memory(self) -> int:
+        """Bytes of memory of the family, shared pages divided among those who share (PSS)."""
+        total = 0
+        for pid in self.family():
+            try:
+                for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                    if line.startswith("Pss:"):
+                        total += int(line.split()[1]) * 1024
+            except (FileNotFoundError, ProcessLookupError, PermissionError):
+                continue
+        return total
+
+    def stop(self) -> None:
+        """Ask, wait, then kill the group and whoever left it."""
+        family = self.family()
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                pass
+        for pid in family[1:]:
+            end = time.monotonic() + 1.0
+            while _alive(pid) and time.monotonic() < end:
+                time.sleep(0.01)
+        for kill, number in ((os.killpg, self.pid), *((os.kill, pid) for pid in family[1:])):
+            try:
+                kill(number, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        self.process.wait()
+        if self.process.stdout:
+            self.process.stdout.close()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def interrupt(number: int, _: FrameType | None) -> NoReturn:
+    """SIGTERM and SIGHUP end a run as Ctrl-C does: everything is stopped on the way out."""
+    raise KeyboardInterrupt(signal.Signals(number).name)
