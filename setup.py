@@ -1,26 +1,32 @@
 """Builds fastproxy's compiled parts.
 
 `fastproxy._core` is the hot path: one translation unit, made of header-only rooms (`.pxd`) and the
-engine (`.pxi`). `fastproxy._probe` is the window through which tests and fuzzers call rooms.
+engine (`.pxi`). `fastproxy._probe` is the window through which tests and fuzzers call rooms; it is
+built in place only and is not part of a wheel.
 
 Environment:
     FASTPROXY_DEBUG=1   MUST_HOT asserts, line numbers, -O1 -g   (make debug)
     FASTPROXY_ASAN=1    AddressSanitizer and UndefinedBehaviorSanitizer   (make asan)
+    FASTPROXY_STRICT=1  any warning of Cython or the C compiler is an error   (make lint)
 """
 
 from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 
 from Cython.Build import cythonize
+from Cython.Compiler import Options
 from setuptools import Extension, setup
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE / "fastproxy"
 DEBUG = bool(os.environ.get("FASTPROXY_DEBUG"))
 ASAN = bool(os.environ.get("FASTPROXY_ASAN"))
+STRICT = bool(os.environ.get("FASTPROXY_STRICT"))
+IN_PLACE = "--inplace" in sys.argv
 
 STRUCT = re.compile(r"^cdef struct (\w+):")
 FIELD = re.compile(r"^    ([A-Za-z_]\w*)\s+(\w+)((?:\[\w+\])?)\s*(?:#.*)?$")
@@ -49,30 +55,48 @@ def write_layout() -> None:
     lines = ["# Written by setup.py from the table files; not kept in git."]
     tables = sorted([*PACKAGE.glob("*/table.pxd"), PACKAGE / "memory/span.pxd"])
     body = ["", "", "cdef dict _layout():", "    cdef dict tables = {}"]
+    filling: list[str] = []
     for path in tables:
         structs = table_structs(path)
         if not structs:
             continue
         module = ".".join(path.relative_to(HERE).with_suffix("").parts)
-        lines.append(f"from {module} cimport {', '.join(structs)}")
+        lines += [f"from {module} cimport (", *(f"    {struct}," for struct in structs), ")"]
         for struct, fields in structs.items():
-            body.append(f'    tables["{struct}"] = (sizeof({struct}), {{')
+            body.append(f"    cdef {struct} _{struct}")
+            filling.append(f'    tables["{struct}"] = (sizeof({struct}), {{')
             for field, kind in fields:
-                at = f"(<{struct} *> NULL).{field}"
-                body.append(f'        "{field}": (<size_t> &{at}, sizeof({at}), "{kind}"),')
-            body.append("    })")
-    body.append("    return tables")
-    text = "\n".join(lines + body) + "\n"
+                filling += [
+                    f'        "{field}": (',
+                    f"            <char *> &_{struct}.{field} - <char *> &_{struct},",
+                    f'            sizeof(_{struct}.{field}), "{kind}"),',
+                ]
+            filling.append("    })")
+    text = "\n".join([*lines, *body, *filling, "    return tables"]) + "\n"
     target = PACKAGE / "_layout.pxi"
     if not target.exists() or target.read_text() != text:
         target.write_text(text)
 
 
+def mode_changed() -> bool:
+    """Were the parts last built with other switches? Time stamps would not tell."""
+    note = HERE / "build" / "mode"
+    mode = f"debug={DEBUG} asan={ASAN} strict={STRICT}"
+    changed = note.exists() and note.read_text() != mode
+    if IN_PLACE:
+        note.parent.mkdir(exist_ok=True)
+        note.write_text(mode)
+    return changed
+
+
 def extension(name: str) -> Extension:
-    compile_args = ["-O2", "-fno-strict-aliasing", "-fvisibility=hidden", "-Wall",
-                    "-Wno-unused-function", "-Wno-unused-variable", "-Wno-unused-but-set-variable"]
+    compile_args = ["-O2", "-fno-strict-aliasing", "-fvisibility=hidden", "-Wall"]
+    # Cython's own code has many of these; in ours cython-lint finds them.
+    compile_args += [f"-Wno-unused-{kind}" for kind in ("function", "variable", "but-set-variable")]
     link_args = []
     macros: list[tuple[str, str | None]] = []
+    if STRICT:
+        compile_args.append("-Werror")
     if DEBUG:
         compile_args += ["-O1", "-g"]
         macros.append(("FASTPROXY_DEBUG", "1"))
@@ -81,8 +105,7 @@ def extension(name: str) -> Extension:
         compile_args += ["-O1", "-g", "-fno-omit-frame-pointer", *flags]
         link_args += flags
         macros.append(("FASTPROXY_DEBUG", "1"))
-    seen = [str(p) for pattern in ("*/*.pxd", "*/*.pxi", "*/*.h", "*.pxd", "*.pxi")
-            for p in PACKAGE.glob(pattern)]
+    rooms = ("*/*.pxd", "*/*.pxi", "*/*.h", "*.pxd", "*.pxi")
     return Extension(
         f"fastproxy.{name}",
         [f"fastproxy/{name}.pyx"],
@@ -91,14 +114,18 @@ def extension(name: str) -> Extension:
         extra_compile_args=compile_args,
         extra_link_args=link_args,
         define_macros=macros,
-        depends=seen,
+        depends=[str(path) for pattern in rooms for path in PACKAGE.glob(pattern)],
     )
 
 
 write_layout()
+Options.warning_errors = STRICT
+names = [path.stem for path in sorted(PACKAGE.glob("_*.pyx"))]
+changed = mode_changed()
 setup(
     ext_modules=cythonize(
-        [extension(path.stem) for path in sorted(PACKAGE.glob("_*.pyx"))],
+        [extension(name) for name in names if IN_PLACE or name != "_probe"],
+        force=changed or None,
         compiler_directives={
             "language_level": 3,
             "cdivision": True,
@@ -112,4 +139,5 @@ setup(
         emit_linenums=DEBUG or ASAN,
         show_all_warnings=True,
     ),
+    options={"build_ext": {"force": changed, "parallel": os.cpu_count()}},
 )

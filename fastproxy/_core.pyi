@@ -23,6 +23,7 @@ def is_field_value(text: bytes) -> bool:
 
 def split_host(authority: bytes) -> tuple[bytes, int] | None:
     """(host as routes match it, port or 0) of "host[:port]", or None if it is not valid."""
+
 def regex_inspect(pattern: bytes, options: int = 0) -> tuple[int, dict[str, int]]:
     """(number of groups, {name: group}) of a PCRE2 pattern; ValueError(text, offset) if bad."""
 
@@ -37,6 +38,10 @@ def method_ids() -> dict[str, int]:
 
 def route_hash(seed: int, text: bytes) -> int:
     """The hash under which a path segment or a host is looked up."""
+
+def normal_path(path: bytes, merge_slashes: bool, reject_encoded_slash: bool) -> bytes:
+    """The form of a path that routes match and upstreams read. ValueError: it would get 400."""
+
 def smooth_wheel(weights: list[int]) -> bytes:
     """One cycle of smooth weighted round robin, as uint16 indices."""
 
@@ -94,7 +99,7 @@ class WorkerEngine:
     def turn(self) -> bool:
         """Do what is ready, without the GIL. True: work is left, call again soon."""
     def plan(self, fd: int) -> int:
-        """Map, check and swap in a plan memfd (not closed); its generation. ValueError if unsound."""
+        """Map, check and swap in a plan memfd (not closed); its generation. ValueError: unsound."""
     def roster(self, fd: int) -> int:
         """Map and swap in a roster memfd (not closed); its epoch. ValueError if unsound."""
     def listen(self, slot: int, listener: int, fd: int) -> None:

@@ -6,9 +6,9 @@ import hashlib
 import importlib
 
 from libc.stddef cimport ptrdiff_t, size_t
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcmp, memcpy, memset, strlen
+from libc.string cimport memchr, memcmp, memcpy, memset, strlen
 
 from posix.stat cimport fstat, struct_stat
 
@@ -28,9 +28,10 @@ from fastproxy.scoreboard.write cimport *
 from fastproxy.http1.head cimport *
 from fastproxy.http1.faults cimport (
     FAULT_HOST_BAD, FAULT_NONE, fault as refuse, fault_text)
-from fastproxy.http1.names cimport method_text
-from fastproxy.http1.tokens cimport is_token as token_only, name_of, value_of
-from fastproxy.http1.parse cimport *
+from fastproxy.http1.names cimport field_id as name_id, method_text
+from fastproxy.http1.tokens cimport is_token as token_only, lower_is, name_of, next_item, value_of
+from fastproxy.http1.parse cimport (
+    HeadParser, parse_request, parse_response, parser_init_request, parser_init_response)
 from fastproxy.http1.framing cimport frame_request, frame_response
 from fastproxy.http1.chunked cimport chunked_decode, chunked_init
 from fastproxy.http1.target cimport *
@@ -91,3 +92,4 @@ include "route/door.pxi"
 include "balance/door.pxi"
 include "scoreboard/door.pxi"
 include "process/door.pxi"
+include "config/door.pxi"

@@ -109,6 +109,46 @@ def check(context: click.Context, /, as_json: bool, dump: bool, **values: Any) -
     sys.exit(_check(values, _labels(context), as_json, dump))
 
 
+@cli.command(
+    help="""Tell which route takes a request, why the others do not, and what the upstream reads.
+
+\b
+  fastproxy explain GET http://api.example.com/v1/users?page=2 -H "X-Env: test"
+  fastproxy explain -c fastproxy.toml POST /login --listener :8443
+
+Nothing is sent. The compiled plan is asked, by the same code that serves.""",
+    short_help="Tell which route takes a request.",
+    options_metavar="[OPTIONS]",
+)
+@click.argument("method", metavar="METHOD")
+@click.argument("url", metavar="URL")
+@click.option(
+    "-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Repeatable."
+)
+@click.option(
+    "--listener", default="", metavar="ADDRESS", help="As its `bind`. [default: the first]"
+)
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("-c", "--config", metavar="FILE", envvar="FASTPROXY_CONFIG", help="As for `run`.")
+def explain(
+    method: str, url: str, headers: tuple[str, ...], listener: str, as_json: bool, config: str
+) -> None:
+    from fastproxy import explaining
+
+    document, made, stages = _sound({"config": config}, {}, warn=False)
+    try:
+        asked = explaining.ask(method, url, headers, listener)
+        shown = explaining.explain(made, document, stages, asked)
+    except explaining.AskError as error:
+        click.echo(f"fastproxy: {error}", err=True)
+        sys.exit(FAILED)
+    if as_json:
+        click.echo(json.dumps(shown, indent=2))
+        return
+    for label, text in explaining.lines(shown):
+        click.echo(click.style(f"{label:<9}", bold=label != "not", dim=label == "not") + text)
+
+
 @cli.command(short_help="Show a running instance.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.option("--watch", is_flag=True, help="Show it again every second, until Ctrl-C.")
@@ -244,7 +284,7 @@ def _check(values: dict[str, Any], labels: dict[str, str], as_json: bool, dump: 
 
 
 def _sound(
-    values: dict[str, Any], labels: dict[str, str]
+    values: dict[str, Any], labels: dict[str, str], warn: bool = True
 ) -> tuple[Document, Config, Stages | None]:
     """The configuration; problems are shown and end the process."""
     try:
@@ -254,7 +294,8 @@ def _sound(
     checked = checking.check(document)
     if checked.config is None:
         _fail(ConfigError(checked.errors))
-    _show(checked.warnings)
+    if warn:
+        _show(checked.warnings)
     return document, checked.config, checked.stages
 
 

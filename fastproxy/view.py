@@ -18,6 +18,9 @@ SECOND = 1.0
 COLOURS = {"serving": "green", "starting": "yellow", "draining": "yellow", "gone": "red",
            "up": "green", "down": "red", "drain": "yellow", "maint": "yellow"}  # fmt: skip
 CLASSES = ("2xx", "3xx", "4xx", "5xx")
+WORDS = ("slot", "pid", "state", "route", "upstream", "backend", "health")
+WIDE = 120
+PIPE_WIDTH = 160
 
 
 def print_json(path: str, watch: bool) -> None:
@@ -31,20 +34,24 @@ def print_json(path: str, watch: bool) -> None:
 def print_status(path: str, watch: bool) -> None:
     """Tables; with `watch` live, with rates, until Ctrl-C."""
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=PIPE_WIDTH)
     report = client.status(path)
     if not watch:
-        console.print(render(report))
+        console.print(render(report, narrow=console.width < WIDE))
         return
     if not console.is_terminal:
         _every_second(lambda: console.print(render(client.status(path))))
         return
-    with Live(render(report), console=console, auto_refresh=False, screen=True) as live:
+    with Live(
+        render(report, narrow=True), console=console, auto_refresh=False, screen=True
+    ) as live:
         last = report
 
         def show() -> None:
             nonlocal last
             now = client.status(path)
-            live.update(render(now, last), refresh=True)
+            live.update(render(now, last, console.width < WIDE), refresh=True)
             last = now
 
         _every_second(show)
@@ -59,13 +66,15 @@ def _every_second(show: Any) -> None:
         sys.exit(0)
 
 
-def render(report: dict[str, Any], before: dict[str, Any] | None = None) -> RenderableType:
-    """One report; `before`, an earlier one, gives rates."""
+def render(
+    report: dict[str, Any], before: dict[str, Any] | None = None, narrow: bool = False
+) -> RenderableType:
+    """One report; `before`, an earlier one, gives rates. `narrow` leaves columns out."""
     return Group(
         _head(report, before),
-        _workers(report),
-        *([_routes(report)] if report["routes"] else []),
-        *([_backends(report)] if report["upstreams"] else []),
+        _workers(report, narrow),
+        *([_routes(report, narrow)] if report["routes"] else []),
+        *([_backends(report, narrow)] if report["upstreams"] else []),
     )
 
 
@@ -91,48 +100,65 @@ def _head(report: dict[str, Any], before: dict[str, Any] | None) -> Text:
     return text
 
 
-def _workers(report: dict[str, Any]) -> Table:
-    table = _table("workers", "slot", "pid", "state", "restarts", "requests", "connections",
-                   "upstream", "bytes in", "bytes out", "faults")  # fmt: skip
-    for row in report["workers"]:
-        if row["state"] == "empty":
-            continue
-        table.add_row(
-            str(row["slot"]), str(row["pid"]), _state(row["state"]), str(row["restarts"]),
-            f"{row['requests']:,}", f"{row['connections']:,}", f"{row['upstream_open']:,}",
-            _bytes(row["bytes_in"]), _bytes(row["bytes_out"]), f"{row['faults']:,}",
-        )  # fmt: skip
-    return table
+def _workers(report: dict[str, Any], narrow: bool) -> Table:
+    rows = [
+        {
+            "slot": str(row["slot"]),
+            "pid": str(row["pid"]),
+            "state": _state(row["state"]),
+            "restarts": f"{row['restarts']:,}",
+            "requests": f"{row['requests']:,}",
+            "connections": f"{row['connections']:,}",
+            "to backends": f"{row['upstream_open']:,}",
+            "bytes in": _bytes(row["bytes_in"]),
+            "bytes out": _bytes(row["bytes_out"]),
+            "faults": f"{row['faults']:,}",
+        }
+        for row in report["workers"]
+        if row["state"] != "empty"
+    ]
+    return _table("workers", rows, ("restarts", "bytes in", "faults") if narrow else ())
 
 
-def _routes(report: dict[str, Any]) -> Table:
-    table = _table("routes", "route", "requests", *CLASSES, "p50 ms", "p90 ms", "p99 ms")
-    for row in report["routes"]:
-        table.add_row(row["name"], f"{row['requests']:,}", *_counts(row), *_times(row))
-    return table
+def _routes(report: dict[str, Any], narrow: bool) -> Table:
+    rows = [
+        {"route": row["name"], "requests": f"{row['requests']:,}", **_counts(row), **_times(row)}
+        for row in report["routes"]
+    ]
+    return _table("routes", rows, ("p90 ms",) if narrow else ())
 
 
-def _backends(report: dict[str, Any]) -> Table:
-    table = _table("backends", "upstream", "backend", "health", "weight", "in flight", "requests",
-                   *CLASSES, "errors", "retries", "p50 ms", "p90 ms", "p99 ms")  # fmt: skip
-    for upstream in report["upstreams"]:
-        for row in upstream["backends"]:
-            health = row["health"] if row["admin"] == "up" else row["admin"]
-            errors = row.get("connect_errors", 0) + row.get("timeouts", 0)
-            table.add_row(
-                upstream["name"], row["name"], _state(health), str(row["weight"]),
-                f"{row['inflight']:,}", f"{row['requests']:,}", *_counts(row), f"{errors:,}",
-                f"{row.get('retries', 0):,}", *_times(row),
-            )  # fmt: skip
-    return table
+def _backends(report: dict[str, Any], narrow: bool) -> Table:
+    rows = [
+        {
+            "upstream": upstream["name"],
+            "backend": row["name"],
+            "health": _state(row["health"] if row["admin"] == "up" else row["admin"]),
+            "weight": f"{row['weight']:,}",
+            "in flight": f"{row['inflight']:,}",
+            "requests": f"{row['requests']:,}",
+            **_counts(row),
+            "errors": f"{row['connect_errors'] + row['timeouts']:,}",
+            "retries": f"{row['retries']:,}",
+            **_times(row),
+        }
+        for upstream in report["upstreams"]
+        for row in upstream["backends"]
+    ]
+    less = ("weight", "in flight", "3xx", "4xx", "retries", "p90 ms")
+    return _table("backends", rows, less if narrow else ())
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    words = ("slot", "pid", "state", "route", "upstream", "backend", "health")
+def _table(title: str, rows: list[dict[str, Any]], left_out: tuple[str, ...]) -> Table:
+    """Rows of equal keys; words to the left, numbers to the right."""
+    table = Table(title=f"\n{title}", title_justify="left", box=None, pad_edge=False)
+    columns = [name for name in rows[0] if name not in left_out] if rows else []
     for column in columns:
-        is_word = column in words and not (title == "workers" and column == "upstream")
-        table.add_column(column, justify="left" if is_word else "right", no_wrap=not is_word)
+        word = column in WORDS
+        table.add_column(column, justify="left" if word else "right", no_wrap=not word)
+    for row in rows:
+        # Text, not str: a name may hold what rich would read as markup
+        table.add_row(*(Text(row[c]) if isinstance(row[c], str) else row[c] for c in columns))
     return table
 
 
@@ -140,12 +166,12 @@ def _state(name: str) -> Text:
     return Text(name, style=COLOURS.get(name, ""))
 
 
-def _counts(row: dict[str, Any]) -> list[str]:
-    return [f"{row['status'][name]:,}" for name in CLASSES]
+def _counts(row: dict[str, Any]) -> dict[str, str]:
+    return {name: f"{row['status'][name]:,}" for name in CLASSES}
 
 
-def _times(row: dict[str, Any]) -> list[str]:
-    return [f"{row[key]:g}" for key in ("p50_ms", "p90_ms", "p99_ms")]
+def _times(row: dict[str, Any]) -> dict[str, str]:
+    return {f"{name} ms": f"{row[f'{name}_ms']:g}" for name in ("p50", "p90", "p99")}
 
 
 def _bytes(count: float) -> str:

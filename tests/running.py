@@ -75,8 +75,8 @@ class Answer:
 
 
 class Proxy:
-    """See above. `args` are more flags of `fastproxy run`; `config` is a file for `-c` (listeners and
-    upstreams are then the file's). `inject`: what tests/handing.py takes, instead of all that.
+    """See above. `args` are more flags of `fastproxy run`; `config` is a file for `-c` (naming
+    listeners and upstreams). `inject`: what tests/handing.py takes, instead of all that.
     """
 
     def __init__(
@@ -192,6 +192,14 @@ class Proxy:
             return [int(pid) for pid in Path(path).read_text().split()]
         except (FileNotFoundError, ProcessLookupError):
             return []
+
+    def cpu_seconds(self) -> float:
+        """CPU time of the master and all that runs below it, up to now."""
+        ticks = 0
+        for pid in [self.pid, *self._family()]:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def __enter__(self) -> Self:
         return self.start()

@@ -1,7 +1,7 @@
 """Routing and log lines, in ns per call, looped inside the probe.
 
-`pytest bench/micro/test_route.py -s` prints one row per case. "one path" asks the same request again
-and again (work), "all paths" asks for all routes in random order (work and cache misses).
+`pytest bench/micro/test_route.py -s` prints one row per case. "one path" asks the same request
+again and again (work), "all paths" asks for all routes in random order (work and cache misses).
 """
 
 from __future__ import annotations

@@ -44,14 +44,14 @@ cdef inline int32_t round_robin(
     const RosterBackend *backends, const uint16_t *wheel, uint32_t size, PickCursor *cursor,
     const BackendRow *rows, uint64_t now_ms, const Tried *tried
 ) noexcept nogil:
-    """The next index into `backends`, the cursor behind it; -1 (cursor unmoved) if there is none."""
-    cdef uint32_t step
+    """The next index into `backends`, the cursor behind it; -1 (cursor unmoved) if none is left."""
+    cdef uint32_t _step
     cdef uint32_t at
     cdef uint16_t index
     if size == 0:
         return -1
     at = cursor.at % size
-    for step in range(size):
+    for _step in range(size):
         index = wheel[at]
         at = at + 1 if at + 1 < size else 0
         if not is_tried(tried, index) and can_serve(&backends[index], rows, now_ms):

@@ -2,7 +2,7 @@
 """The roster: who may serve an upstream right now. Types only.
 
 A roster is its own memfd, apart from the plan, so that adding, removing or reweighting a backend
-needs no plan. A plan names an upstream by its index; the roster has one RosterUpstream row for each.
+needs no plan. A plan names an upstream by its index; the roster has a RosterUpstream row for each.
 Offsets are relative to the roster's base.
 """
 

@@ -113,7 +113,8 @@ cdef extern from "<sys/timerfd.h>" nogil:
     int TFD_NONBLOCK, TFD_CLOEXEC
 
 cdef extern from "<sys/mman.h>" nogil:
-    void *mmap(void *address, size_t length, int protection, int flags, int fd, int64_t offset) noexcept
+    void *mmap(void *address, size_t length, int protection, int flags, int fd,
+               int64_t offset) noexcept
     int munmap(void *address, size_t length) noexcept
     int PROT_READ, PROT_WRITE, MAP_SHARED, MAP_PRIVATE
     void *MAP_FAILED

@@ -120,7 +120,7 @@ class Converter:
         except (ValueError, TypeError) as error:
             return self._wrong(where, str(error))
 
-    def _key_hint(self, key: str, kind: type[Any], fields: dict[str, Any]) -> str:
+    def _key_hint(self, key: str, kind: type, fields: dict[str, Any]) -> str:
         hint = closest(key, fields)
         if hint:
             return hint

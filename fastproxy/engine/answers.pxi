@@ -52,22 +52,68 @@ cdef const char *status_text(int status) noexcept nogil:
 
 
 cdef void note_accept(Exchange *x, const Head *head) noexcept nogil:
-    """Would an error rather be read as JSON? Remember it now, the head may be gone later."""
+    """Would an error rather be read as JSON? Remember it now, the head may be gone later. JSON must
+    be named and not be wanted less than HTML (RFC 9110 12.5.1); who wants both alike gets the one
+    named first."""
+    cdef int json = 0, html = 0
+    cdef Span rest, item
     cdef uint16_t i
-    cdef Span value
-    cdef const char *json
-    cdef const char *html
     if not has_field(head, FIELD_ACCEPT):
         return
     for i in range(head.count):
-        if head.fields[i].id == FIELD_ACCEPT:
-            value = value_of(head, &head.fields[i])
-            json = <const char *> memmem(value.ptr, value.len, b"json", 4)
-            if json == NULL:
-                continue
-            html = <const char *> memmem(value.ptr, value.len, b"text/html", 9)
-            if html == NULL or json < html:
-                x.flags |= X_JSON
+        if head.fields[i].id != FIELD_ACCEPT:
+            continue
+        rest = value_of(head, &head.fields[i])
+        while next_item(&rest, &item):
+            accept_item(item, &json, &html)
+    if json > html:
+        x.flags |= X_JSON
+
+
+cdef inline void accept_item(Span item, int *json, int *html) noexcept nogil:
+    """One media range: raises what is known of the wish for JSON or HTML. Twice the weight in
+    thousandths; the one that is met first has one more, for ties."""
+    cdef const char *semicolon = <const char *> memchr(item.ptr, c';', item.len)
+    cdef Span name = item
+    cdef int wish
+    if semicolon != NULL:
+        name.len = semicolon - item.ptr
+    name = trimmed(name)
+    wish = 2 * accept_weight(span(name.ptr + name.len, item.ptr + item.len - name.ptr - name.len))
+    if name.len > 5 and lower_is(span(name.ptr + name.len - 5, 5), b"/json", 5) or (
+            name.len > 5 and lower_is(span(name.ptr + name.len - 5, 5), b"+json", 5)):
+        if wish != 0 and html[0] == 0:
+            wish += 1
+        if wish > json[0]:
+            json[0] = wish
+    elif lower_is(name, b"text/html", 9):
+        if wish != 0 and json[0] == 0:
+            wish += 1
+        if wish > html[0]:
+            html[0] = wish
+
+
+cdef inline int accept_weight(Span parameters) noexcept nogil:
+    """The q of a media range in thousandths; 1000 if it is absent or not readable."""
+    cdef size_t i = 0
+    cdef int value, digits
+    while i + 3 < parameters.len:
+        if ((parameters.ptr[i] == c';' or parameters.ptr[i] == c' ')
+                and (parameters.ptr[i + 1] | 0x20) == c'q' and parameters.ptr[i + 2] == c'='):
+            if parameters.ptr[i + 3] != c'0':
+                return 1000
+            value = 0
+            digits = 0
+            i += 5
+            while digits < 3:
+                value *= 10
+                if i < parameters.len and c'0' <= parameters.ptr[i] <= c'9':
+                    value += parameters.ptr[i] - c'0'
+                    i += 1
+                digits += 1
+            return value
+        i += 1
+    return 1000
 
 
 # ---- errors ---------------------------------------------------------------------------------
@@ -119,6 +165,21 @@ cdef void put_allow(Out *out, uint32_t allow) noexcept nogil:
             first = False
             put_text(out, method_text(method))
     put(out, b"\r\n", 2)
+
+
+cdef void answer_options(Engine *eng, Exchange *x) noexcept nogil:
+    """OPTIONS * asks the server in general, not a resource of a route (RFC 9110 9.3.7): we are
+    that server, so it is not forwarded. Ends the exchange."""
+    cdef char room[256]
+    cdef Out fields = out_over(room, sizeof(room))
+    x.end_state[0] = c'L'
+    x.end_state[1] = c'-'
+    x.status = 204
+    x.flags |= X_ANSWER_BEGUN
+    put_allow(&fields, 0)
+    answer_send(eng, x, 204, span(fields.ptr, fields.len), span(NULL, 0))
+    if x.state != EXCHANGE_FINISHED:
+        exchange_finish(eng, x)
 
 
 # ---- routes that answer themselves ----------------------------------------------------------

@@ -2,8 +2,8 @@
 # The doorway to Python: parked exchanges knock, Python answers; and exchanges that have no client.
 #
 # The engine puts (index, generation, reason) into a ring; after the turn, with the GIL back, the
-# worker's loop takes them out and runs handlers (engine/doorway.py). A stale answer (the client went
-# away meanwhile) finds no exchange of that generation and is dropped.
+# worker's loop takes them out and runs handlers (engine/doorway.py). A stale answer (the client
+# went away meanwhile) finds no exchange of that generation and is dropped.
 #
 # A subrequest is an exchange whose asker is the COLLECTOR: head and body are gathered in the
 # exchange until Python fetches them. It is routed and limited like any other request.
@@ -51,7 +51,8 @@ cdef bint exchange_resume(Engine *eng, uint32_t index, uint32_t generation, int 
 
 # ---- the collector --------------------------------------------------------------------------
 
-cdef void collector_head(Engine *eng, Exchange *x, Head *head, Span piece, bint last) noexcept nogil:
+cdef void collector_head(Engine *eng, Exchange *x, Head *head, Span piece,
+                         bint last) noexcept nogil:
     """AskerCodec.head: keep the lines as they would have gone to a client, then the body. The
     first four bytes say how long the head is."""
     cdef Out out = out_over(eng.build, BUILD_BYTES)
@@ -106,7 +107,8 @@ cdef void collector_resume(Engine *eng, Exchange *x) noexcept nogil:
     """AskerCodec.resume: the whole body went with the head."""
 
 
-cdef uint32_t subrequest_begin(Engine *eng, char *data, size_t size, uint16_t listener) noexcept nogil:
+cdef uint32_t subrequest_begin(Engine *eng, char *data, size_t size,
+                               uint16_t listener) noexcept nogil:
     """Begin an exchange without a client from whole request bytes (head and body, at most
     FIRST_PIECE_MAX of body). Its key, or 0: the bytes are no request, or no memory."""
     cdef HeadParser *parser = &eng.client_parser

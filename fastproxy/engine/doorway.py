@@ -52,7 +52,7 @@ class Response:
         for name, value in self.headers:
             if name.lower() in FRAMING or not name.isascii() or not _token(name):
                 raise ValueError(f"a responder may not set the field {name!r}")
-            if any(ord(c) < 32 and c != "\t" or ord(c) == 127 for c in value):
+            if any((ord(c) < 32 and c != "\t") or ord(c) == 127 for c in value):
                 raise ValueError(f"control character in the value of {name}")
         return b"".join(f"{name}: {value}\r\n".encode("latin-1") for name, value in self.headers)
 

@@ -22,7 +22,8 @@ cdef inline void end_state(Exchange *x, char who, char when) noexcept nogil:
         x.end_state[1] = when
 
 
-cdef Exchange *exchange_take(Engine *eng, Connection *client, const AskerCodec *asker) noexcept nogil:
+cdef Exchange *exchange_take(Engine *eng, Connection *client,
+                             const AskerCodec *asker) noexcept nogil:
     """A fresh exchange, ROUTED to nothing yet; NULL: no memory."""
     cdef Exchange *x = <Exchange *> pool_take(&eng.exchanges)
     if x == NULL:
@@ -53,7 +54,8 @@ cdef Exchange *exchange_take(Engine *eng, Connection *client, const AskerCodec *
 
 # ---- beginning ------------------------------------------------------------------------------
 
-cdef void client_refuse(Engine *eng, Connection *conn, Head *head, const Fault *fault) noexcept nogil:
+cdef void client_refuse(Engine *eng, Connection *conn, Head *head,
+                        const Fault *fault) noexcept nogil:
     """The bytes are no request: answer, close. Nothing of them is forwarded."""
     cdef Exchange *x = exchange_take(eng, conn, &HTTP1_ASKER)
     if x == NULL:
@@ -87,6 +89,7 @@ cdef size_t exchange_begin(Engine *eng, Exchange *x, Head *head, char *rest,
     request.head = head
     request.hit.param_count = 0
     x.kept = request
+    note_accept(x, head)
     if not exchange_frame(eng, x, head) or not exchange_target(eng, x, head, request):
         return 0
     if not exchange_route(eng, x, request):
@@ -182,7 +185,6 @@ cdef bint exchange_route(Engine *eng, Exchange *x, Request *request) noexcept no
     query.method_id = request.head.method
     query.listener = x.listener
     route_match(x.plan.base, tables, <const RouteRuntime *> x.plan.runtime, &query, &request.hit)
-    note_accept(x, request.head)
     if request.hit.why != ROUTE_HIT:
         end_state(x, b"P", b"R")
         if request.hit.why == ROUTE_NO_METHOD:
@@ -190,6 +192,8 @@ cdef bint exchange_route(Engine *eng, Exchange *x, Request *request) noexcept no
             exchange_fail(eng, x, 405, b"the method is not allowed for this resource")
         elif request.hit.why == ROUTE_NO_HOST:
             exchange_fail(eng, x, 421, b"no such host is served here")
+        elif request.path.ptr[0] == c'*':
+            answer_options(eng, x)
         else:
             exchange_fail(eng, x, 404, b"no route leads there")
         return False
@@ -534,8 +538,8 @@ cdef inline void put_body_piece(Out *out, const Flow *flow, Span piece, bint las
 
 # ---- the answer -----------------------------------------------------------------------------
 
-cdef int64_t exchange_answer(Engine *eng, Exchange *x, Head *head, const Framing *framing, char *rest,
-                             size_t size) noexcept nogil:
+cdef int64_t exchange_answer(Engine *eng, Exchange *x, Head *head, const Framing *framing,
+                             char *rest, size_t size) noexcept nogil:
     """The final answer's head, and what came behind it. How much of `rest` was taken; the exchange
     may be over."""
     cdef Span piece = span(NULL, 0)

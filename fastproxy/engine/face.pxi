@@ -156,16 +156,16 @@ cdef class WorkerEngine:
                 self._deliver(knock.index, knock.generation)
 
     cdef _start_responder(self, uint32_t index, uint32_t generation):
+        cdef const Text *names
         cdef Exchange *x = <Exchange *> pool_find(&self.eng.exchanges, index, generation)
         if x == NULL or x.state != EXCHANGE_PARKED:
             return
-        name = _text(text_span(
-            x.plan.base,
-            (<const Text *> (x.plan.base + x.plan.header.responders.off))[x.route.target]))
-        handler = self.responders.get(name)
+        names = <const Text *> (x.plan.base + x.plan.header.responders.off)
+        handler = self.responders.get(_text(text_span(x.plan.base, names[x.route.target])))
         if handler is None:
-            self._resume(index, generation,
-                         self.doorway.Response(500, b"no such responder\n", [("Content-Type", "text/plain")]))
+            answer = self.doorway.Response(
+                500, b"no such responder\n", [("Content-Type", "text/plain")])
+            self._resume(index, generation, answer)
             return
         task = self.doorway.running_loop().create_task(
             self.doorway.run_responder(handler, self._request(x), self.fetch))

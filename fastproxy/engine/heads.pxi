@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 # Heads as they leave us: the request the upstream reads, the answer the client reads.
 #
-# Kept field lines are copied in runs; everything hop-by-hop is dropped by id or because a Connection
-# option names it (RFC 9110 7.6.1), and framing is always made anew. What the configuration edits wins
-# over what we add ourselves.
+# Kept field lines are copied in runs; everything hop-by-hop is dropped by id or because a
+# Connection option names it (RFC 9110 7.6.1), and framing is always made anew. What the
+# configuration edits wins over what we add ourselves.
 
 cdef enum:
     # Room for normalised and rewritten paths.
@@ -14,8 +14,9 @@ cdef extern from * nogil:
     #include <stdint.h>
     #define BIT(id) (1ull << (id))
     /* FieldId bits; ids are those of http1/head.pxd. */
-    #define HOP_BY_HOP (BIT(2) | BIT(7) | BIT(8) | BIT(9) | BIT(10) | BIT(11) | BIT(13) | BIT(4) | BIT(6))
-    /* Request: also Host (written first), Expect, Proxy-Authorization, the forwarding family, ids. */
+    #define HOP_BY_HOP (BIT(2) | BIT(4) | BIT(6) | BIT(7) | BIT(8) | BIT(9) | BIT(10) | BIT(11) \
+                        | BIT(13))
+    /* Request: also Host (written first), Expect, Proxy-Authorization, the forwarding family. */
     static const uint64_t DROP_FROM_REQUEST = HOP_BY_HOP | BIT(1) | BIT(5) | BIT(12) | BIT(14)
         | BIT(15) | BIT(16) | BIT(17) | BIT(18) | BIT(19) | BIT(20) | BIT(22);
     static const uint64_t DROP_FROM_ANSWER = HOP_BY_HOP;
@@ -52,7 +53,7 @@ cdef void put_fields(Out *out, const char *plan, const EditList *edits, const He
     """Copy all field lines but the dropped ones, neighbours in one piece."""
     cdef uint32_t start = head.fields_off
     cdef uint32_t at = start
-    cdef const Field *field = head.fields
+    cdef const Field *field = &head.fields[0]
     cdef uint16_t i
     for i in range(head.count):
         if field_dropped(plan, edits, head, field, mask, flags):
@@ -76,7 +77,9 @@ cdef int head_to_upstream(Engine *eng, Exchange *x, Request *request, Out *out) 
     cdef int status
     if x.rewrite != NULL and x.rewrite.request.edits.count != 0:
         edits = &x.rewrite.request
-    if not settings.keep_underscores:
+    if settings.keep_underscores:
+        drop_impostors(plan, edits, head)
+    else:
         flags |= FIELD_UNDERSCORE
     request_id_choose(eng, x, head)
     put_span(out, text_span(head.base, head.method_text))
@@ -91,7 +94,8 @@ cdef int head_to_upstream(Engine *eng, Exchange *x, Request *request, Out *out) 
         mask &= ~(<uint64_t> 1 << FIELD_TRAILER)
     if x.flags & X_TRUSTED:
         # A trusted proxy's words about its own client are passed on; X-Forwarded-For grows.
-        mask &= ~((<uint64_t> 1 << FIELD_X_FORWARDED_PROTO) | (<uint64_t> 1 << FIELD_X_FORWARDED_HOST)
+        mask &= ~((<uint64_t> 1 << FIELD_X_FORWARDED_PROTO)
+                  | (<uint64_t> 1 << FIELD_X_FORWARDED_HOST)
                   | (<uint64_t> 1 << FIELD_X_FORWARDED_PORT)
                   | (<uint64_t> 1 << FIELD_X_FORWARDED_PREFIX))
     put_fields(out, plan, edits, head, mask, flags)
@@ -102,6 +106,27 @@ cdef int head_to_upstream(Engine *eng, Exchange *x, Request *request, Out *out) 
         edits_emit(out, plan, edits, &eng.scene, head)
     put(out, b"\r\n", 2)
     return 500 if out.full else 0
+
+
+cdef void drop_impostors(const char *plan, const EditList *edits, Head *head) noexcept nogil:
+    """Names with an underscore are kept by option, but none that a server may read as a field that
+    we write, check or drop: X_Forwarded_For is X-Forwarded-For to CGI and its heirs (B3 25)."""
+    cdef char room[64]
+    cdef Span name
+    cdef uint8_t id
+    cdef uint16_t i
+    cdef size_t at
+    for i in range(head.count):
+        name = name_of(head, &head.fields[i])
+        if not head.fields[i].flags & FIELD_UNDERSCORE or name.len > sizeof(room):
+            continue
+        for at in range(name.len):
+            room[at] = name.ptr[at] if name.ptr[at] != c'_' else c'-'
+        name.ptr = room
+        id = name_id(name.ptr, name.len)
+        if (((DROP_FROM_REQUEST | <uint64_t> 1 << FIELD_CONTENT_LENGTH) >> id) & 1
+                or edits != NULL and edit_drops(plan, edits, name, id)):
+            head.fields[i].flags |= FIELD_NOMINATED
 
 
 cdef int put_target(Engine *eng, Exchange *x, Request *request, Out *out) noexcept nogil:
@@ -115,9 +140,8 @@ cdef int put_target(Engine *eng, Exchange *x, Request *request, Out *out) noexce
             put_span(out, request.query)
         return 0
     scene_of_request(eng, x, request)
-    fault = path_apply(x.plan.base, x.rewrite,
-                       &(<const RouteRuntime *> x.plan.runtime).regexes, request.path, request.query,
-                       &eng.scene, out, &result)
+    fault = path_apply(x.plan.base, x.rewrite, &(<const RouteRuntime *> x.plan.runtime).regexes,
+                       request.path, request.query, &eng.scene, out, &result)
     if fault == PATH_OK:
         return 0
     return 400 if fault == PATH_ILLEGAL else 414 if fault == PATH_TOO_LONG else 500
@@ -171,16 +195,23 @@ cdef void put_forwarding(Engine *eng, Exchange *x, Request *request, Out *out,
         if not (trusted and has_field(head, FIELD_X_FORWARDED_PORT)) and ours(
                 x, edits, FIELD_X_FORWARDED_PORT, b"X-Forwarded-Port"):
             put(out, b"X-Forwarded-Port: ", 18)
-            put_uint(out, listener_row(x).port)
+            put_uint(out, listener_port(x))
             put(out, b"\r\n", 2)
-    if settings.via and ours(x, edits, FIELD_VIA, b"Via"):
-        put(out, b"Via: 1.", 7)
-        put_uint(out, head.minor)
-        put_char(out, c' ')
-        put_span(out, text_span(x.plan.base, settings.via_name))
-        put(out, b"\r\n", 2)
+    put_via(x, head, edits, out)
     if ours(x, edits, FIELD_X_REQUEST_ID, b"X-Request-ID"):
         put_line(out, b"X-Request-ID", span(x.request_id, x.request_id_len))
+
+
+cdef inline void put_via(Exchange *x, const Head *head, const EditList *edits,
+                         Out *out) noexcept nogil:
+    """Via, behind those that are there (RFC 9110 7.6.3): the version is the message's own."""
+    if not x.plan.settings.via or not ours(x, edits, FIELD_VIA, b"Via"):
+        return
+    put(out, b"Via: 1.", 7)
+    put_uint(out, head.minor)
+    put_char(out, c' ')
+    put_span(out, text_span(x.plan.base, x.plan.settings.via_name))
+    put(out, b"\r\n", 2)
 
 
 cdef inline bint ours(Exchange *x, const EditList *edits, uint8_t id,
@@ -374,6 +405,7 @@ cdef void head_to_client(Engine *eng, Exchange *x, Head *head, Out *out) noexcep
     if not has_field(head, FIELD_DATE) and (
             edits == NULL or ours(x, edits, FIELD_DATE, b"Date")):
         put_line(out, b"Date", literal(eng.date))
+    put_via(x, head, edits, out)
     if x.answer_flow.out_chunked:
         put(out, b"Transfer-Encoding: chunked\r\n", 28)
     put_connection(x, out)

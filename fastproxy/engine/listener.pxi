@@ -26,13 +26,15 @@ cdef void listener_apply(Engine *eng, uint32_t which) noexcept nogil:
     """Make the epoll set agree with what is wanted."""
     cdef Listener *listener = &eng.listeners[which]
     cdef epoll_event event
+    cdef int what
     cdef bint wanted = listener.wanted and not eng.accept_paused and not eng.accept_done
     if wanted == listener.armed:
         return
     event.events = EPOLLIN | EPOLLEXCLUSIVE
     event.data.u64 = EVENT_LISTENER + which
     count_add(&eng.me.epoll_ctl, 1)
-    if epoll_ctl(eng.epfd, EPOLL_CTL_ADD if wanted else EPOLL_CTL_DEL, listener.fd, &event) == 0:
+    what = EPOLL_CTL_ADD if wanted else EPOLL_CTL_DEL
+    if epoll_ctl(eng.epfd, what, listener.fd, &event) == 0:
         listener.armed = wanted
 
 

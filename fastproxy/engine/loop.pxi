@@ -138,6 +138,7 @@ cdef void timer_tick(Engine *eng) noexcept nogil:
     cdef uint64_t expirations
     cdef Timer due
     cdef Timer *timer
+    cdef char *at
     read(eng.timerfd, &expirations, sizeof(expirations))
     clock_read(eng)
     board_beat(board_of(eng), eng.slot, eng.now_ms)
@@ -147,11 +148,11 @@ cdef void timer_tick(Engine *eng) noexcept nogil:
     while due.next != &due:
         timer = due.next
         timer_unlink(timer)
+        at = <char *> timer
         if timer.owner == TIMER_EXCHANGE:
-            exchange_timeout(eng, <Exchange *> (<char *> timer - <size_t> &(<Exchange *> NULL).timer))
+            exchange_timeout(eng, <Exchange *> (at - <size_t> &(<Exchange *> NULL).timer))
         else:
-            connection_timeout(
-                eng, <Connection *> (<char *> timer - <size_t> &(<Connection *> NULL).timer))
+            connection_timeout(eng, <Connection *> (at - <size_t> &(<Connection *> NULL).timer))
     listeners_tick(eng)
     log_wake(eng.log)
 

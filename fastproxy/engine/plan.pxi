@@ -17,6 +17,20 @@ cdef inline const ListenerRow *listener_row(const Exchange *x) noexcept nogil:
     return (<const ListenerRow *> (x.plan.base + x.plan.header.listeners.off)) + index
 
 
+cdef uint16_t listener_port(const Exchange *x) noexcept nogil:
+    """The port the client came to. The plan does not know it if any free one was asked for."""
+    cdef sockaddr_storage address
+    cdef socklen_t size = sizeof(address)
+    cdef uint16_t port = listener_row(x).port
+    if port != 0 or x.flags & X_PEER_UNIX or x.client == NULL:
+        return port
+    if getsockname(x.client.fd, <sockaddr *> &address, &size) != 0:
+        return 0
+    if address.ss_family == AF_INET6:
+        return ntohs((<sockaddr_in6 *> &address).sin6_port)
+    return ntohs((<sockaddr_in *> &address).sin_port)
+
+
 cdef inline const RosterUpstream *roster_upstream(const RosterMap *roster,
                                                   uint32_t index) noexcept nogil:
     """NULL: this roster is older than the plan and does not know the upstream yet."""

@@ -2,9 +2,9 @@
 # What is counted and logged of an exchange, and the scene that templates are rendered in.
 #
 # End states, two letters, as HAProxy users know them. Who ended it: `-` nobody, it is complete;
-# C client went away, c client was too slow; S upstream failed, s upstream was too slow; P we refused
-# it; L answered here. When: R request head, Q request body, C connecting, H waiting for the answer's
-# head, D answer body, T tunnel, `-` at the end.
+# C client went away, c client was too slow; S upstream failed, s upstream was too slow; P we
+# refused it; L answered here. When: R request head, Q request body, C connecting, H waiting for the
+# answer's head, D answer body, T tunnel, `-` at the end.
 
 cdef inline uint32_t status_class(uint16_t status) noexcept nogil:
     cdef uint32_t index = status // 100
@@ -48,7 +48,7 @@ cdef void scene_fill(Engine *eng, Exchange *x, Request *request, const Head *ans
     scene.worker = <uint16_t> eng.slot
     scene.scheme = span(b"http", 4)
     scene.listener = text_span(x.plan.base, listener_row(x).name)
-    scene.server_port = listener_row(x).port
+    scene.server_port = listener_port(x)
     scene.time_local = literal(eng.time_local)
     scene.time_iso = time_iso(eng)
     scene.request_id = span(x.request_id, x.request_id_len)

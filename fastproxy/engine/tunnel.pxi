@@ -37,7 +37,8 @@ cdef bint upgrade_valid(Exchange *x, const Head *answer, const Framing *framing)
     return span_equal(accept, span(wanted, WEBSOCKET_ACCEPT_BYTES))
 
 
-cdef void tunnel_begin(Engine *eng, Exchange *x, Head *head, char *rest, size_t size) noexcept nogil:
+cdef void tunnel_begin(Engine *eng, Exchange *x, Head *head, char *rest,
+                       size_t size) noexcept nogil:
     """A 101 has come. Pass it on and relay from now on, or answer 502. May end the exchange."""
     cdef Fault fault
     cdef Out out = out_over(eng.build, BUILD_BYTES)

@@ -150,7 +150,7 @@ cdef struct Connection:
     uint64_t skip               # client: body bytes still to be thrown away (PEER_DRAINING)
     uint32_t requests
     uint32_t backend            # upstream: scoreboard row
-    uint32_t backend_generation # upstream: of that row
+    uint32_t backend_generation     # upstream: of that row
     int32_t ip_slot             # client: slot in the per-address table
     uint16_t peer_port          # client
     uint8_t peer[16]            # client: IPv6, or v4-mapped; zero for unix

@@ -133,7 +133,9 @@ cdef inline void upstream_timer(Engine *eng, Exchange *x) noexcept nogil:
     elif not x.request_flow.done:
         after = 0               # the client's body timeout watches
     else:
-        after = row.first_byte_ms if row.first_byte_ms != 0 else x.plan.settings.upstream_first_byte_ms
+        after = row.first_byte_ms
+        if after == 0:
+            after = x.plan.settings.upstream_first_byte_ms
     connection_timer(eng, x.upstream, after)
 
 
@@ -175,11 +177,10 @@ cdef bint upstream_step_head(Engine *eng, Connection *conn, Exchange *x) noexcep
     cdef HeadParser *parser = &eng.upstream_parser
     cdef Buffer held
     cdef ssize_t got
-    cdef char *base
-    cdef size_t size
+    cdef char *base = eng.scratch
+    cdef size_t size = 0
     if conn.partial == NULL:
-        got = connection_read(eng, conn, eng.scratch, READ_START_BYTES)
-        base = eng.scratch
+        got = connection_read(eng, conn, base, READ_START_BYTES)
         size = <size_t> got
     else:
         if not buffer_room(&eng.blocks, &conn.input, 1024):
@@ -412,7 +413,7 @@ cdef void http1_drop(Engine *eng, Exchange *x, bint reusable) noexcept nogil:
 # ---- the idle pool --------------------------------------------------------------------------
 
 cdef bint parked_put(Engine *eng, Connection *conn, const Settings *settings) noexcept nogil:
-    """Keep it for the next exchange, if it is clean and there is room. This one function decides."""
+    """Keep it for the next exchange if it is clean and there is room. This function decides."""
     cdef uint32_t row = conn.backend
     conn.requests += 1
     if (conn.ready & (READY_FIN | READY_DEAD) or conn.flags & (CONN_EOF | CONN_WRITE_DEAD)
@@ -485,7 +486,7 @@ cdef bint parked_close_any(Engine *eng) noexcept nogil:
     cdef uint32_t row
     if eng.upstream_idle_count == 0:
         return False
-    for row in range(IDLE_BUCKETS):
+    for row in range(<uint32_t> IDLE_BUCKETS):
         if eng.parked[row] != NULL:
             upstream_close(eng, eng.parked[row])
             return True

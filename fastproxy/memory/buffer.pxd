@@ -83,7 +83,7 @@ cdef inline void pool_trim(BlockPool *pool) noexcept nogil:
     """Give every kept block back to malloc (worker exit)."""
     cdef FreeBlock *block
     cdef uint32_t index
-    for index in range(BLOCK_CLASSES):
+    for index in range(<uint32_t> BLOCK_CLASSES):
         while pool.free[index] != NULL:
             block = pool.free[index]
             pool.free[index] = block.next

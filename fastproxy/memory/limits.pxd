@@ -21,7 +21,7 @@ cdef enum:
     # (CVE-2023-39326 class).
     CHUNK_EXT_MAX = 256
     CHUNK_EXT_TOTAL_MAX = 4096
-    # Options of a message's Connection fields that name other fields: each is a walk over all fields.
+    # Options of a message's Connection fields that name other fields: each walks over all fields.
     CONNECTION_OPTIONS_MAX = 32
     # A trailer section is dropped by default, but still must end some day.
     TRAILER_BYTES_MAX = 8192

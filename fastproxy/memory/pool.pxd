@@ -78,7 +78,7 @@ cdef inline bint pool_grow(Pool *pool) noexcept nogil:
     if slab == NULL:
         return False
     pool.slabs[pool.slab_count] = slab
-    for i in range(SLAB_ITEMS):
+    for i in range(<uint32_t> SLAB_ITEMS):
         item = <PoolItem *> (slab + <size_t> i * pool.item_bytes)
         item.index = pool.slab_count * SLAB_ITEMS + i
         # The lowest index ends on top of the stack.

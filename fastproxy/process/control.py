@@ -80,7 +80,6 @@ class Control:
         self.status = Status(task.board, task.handover, plan, task.listeners)
         self.plan_generation = plan_generation(plan)
         self.over = asyncio.Event()
-        self.callers: set[asyncio.Task[None]] = set()
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
@@ -92,10 +91,14 @@ class Control:
         )
         loop.add_reader(self.channel.fileno(), self.on_channel)
         loop.add_reader(self.task.channels.alive, self.on_master_gone)
-        await asyncio.start_unix_server(self.on_caller, sock=self.task.door, limit=LINE_MAX)
+        # Kept: a server nobody refers to is collected, and its socket closed.
+        server = await asyncio.start_unix_server(
+            self.on_caller, sock=self.task.door, limit=LINE_MAX
+        )
         resolver = asyncio.create_task(self.resolve_forever())
         await self.over.wait()
         resolver.cancel()
+        server.close()
         return 0
 
     # -- the master -----------------------------------------------------------------------------

@@ -143,8 +143,11 @@ class Worker:
         """All that may fail: responders, log, plan, roster, sockets."""
         task, engine = self.task, self.engine
         for name, place in task.responders.items():
-            module, _, attribute = place.partition(":")
-            engine.responder(name, getattr(importlib.import_module(module), attribute))
+            module_name, _, attribute = place.partition(":")
+            module: Any = importlib.import_module(module_name)
+            if hasattr(module, "board"):
+                module.board = task.board  # what admin/status_page.py shows
+            engine.responder(name, getattr(module, attribute))
         if task.log_fd >= 0:
             engine.log_to(task.log_fd)
             os.close(task.log_fd)  # the engine has its own; ours would outlive a rotation

@@ -106,9 +106,9 @@ def explain(bytes plan not None, int listener, bytes method not None, bytes host
 
     `host` in lower case without port, `path` normalised, `query` without "?": as the engine would
     hand them over. `target` is what the upstream would read, None if the rewritten path is refused;
-    `request` tells which of `headers` the route's edits drop and which lines they write. What only a
-    running proxy knows (client address, backend, times) renders as nothing. `value`: Location of a
-    redirect or body of a reply.
+    `request` tells which of `headers` the route's edits drop and which lines they write. What only
+    a running proxy knows (client address, backend, times) renders as nothing. `value`: Location of
+    a redirect or body of a reply.
     """
     cdef const char *base = plan
     cdef _PlanHeader *header = _plan_checked(plan)

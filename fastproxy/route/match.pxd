@@ -27,9 +27,9 @@ from fastproxy.regex.run cimport (
 from fastproxy.route.hash cimport route_hash
 from fastproxy.route.predicates cimport predicate_holds
 from fastproxy.route.table cimport (
-    CandidateRow, EdgeRow, HostRow, MethodRow, NodeRow, PatternRow, PredicateRow, ROUTE_HIT,
-    ROUTE_NO_HOST, ROUTE_NO_METHOD, ROUTE_NO_PATH, RouteHit, RouteQuery, RouteTables, ScopeRow,
-    SiteRow)
+    CandidateRow, EDGE_HEAD, EdgeRow, HostRow, MethodRow, NodeRow, PatternRow, PredicateRow,
+    ROUTE_HIT, ROUTE_NO_HOST, ROUTE_NO_METHOD, ROUTE_NO_PATH, RouteHit, RouteQuery, RouteTables,
+    ScopeRow, SiteRow)
 
 
 cdef struct RouteRuntime:
@@ -68,12 +68,12 @@ cdef inline void route_runtime_free(RouteRuntime *runtime) noexcept nogil:
 cdef inline uint32_t host_find(const char *base, Slice table, Span name) noexcept nogil:
     """site + 1 of that name, 0 if it is not there."""
     cdef const HostRow *rows = <const HostRow *> (base + table.off)
-    cdef uint32_t hashed, slot, probes
+    cdef uint32_t hashed, slot, _probe
     if table.count == 0:
         return 0
     hashed = route_hash(0, name.ptr, name.len)
     slot = hashed & (table.count - 1)
-    for probes in range(table.count):
+    for _probe in range(table.count):
         if rows[slot].site == 0:
             return 0
         if rows[slot].hash == hashed and span_equal(text_span(base, rows[slot].name), name):
@@ -117,18 +117,21 @@ cdef inline uint32_t edge_find(const char *base, const RouteTables *tables, uint
     """child + 1, 0 if there is none."""
     cdef const EdgeRow *rows = <const EdgeRow *> (base + tables.edges.off)
     cdef uint32_t mask = tables.edges.count - 1
-    cdef uint32_t hashed, slot, probes
+    cdef size_t head = length if length < EDGE_HEAD else EDGE_HEAD
+    cdef const EdgeRow *row
+    cdef uint32_t slot, _probe
     if tables.edges.count == 0:
         return 0
-    hashed = route_hash(parent, segment, length)
-    slot = hashed & mask
-    for probes in range(tables.edges.count):
-        if rows[slot].child == 0:
+    slot = route_hash(parent, segment, length) & mask
+    for _probe in range(tables.edges.count):
+        row = &rows[slot]
+        if row.child == 0:
             return 0
-        if (rows[slot].hash == hashed and rows[slot].parent == parent
-                and rows[slot].text.len == length
-                and memcmp(base + rows[slot].text.off, segment, length) == 0):
-            return rows[slot].child
+        if (row.parent == parent and row.text.len == length
+                and memcmp(row.head, segment, head) == 0
+                and (length <= EDGE_HEAD or memcmp(base + row.text.off + EDGE_HEAD,
+                                                   segment + EDGE_HEAD, length - EDGE_HEAD) == 0)):
+            return row.child
         slot = (slot + 1) & mask
     return 0
 

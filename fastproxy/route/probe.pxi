@@ -3,6 +3,7 @@
 
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
+from posix.stdlib cimport posix_memalign
 from libc.string cimport memcpy, memset
 
 from fastproxy.http1.head cimport FIELD_UNDERSCORE, Field, Head
@@ -92,38 +93,65 @@ cdef class ProbeScene:
     cdef _set_span(self, str name, bytes value):
         scene = &self.scene
         s = _span(value)
-        if name == "client_ip": scene.client_ip = s
-        elif name == "peer_ip": scene.peer_ip = s
-        elif name == "scheme": scene.scheme = s
-        elif name == "host": scene.host = s
-        elif name == "authority": scene.authority = s
-        elif name == "method": scene.method = s
-        elif name == "target": scene.target = s
-        elif name == "path": scene.path = s
-        elif name == "query": scene.query = s
-        elif name == "request_id": scene.request_id = s
-        elif name == "route": scene.route = s
-        elif name == "upstream": scene.upstream = s
-        elif name == "backend": scene.backend = s
-        elif name == "listener": scene.listener = s
-        elif name == "time_local": scene.time_local = s
-        elif name == "time_iso": scene.time_iso = s
+        if name == "client_ip":
+            scene.client_ip = s
+        elif name == "peer_ip":
+            scene.peer_ip = s
+        elif name == "scheme":
+            scene.scheme = s
+        elif name == "host":
+            scene.host = s
+        elif name == "authority":
+            scene.authority = s
+        elif name == "method":
+            scene.method = s
+        elif name == "target":
+            scene.target = s
+        elif name == "path":
+            scene.path = s
+        elif name == "query":
+            scene.query = s
+        elif name == "request_id":
+            scene.request_id = s
+        elif name == "route":
+            scene.route = s
+        elif name == "upstream":
+            scene.upstream = s
+        elif name == "backend":
+            scene.backend = s
+        elif name == "listener":
+            scene.listener = s
+        elif name == "time_local":
+            scene.time_local = s
+        elif name == "time_iso":
+            scene.time_iso = s
         else:
             raise KeyError(name)
 
     cdef _set_number(self, str name, value):
         scene = &self.scene
-        if name == "client_port": scene.client_port = value
-        elif name == "server_port": scene.server_port = value
-        elif name == "status": scene.status = value
-        elif name == "retries": scene.retries = value
-        elif name == "worker": scene.worker = value
-        elif name == "minor": scene.minor = value
-        elif name == "bytes_in": scene.bytes_in = value
-        elif name == "bytes_out": scene.bytes_out = value
-        elif name == "time_total_us": scene.time_total_us = value
-        elif name == "time_connect_us": scene.time_connect_us = value
-        elif name == "time_first_byte_us": scene.time_first_byte_us = value
+        if name == "client_port":
+            scene.client_port = value
+        elif name == "server_port":
+            scene.server_port = value
+        elif name == "status":
+            scene.status = value
+        elif name == "retries":
+            scene.retries = value
+        elif name == "worker":
+            scene.worker = value
+        elif name == "minor":
+            scene.minor = value
+        elif name == "bytes_in":
+            scene.bytes_in = value
+        elif name == "bytes_out":
+            scene.bytes_out = value
+        elif name == "time_total_us":
+            scene.time_total_us = value
+        elif name == "time_connect_us":
+            scene.time_connect_us = value
+        elif name == "time_first_byte_us":
+            scene.time_first_byte_us = value
         else:
             raise KeyError(name)
 
@@ -143,7 +171,8 @@ cdef class ProbePlan:
     def __cinit__(self, bytes plan, size_t routes_at, size_t rewrites_at, dict ids):
         self.made = False
         self.length = len(plan)
-        self.base = <char *> calloc(1, self.length)
+        if posix_memalign(<void **> &self.base, 64, self.length):
+            raise MemoryError
         memcpy(self.base, PyBytes_AS_STRING(plan), self.length)
         self.routes = <RouteTables *> (self.base + routes_at)
         self.rewrites = <RewriteTables *> (self.base + rewrites_at)
@@ -181,14 +210,14 @@ cdef class ProbePlan:
         cdef ProbeHead head = ProbeHead(headers, self.ids)
         cdef RouteQuery wanted
         cdef RouteHit hit
-        self._query(&wanted, head, host, path, query, method, listener)
+        self._query(&wanted, head, (host, path, query, method), listener)
         with nogil:
             route_match(self.base, self.routes, &self.runtime, &wanted, &hit)
         params = [hit.params[i].ptr[:hit.params[i].len] for i in range(hit.param_count)]
         return hit.why, hit.route, hit.allow, params
 
-    cdef void _query(self, RouteQuery *wanted, ProbeHead head, bytes host, bytes path, bytes query,
-                     bytes method, int listener):
+    cdef void _query(self, RouteQuery *wanted, ProbeHead head, tuple texts, int listener):
+        host, path, query, method = texts
         wanted.head = &head.head
         wanted.host = _span(host)
         wanted.path = _span(path)
@@ -206,7 +235,7 @@ cdef class ProbePlan:
         cdef RouteHit hit
         cdef long round
         for i, (host, path) in enumerate(requests):
-            self._query(&wanted[i], head, host, path, b"", b"GET", 0)
+            self._query(&wanted[i], head, (host, path, b"", b"GET"), 0)
         start = perf_counter_ns()
         with nogil:
             for round in range(rounds):
@@ -221,8 +250,10 @@ cdef class ProbePlan:
         cdef char *room_ptr = <char *> calloc(1, room + 1)
         cdef Out out = out_over(room_ptr, room)
         cdef Span result = span(NULL, 0)
-        memcpy(out.ptr, PyBytes_AS_STRING(before), len(before))
-        out.len = len(before)
+        cdef Span start = _span(before)
+        if start.len:
+            memcpy(out.ptr, start.ptr, start.len)
+        out.len = start.len
         cdef Span sent = _span(path), asked = _span(query)
         rows = <RewriteRow *> (self.base + self.rewrites.rows.off)
         code = path_apply(self.base, &rows[row], &self.runtime.regexes, sent, asked, &scene.scene,

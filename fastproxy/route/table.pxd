@@ -40,7 +40,7 @@ cdef struct RouteRow:
     Template value
     Slice reply_headers         # Edit rows (rewrite/table.pxd), EDIT_ADD only
     uint64_t max_body           # bytes; 0: unlimited
-    uint64_t request_timeout_ms # 0: off
+    uint64_t request_timeout_ms  # 0: off
 
 
 cdef struct RouteQuery:
@@ -66,7 +66,7 @@ cdef struct RouteHit:
     uint32_t allow              # NO_METHOD: bits 1 << Method
     uint8_t why
     uint8_t param_count
-    Span params[ROUTE_PARAMS_MAX]   # into query.path
+    Span params[ROUTE_PARAMS_MAX]  # into query.path
 
 
 cdef struct RouteTables:
@@ -121,14 +121,20 @@ cdef struct NodeRow:
     uint32_t below_count
     uint32_t prefix_first       # prefix "/v1": the path ends here or goes on
     uint32_t prefix_count
+    uint32_t reserved           # 32 bytes: never across a cache line
+
+
+cdef enum:
+    EDGE_HEAD = 16
 
 
 cdef struct EdgeRow:
-    # From `parent` by the segment `text` to `child`.
+    # From `parent` by the segment `text` to `child`. 32 bytes, with the segment's first bytes in
+    # it: a short segment costs one cache line.
     uint32_t child              # + 1; 0: empty
     uint32_t parent
-    uint32_t hash
     Text text
+    uint8_t head[EDGE_HEAD]     # of the text, padded with NUL
 
 
 cdef struct CandidateRow:
@@ -141,6 +147,7 @@ cdef struct CandidateRow:
     uint16_t methods            # bits 1 << Method; bit 0 (OTHER): some of `method_first`
     uint8_t any_method          # methods are not asked
     uint8_t rest                # the bytes below the node are one more param
+    uint64_t reserved           # 32 bytes
 
 
 cdef struct MethodRow:

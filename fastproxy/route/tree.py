@@ -12,8 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fastproxy import _core
-from fastproxy.memory.pack import Blob
+from fastproxy.memory.pack import Blob, pack
 from fastproxy.route.path import Kind, PathPattern
+
+EDGE_HEAD = 16
+CACHE_LINE = 64
 
 
 @dataclass
@@ -118,9 +121,9 @@ class Tree:
         return {
             "sites": blob.rows("SiteRow", sites),
             "patterns": blob.rows("PatternRow", patterns),
-            "nodes": blob.rows("NodeRow", nodes),
+            "nodes": aligned_rows(blob, "NodeRow", nodes),
             "edges": self._pack_edges(blob),
-            "candidates": blob.rows("CandidateRow", candidates),
+            "candidates": aligned_rows(blob, "CandidateRow", candidates),
         }
 
     def _child(self, parent: int, segment: bytes | None) -> int:
@@ -140,9 +143,16 @@ class Tree:
         for (parent, segment), child in self.edges.items():
             hashed = _core.route_hash(parent, segment)
             rows.append((hashed, {
-                "child": child + 1, "parent": parent, "hash": hashed, "text": blob.text(segment),
+                "child": child + 1, "parent": parent, "text": blob.text(segment),
+                "head": segment[:EDGE_HEAD],
             }))  # fmt: skip
-        return blob.rows("EdgeRow", hash_table(rows))
+        return aligned_rows(blob, "EdgeRow", hash_table(rows))
+
+
+def aligned_rows(blob: Blob, struct: str, rows: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+    """Slice over rows that begin on a cache line: with 10,000 routes, misses are what costs."""
+    packed = b"".join(pack(struct, row) for row in rows)
+    return blob.raw(packed, align=CACHE_LINE), len(rows)
 
 
 def hash_table(rows: Sequence[tuple[int, Mapping[str, Any]]]) -> list[Mapping[str, Any]]:

@@ -6,10 +6,10 @@ the next that does is one memcpy. Input may be anything, NUL included.
 
     put_header   CTL (0x00-0x1f, 0x7f) are left out; all else as is
     put_log      \\xHH for CTL, quote, backslash and bytes above 0x7e (as nginx and Apache do)
-    put_json     always valid inside a JSON string: \\" \\\\ \\n \\r \\t \\u00XX, and U+FFFD for each byte
-                 that is not valid UTF-8
-    put_target   %XX for all but RFC 3986 unreserved, reserved and "%"; always for "#", for "?" unless
-                 `query`; a backslash too, since browsers read it as a slash
+    put_json     always valid inside a JSON string: quote, backslash and CTL escaped, U+FFFD for
+                 each byte that is not valid UTF-8
+    put_target   %XX for all but RFC 3986 unreserved, reserved and "%"; always for "#", for "?"
+                 unless `query`; a backslash too, since browsers read it as a slash
     put_html     &amp; &lt; &gt; &quot; &#39;, CTL but TAB, CR, LF left out
 """
 

@@ -105,8 +105,8 @@ cdef inline int hex_digit(char c) noexcept nogil:
 
 
 cdef inline int form_byte(Span s, size_t *at) noexcept nogil:
-    """The next byte of a query name or value, decoded: "+" is a space, %XX a byte, a bad "%" itself.
-    `at` must be below s.len."""
+    """The next byte of a query name or value, decoded: "+" is a space, %XX a byte, a bad "%"
+    itself. `at` must be below s.len."""
     cdef char c = s.ptr[at[0]]
     cdef int high, low
     at[0] += 1

@@ -79,6 +79,9 @@ async def http(scope: Scope, receive: Receive, send: Send) -> None:
 async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
     """Echo; "push N" sends N messages unasked; "bye CODE" closes from this side."""
     await receive()
+    if scope["path"] != "/ws":
+        await send({"type": "websocket.close"})  # before it is accepted: 403
+        return
     chosen = "chat" if "chat" in scope.get("subprotocols", []) else None
     await send({"type": "websocket.accept", "subprotocol": chosen})
     while True:

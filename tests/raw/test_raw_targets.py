@@ -135,13 +135,22 @@ def test_confusing_paths_are_refused(proxy: Running, path: str) -> None:
     proxy.refused(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode(), 400)
 
 
-def test_options_star(proxy: Running) -> None:
-    """Forwarded as it is, if a route takes it; a `*` route is the backend's to answer."""
-    answer = proxy.ask(b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n")
-    assert answer.status in (200, 204), answer
-    proxy.recorder.settle()
-    for seen in proxy.recorder.requests:
-        assert seen.target == "*"
+@pytest.mark.parametrize("target", ["*", "http://a", "http://a:80"])
+def test_options_of_the_server_in_general(proxy: Running, target: str) -> None:
+    """RFC 9110 9.3.7, RFC 9112 3.2.4: asks us, no resource behind us; the connection goes on."""
+    with proxy.client() as client:
+        for _ in range(2):
+            client.send(f"OPTIONS {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            answer = client.answer()
+            assert answer.status == 204
+            assert {"GET", "HEAD", "POST", "OPTIONS"} <= set(answer.one("allow").split(", "))
+            assert not answer.closes
+    proxy.nothing_forwarded()
+
+
+def test_options_of_a_resource_is_forwarded(proxy: Running) -> None:
+    assert proxy.ask(b"OPTIONS /x HTTP/1.1\r\nHost: a\r\n\r\n").status == 200
+    assert proxy.recorder.only("/x").method == "OPTIONS"
 
 
 @pytest.fixture(scope="module")

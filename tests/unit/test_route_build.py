@@ -154,7 +154,7 @@ def test_redirects_lead_nowhere_else() -> None:
 def test_replies_escape_as_their_type_wants() -> None:
     evil = b"<a>\"'\\\r\n\x00&"
     scene = _probe.scene_of(query=b"x=" + evil.replace(b"&", b""), method=b"GET")
-    body = 'v={query:x}'
+    body = "v={query:x}"
     for kind, value in (
         (None, b"v=<a>\"'\\"),
         ("text/html", b"v=&lt;a&gt;&quot;&#39;\\\r\n"),

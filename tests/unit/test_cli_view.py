@@ -1,0 +1,65 @@
+"""The tables of `fastproxy status`, on wide and narrow terminals."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from fastproxy import view
+
+CLASSES = {"none": 0, "1xx": 0, "2xx": 1234567, "3xx": 2, "4xx": 3, "5xx": 4}
+TIMES = {"p50_ms": 0.5, "p90_ms": 1.25, "p99_ms": 12.5}
+REPORT: dict[str, Any] = {
+    "version": "0.1.0", "pid": 4242, "state": "running", "uptime_seconds": 93784.0,
+    "listeners": [":8080"], "config": "/etc/fastproxy/fastproxy.toml", "plan_generation": 1,
+    "roster_epoch": 3, "totals": {"requests": 5000, "connections": 7}, "status": CLASSES,
+    "latency": TIMES,
+    "workers": [
+        {"slot": 0, "pid": 11, "state": "serving", "restarts": 0, "requests": 5000,
+         "connections": 7, "upstream_open": 2, "bytes_in": 0, "bytes_out": 3 << 30, "faults": 1},
+        {"slot": 1, "pid": 0, "state": "empty"},
+    ],
+    "routes": [{"name": "[red]all", "requests": 5000, "status": CLASSES, **TIMES}],
+    "upstreams": [{"name": "api", "balance": "round_robin", "backends": [
+        {"name": "http://127.0.0.1:9001", "weight": 1, "health": "up", "admin": "drain",
+         "inflight": 3, "requests": 5000, "status": CLASSES, "connect_errors": 2, "timeouts": 3,
+         "retries": 0, **TIMES}]}],
+}  # fmt: skip
+
+
+def shown(width: int, report: dict[str, Any] = REPORT, before: dict[str, Any] | None = None) -> str:
+    output = io.StringIO()
+    console = Console(width=width, file=output)
+    console.print(view.render(report, before, narrow=width < view.WIDE))
+    return output.getvalue()
+
+
+@pytest.mark.parametrize("width", [90, 160])
+def test_everything_that_counts_fits(width: int) -> None:
+    text = shown(width)
+    for word in ("pid 4242, running, up 1d 2h", "5,000", "1,234,567", "3.0 GiB", "drain",
+                 "http://127.0.0.1:9001", "p99 12.5 ms", "[red]all"):  # fmt: skip
+        assert word in text, (word, text)
+    assert "…" not in text
+    assert all(len(line) <= width for line in text.splitlines())
+
+
+def test_rates_come_from_two_reports() -> None:
+    before = {**REPORT, "uptime_seconds": 93782.0, "totals": {"requests": 1000, "connections": 1}}
+    assert "requests: 5,000 (2,000/s)" in shown(160, REPORT, before)
+
+
+def test_an_instance_without_routes_or_upstreams() -> None:
+    text = shown(160, {**REPORT, "routes": [], "upstreams": [], "workers": []})
+    assert "routes" not in text
+    assert "requests: 5,000" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0s"), (59, "59s"), (3600, "1h"), (90061, "1d 1h"), (61, "1m 1s")]
+)
+def test_spans(seconds: float, text: str) -> None:
+    assert view._span(seconds) == text
