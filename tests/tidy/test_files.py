@@ -13,12 +13,11 @@ from tests.tidy.source import CYTHON, ROOT, label, tree
 SPDX = "SPDX-License-Identifier: MIT"
 # Paths of the machines we work on, and package indexes that are not the public one.
 PLACES = re.compile(
-    r"/(?:root|work|Users)/\w"
+    r"(?<![\w.}])/(?:root|work|Users)/\w"
     r"|/home/(?!user\b|you\b)\w"
     r"|/tmp/(?:bash|claude)\w*"
     r"|--(?:extra-)?index-url|--trusted-host|PIP_INDEX_URL|index-url\s*="
     r"|https?://(?!pypi\.org/)[\w.-]*(?:pypi|artifactory|nexus|jfrog|devpi)[\w.-]*",
-    re.IGNORECASE,
 )
 PACKAGE_FILES = tree(".py", ".pyi", ".pyx", ".pxd", ".pxi", ".h", under="fastproxy")
 
