@@ -16,9 +16,9 @@ cdef extern from * nogil:
     /* FieldId bits; ids are those of http1/head.pxd. */
     #define HOP_BY_HOP (BIT(2) | BIT(4) | BIT(6) | BIT(7) | BIT(8) | BIT(9) | BIT(10) | BIT(11) \
                         | BIT(13))
-    /* Request: also Host (written first), Expect, Proxy-Authorization, the forwarding family. */
+    /* Request: also Host (written first), Content-Length, Expect, Proxy-Authorization, the forwarding family. */
     static const uint64_t DROP_FROM_REQUEST = HOP_BY_HOP | BIT(1) | BIT(5) | BIT(12) | BIT(14)
-        | BIT(15) | BIT(16) | BIT(17) | BIT(18) | BIT(19) | BIT(20) | BIT(22);
+        | BIT(15) | BIT(16) | BIT(17) | BIT(18) | BIT(19) | BIT(20) | BIT(22) | BIT(3);
     static const uint64_t DROP_FROM_ANSWER = HOP_BY_HOP;
     #undef BIT
     """
@@ -100,7 +100,7 @@ cdef int head_to_upstream(Engine *eng, Exchange *x, Request *request, Out *out) 
                   | (<uint64_t> 1 << FIELD_X_FORWARDED_PREFIX))
     put_fields(out, plan, edits, head, mask, flags)
     put_forwarding(eng, x, request, out, edits)
-    put_request_framing(x, out)
+    put_request_framing(x, head, out)
     if edits != NULL:
         scene_of_request(eng, x, request)
         edits_emit(out, plan, edits, &eng.scene, head)
@@ -124,7 +124,7 @@ cdef void drop_impostors(const char *plan, const EditList *edits, Head *head) no
             room[at] = name.ptr[at] if name.ptr[at] != c'_' else c'-'
         name.ptr = room
         id = name_id(name.ptr, name.len)
-        if (((DROP_FROM_REQUEST | <uint64_t> 1 << FIELD_CONTENT_LENGTH) >> id) & 1
+        if ((DROP_FROM_REQUEST >> id) & 1
                 or edits != NULL and edit_drops(plan, edits, name, id)):
             head.fields[i].flags |= FIELD_NOMINATED
 
@@ -253,9 +253,15 @@ cdef void put_forwarded(Exchange *x, Request *request, Span peer, Out *out) noex
     put(out, b";proto=http", 11)
 
 
-cdef void put_request_framing(Exchange *x, Out *out) noexcept nogil:
-    """What delimits the body for the upstream. Content-Length was copied, being checked; the rest
-    is ours."""
+cdef void put_request_framing(Exchange *x, const Head *head, Out *out) noexcept nogil:
+    """What delimits the body for the upstream, written anew: of "Content-Length:\t007 " only the
+    number that we go by is passed on (B3 4)."""
+    if x.request_flow.kind == BODY_LENGTH:
+        put(out, b"Content-Length: ", 16)
+        put_uint(out, <uint64_t> x.request_flow.left)
+        put(out, b"\r\n", 2)
+    elif x.request_flow.kind == BODY_NONE and has_field(head, FIELD_CONTENT_LENGTH):
+        put(out, b"Content-Length: 0\r\n", 19)
     if x.flags & X_EXPECTS:
         put(out, b"Expect: 100-continue\r\n", 22)
     if x.request_flow.kind == BODY_CHUNKED:
