@@ -69,7 +69,7 @@ cdef void asker_interim(Engine *eng, Exchange *x, Head *head) noexcept nogil:
     put_span(&out, text_span(head.base, head.reason))
     put(&out, b"\r\n", 2)
     put_fields(&out, x.plan.base, NULL, head,
-               DROP_FROM_ANSWER | <uint64_t> 1 << FIELD_CONTENT_LENGTH, FIELD_NOMINATED)
+               DROP_FROM_ANSWER, FIELD_NOMINATED)
     put(&out, b"\r\n", 2)
     if out.full:
         return
@@ -87,6 +87,7 @@ cdef void asker_cut(Engine *eng, Exchange *x) noexcept nogil:
     if x.state == EXCHANGE_RECEIVING and x.answer_flow.kind != BODY_LENGTH and (
             not x.answer_flow.out_chunked):
         connection_reset(conn)
+        conn.flags |= CONN_WRITE_DEAD   # close now: a FIN first would say that this was all
     x.flags |= X_ANSWER_CLOSES
     conn.flags |= CONN_CLOSE_AFTER
 

@@ -38,15 +38,39 @@ cdef bint engine_turn(Engine *eng) noexcept nogil:
         count = epoll_wait(eng.epfd, events, EVENTS_PER_ROUND, 0)
         if count <= 0 and eng.run_head == NULL:
             break
+        eng.round += 1
         for i in range(count):
-            event_dispatch(eng, events[i].data.u64, events[i].events)
+            event_note(eng, events[i].data.u64, events[i].events)
+        for i in range(count):
+            event_dispatch(eng, events[i].data.u64)
         run_queue_work(eng)
         bury_the_dead(eng)
     publish_gauges(eng)
     return eng.run_head != NULL
 
 
-cdef void event_dispatch(Engine *eng, uint64_t token, uint32_t mask) noexcept nogil:
+cdef void event_note(Engine *eng, uint64_t token, uint32_t mask) noexcept nogil:
+    """Remember what is ready on a connection. All of a batch is noted before any of it is worked
+    on: a request must not go out on an idle upstream connection whose FIN, or whose unasked bytes,
+    stand behind it in the same batch (they would be taken for its answer, B3 17)."""
+    cdef Connection *conn
+    cdef uint32_t generation = <uint32_t> (token >> 32)
+    if generation == 0:
+        return
+    conn = <Connection *> pool_find(&eng.connections, <uint32_t> token, generation)
+    if conn == NULL:
+        return
+    if mask & EPOLLIN:
+        conn.ready |= READY_READ
+    if mask & EPOLLOUT:
+        conn.ready |= READY_WRITE
+    if mask & EPOLLRDHUP:
+        conn.ready |= READY_READ | READY_FIN
+    if mask & (EPOLLERR | EPOLLHUP):
+        conn.ready |= READY_READ | READY_WRITE | READY_FIN | READY_DEAD
+
+
+cdef void event_dispatch(Engine *eng, uint64_t token) noexcept nogil:
     cdef Connection *conn
     cdef uint32_t generation = <uint32_t> (token >> 32)
     cdef uint32_t index = <uint32_t> token
@@ -60,18 +84,15 @@ cdef void event_dispatch(Engine *eng, uint64_t token, uint32_t mask) noexcept no
     conn = <Connection *> pool_find(&eng.connections, index, generation)
     if conn == NULL or conn.state == PEER_FREE:
         return                  # a stale event of a connection closed earlier in this round
-    if mask & EPOLLIN:
-        conn.ready |= READY_READ
-    if mask & EPOLLOUT:
-        conn.ready |= READY_WRITE
-    if mask & EPOLLRDHUP:
-        conn.ready |= READY_READ | READY_FIN
-    if mask & (EPOLLERR | EPOLLHUP):
-        conn.ready |= READY_READ | READY_WRITE | READY_FIN | READY_DEAD
     if conn.flags & CONN_QUEUED:
         return
     clock_read(eng)
     connection_pump(eng, conn)
+
+
+cdef inline bint quantum_used(const Connection *conn, int steps) noexcept nogil:
+    """Has this connection moved enough for now (about QUANTUM_BYTES, or 16 small steps)?"""
+    return steps >= 16 or (<uint64_t> steps << conn.reading) >= QUANTUM_BYTES
 
 
 cdef void connection_pump(Engine *eng, Connection *conn) noexcept nogil:

@@ -115,6 +115,8 @@ class Line:
     requests: int = 0
     ended: str = ""
     """fin or rst: how the proxy ended it; closed: we did."""
+    hangs: bool = False
+    """What comes now is no request any more (a tunnel, or nothing)."""
 
 
 class Gone(Exception):
@@ -180,7 +182,8 @@ class Recorder:
         self.scripts.clear()
         self.requests.clear()
         for line in self.lines:
-            del line.received[: line.at]
+            over = line.hangs or line.ended
+            del line.received[: len(line.received) if over else line.at]
             line.at = 0
 
     def settle(self, seconds: float = 5.0) -> None:
@@ -327,6 +330,7 @@ class Recorder:
                 await self._body(line, seen)
                 body_read = True
             elif step == HANG:
+                line.hangs = True
                 while True:
                     await self._read(line)
             elif step == FINISH:

@@ -174,7 +174,7 @@ def test_bad_interim_answers(proxy: Running, head: bytes) -> None:
 # ---- early answers -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [100_000, 30_000_000])
+@pytest.mark.parametrize("size", [1_000_000, 30_000_000])
 def test_an_early_answer_reaches_the_client_that_still_uploads(proxy: Running, size: int) -> None:
     """The backend answers and reads no more; the upload is neither finished nor the end."""
     proxy.recorder.on("/e", sized(b"enough", b"413 Content Too Large"), 1.0, "close")
@@ -186,12 +186,12 @@ def test_an_early_answer_reaches_the_client_that_still_uploads(proxy: Running, s
         while b"enough" not in answered:
             assert time.monotonic() < end
             try:
-                if sent < min(size, 20_000_000):
+                if sent < size // 2:
                     sent += client.sock.send(b"x" * 65536)
             except TimeoutError:
                 pass
             except OSError:
-                sent = size
+                sent = size // 2
             try:
                 answered += client.sock.recv(65536)
             except TimeoutError:
