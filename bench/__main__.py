@@ -85,8 +85,8 @@ def measure(
 @click.option("--nginx", metavar="PATH", default="nginx", help="Another nginx.")
 @click.option("--haproxy", metavar="PATH", default="haproxy", help="Another HAProxy.")
 @click.option("--against", multiple=True, metavar="DIR",
-              help="Another built tree of fastproxy, instead of the peers. Repeatable.")  # fmt: skip
-@click.option("--json", "json_file", metavar="FILE", help="Everything, for programs; - is stdout")
+              help="Another built tree of fastproxy, not the peers. Repeatable.")  # fmt: skip
+@click.option("--json", "json_file", metavar="FILE", help="All of it, for programs; - is stdout")
 @click.option("--markdown", "markdown_file", metavar="FILE", help="Tables for a page")
 @click.option("--list", "list_", is_flag=True, help="Show the scenarios and stop.")
 @click.option("--spoil", is_flag=True, help="Let the origin answer wrongly: must end with code 1.")
