@@ -396,6 +396,7 @@ class Recorder:
         """Lines up to the empty one; `seen.trailers` has them."""
         while (field := await self._until(line, b"\r\n")) != b"\r\n":
             seen.coded += field
-            assert (match := FIELD.fullmatch(field[:-2])), f"trailer {field!r}"
+            match = FIELD.fullmatch(field[:-2])
+            assert match, f"trailer {field!r}"
             seen.trailers.append((match[1].decode(), match[2].decode("latin-1")))
         seen.coded += field

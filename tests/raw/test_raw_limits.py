@@ -54,6 +54,7 @@ def dead_port() -> Iterator[int]:
         sock.bind(("127.0.0.1", 0))
         yield sock.getsockname()[1]
 
+
 HEALTH_DOWN = 1
 
 
@@ -109,7 +110,9 @@ def line_of(size: int) -> bytes:
 
 
 @pytest.mark.parametrize("bytewise", [False, True])
-@pytest.mark.parametrize(("size", "status"), [(500, 200), (512, 200), (513, 414), (600, 414), (9000, 414)])
+@pytest.mark.parametrize(
+    ("size", "status"), [(500, 200), (512, 200), (513, 414), (600, 414), (9000, 414)]
+)
 def test_request_line(proxy: Running, size: int, status: int, bytewise: bool) -> None:
     data = line_of(size) + b"Host: a\r\n\r\n"
     if status == 200:
@@ -206,7 +209,9 @@ def test_a_route_may_allow_more(proxy: Running) -> None:
 # ---- time ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("data", [b"G", b"GET /p HTTP/1.1\r\nHost: a\r\n", b"GET /p HTTP/1.1\r\nHost: a\r\n\r"])
+@pytest.mark.parametrize(
+    "data", [b"G", b"GET /p HTTP/1.1\r\nHost: a\r\n", b"GET /p HTTP/1.1\r\nHost: a\r\n\r"]
+)
 def test_a_head_that_stalls(proxy: Running, data: bytes) -> None:
     """B3 16: 408 and close."""
     started = time.monotonic()
@@ -486,7 +491,8 @@ def test_head_errors_have_no_body(proxy: Running) -> None:
     ("application/json", "problem+json"), ("application/problem+json", "problem+json"),
     ("application/json, text/plain, */*", "problem+json"), ("application/ld+json", "problem+json"),
     ("text/html", "html"), ("*/*", "html"), ("", "html"), ("text/html, application/json", "html"),
-    ("application/json;q=0.5, text/html", "html"), ("text/html;q=0.5, application/json", "problem+json"),
+    ("application/json;q=0.5, text/html", "html"),
+    ("text/html;q=0.5, application/json", "problem+json"),
     ("application/json;q=0", "html"), ("text/html; q=0.8, application/json; q=0.9", "problem+json"),
     ("application/xhtml+xml,text/html,application/xml;q=0.9,*/*;q=0.8", "html"),
     ("x" * 200, "html"), (";;,,;q=,json", "html"),

@@ -49,6 +49,12 @@ def test_a_file_names_its_licence_first() -> None:
     assert bad == []
 
 
+def test_every_room_is_a_package() -> None:
+    """Without `__init__.py` a folder works here and is left out of a wheel."""
+    rooms = {path.parent for path in PACKAGE_FILES}
+    assert [label(room) for room in sorted(rooms) if not (room / "__init__.py").exists()] == []
+
+
 def test_no_file_tells_where_it_was_written() -> None:
     own = Path(__file__).resolve()
     bad = []
