@@ -81,12 +81,13 @@ def write_layout() -> None:
 def mode_changed() -> bool:
     """Were the parts last built with other switches? Time stamps would not tell."""
     note = HERE / "build" / "mode"
-    mode = f"debug={DEBUG} asan={ASAN} strict={STRICT}"
-    changed = note.exists() and note.read_text() != mode
+    mode = f"debug={DEBUG} asan={ASAN}"
+    last = note.read_text() if note.exists() else mode
     if IN_PLACE:
         note.parent.mkdir(exist_ok=True)
-        note.write_text(mode)
-    return changed
+        note.write_text(mode + " strict" * STRICT)
+    # What was built strictly is as good as any other.
+    return last.removesuffix(" strict") != mode or (STRICT and not last.endswith(" strict"))
 
 
 def extension(name: str) -> Extension:

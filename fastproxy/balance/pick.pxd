@@ -14,9 +14,8 @@ from libc.string cimport memset
 
 from fastproxy.balance.round_robin cimport round_robin
 from fastproxy.balance.table cimport (
-    BACKENDS_PER_UPSTREAM_MAX, BALANCE_ROUND_ROBIN, WHEEL_MAX, PickCursor, RosterBackend,
-    RosterHeader, RosterUpstream, Tried)
-from fastproxy.engine.table cimport ROSTER_MAGIC, ROSTER_VERSION
+    BACKENDS_PER_UPSTREAM_MAX, BALANCE_ROUND_ROBIN, ROSTER_MAGIC, ROSTER_VERSION, WHEEL_MAX,
+    PickCursor, RosterBackend, RosterHeader, RosterUpstream, Tried)
 from fastproxy.memory.limits cimport BACKENDS_MAX, UPSTREAMS_MAX
 from fastproxy.memory.span cimport Slice, Text
 from fastproxy.scoreboard.table cimport BackendRow

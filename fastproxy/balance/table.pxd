@@ -11,6 +11,11 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from fastproxy.memory.span cimport Slice, Text
 
 
+cdef enum:
+    ROSTER_MAGIC = 0x524f5046   # "FPOR"
+    ROSTER_VERSION = 1
+
+
 cdef struct RosterHeader:
     uint64_t magic
     uint64_t layout_hash

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What `fastproxy explain` asks of the hot path besides routing: a path's normal form."""
+# What `fastproxy explain` asks of the hot path besides routing: a path's normal form.
 
 from fastproxy.http1.faults cimport fault_text as _fault_text
 from fastproxy.http1.head cimport Fault as _Fault
@@ -14,9 +14,10 @@ def normal_path(bytes path not None, bint merge_slashes, bint reject_encoded_sla
     cdef bytearray room = bytearray(len(path) + 1)
     cdef int options = (_PATH_MERGE if merge_slashes else 0) | (
         _PATH_REFUSE if reject_encoded_slash else 0)
+    cdef _PathSpan raw = _path_span(path, len(path))
     cdef _PathSpan normal
     cdef _Fault fault
-    if _path_normalise(_path_span(path, len(path)), <char *> room, len(path), options, &normal,
-                       &fault) < 0:
+    cdef char *start = room
+    if _path_normalise(raw, start, raw.len, options, &normal, &fault) < 0:
         raise ValueError(_fault_text(fault.reason).decode())
     return normal.ptr[:normal.len]

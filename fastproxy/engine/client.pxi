@@ -11,7 +11,7 @@ cdef void client_open(Engine *eng, int fd, Listener *listener,
     cdef const Settings *settings = eng.plan.settings
     if conn == NULL:
         return
-    conn.state = PEER_IDLE
+    connection_move(conn, PEER_IDLE)
     conn.listener = listener.index
     conn.ready = READY_WRITE
     if address.ss_family == AF_INET:
@@ -27,7 +27,7 @@ cdef void client_open(Engine *eng, int fd, Listener *listener,
     eng.client_count += 1
     list_link(eng, conn)
     if settings.connections_per_ip != 0 and not conn.flags & CONN_UNIX:
-        conn.ip_slot = client_ip_enter(board_of(eng), eng.slot, address_hash(conn.peer),
+        conn.ip_slot = client_ip_enter(board_of(eng), eng.slot, address_hash(board_of(eng), conn.peer),
                                        settings.connections_per_ip)
         if conn.ip_slot == -1:
             count_add(&eng.me.refused, 1)
@@ -110,7 +110,7 @@ cdef void client_pump(Engine *eng, Connection *conn) noexcept nogil:
         else:
             go_on = False
         steps += 1
-        if go_on and steps == 16:
+        if go_on and quantum_used(conn, steps):
             run_later(eng, conn)
             go_on = False
 
@@ -142,8 +142,12 @@ cdef bint client_flush(Engine *eng, Connection *conn) noexcept nogil:
 
 
 cdef inline void client_timer_running(Engine *eng, Connection *conn, Exchange *x) noexcept nogil:
-    """While an exchange runs, the client is only waited for when its body is due."""
-    if x.request_flow.done or x.state < EXCHANGE_WAITING:
+    """While an exchange runs, the client is waited for when it has to read (the timer was set as bytes
+    were kept for it), or when its body is due and the other side would take it."""
+    if buffer_size(&conn.output) != 0:
+        return
+    if (x.request_flow.done or x.state < EXCHANGE_WAITING or x.server == NULL
+            or x.server.blocked(eng, x)):
         timer_clear(&conn.timer)
     else:
         connection_timer(eng, conn, eng.plan.settings.client_body_ms)
@@ -284,11 +288,14 @@ cdef bint client_step_running(Engine *eng, Connection *conn) noexcept nogil:
         if conn.ready & READY_DEAD or (conn.ready & READY_FIN
                                        and eng.plan.settings.abort_on_close):
             client_gone(eng, conn)
+        else:
+            client_timer_running(eng, conn, x)
         return False
     if conn.ready & READY_DEAD and not conn.ready & READY_READ:
         client_gone(eng, conn)
         return False
     if x.state < EXCHANGE_WAITING or x.server == NULL or x.server.blocked(eng, x):
+        client_timer_running(eng, conn, x)
         return False
     held = conn.input
     if buffer_size(&held) != 0:
@@ -470,16 +477,20 @@ cdef void client_timeout(Engine *eng, Connection *conn) noexcept nogil:
 
 # ---- addresses ------------------------------------------------------------------------------
 
-cdef inline uint64_t address_hash(const uint8_t *address) noexcept nogil:
-    """Never 0; IPv6 by /64, since one host owns as much (RFC 6177)."""
+cdef inline uint64_t address_hash(const BoardHeader *board, const uint8_t *address) noexcept nogil:
+    """Keyed with the board's secret, so that nobody can aim at one window of the table. Never 0.
+    IPv6 counts by /64, since one host owns as much (RFC 6177)."""
     cdef uint64_t high, low
     memcpy(&high, address, 8)
     memcpy(&low, address + 8, 8)
     if high != 0:
         low = 0
-    high = (high ^ (low * <uint64_t> 0x9E3779B97F4A7C15)) * <uint64_t> 0xBF58476D1CE4E5B9
+    high = (high ^ board.client_ip_seed[0]) * <uint64_t> 0x9E3779B97F4A7C15
+    high ^= high >> 32
+    high = (high ^ low ^ board.client_ip_seed[1]) * <uint64_t> 0xBF58476D1CE4E5B9
     high ^= high >> 29
-    return high | 1
+    high *= <uint64_t> 0x94D049BB133111EB
+    return (high ^ high >> 32) | 1
 
 
 cdef inline bint is_v4_mapped(const uint8_t *address) noexcept nogil:

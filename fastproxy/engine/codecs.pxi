@@ -69,7 +69,7 @@ cdef void asker_interim(Engine *eng, Exchange *x, Head *head) noexcept nogil:
     put_span(&out, text_span(head.base, head.reason))
     put(&out, b"\r\n", 2)
     put_fields(&out, x.plan.base, NULL, head,
-               DROP_FROM_ANSWER | <uint64_t> 1 << FIELD_CONTENT_LENGTH, FIELD_NOMINATED)
+               DROP_FROM_ANSWER, FIELD_NOMINATED)
     put(&out, b"\r\n", 2)
     if out.full:
         return

@@ -14,12 +14,12 @@ cdef extern from * nogil:
     #include <stdint.h>
     #define BIT(id) (1ull << (id))
     /* FieldId bits; ids are those of http1/head.pxd. */
-    #define HOP_BY_HOP (BIT(2) | BIT(4) | BIT(6) | BIT(7) | BIT(8) | BIT(9) | BIT(10) | BIT(11) \
+    #define MADE_ANEW (BIT(2) | BIT(3) | BIT(4) | BIT(6) | BIT(7) | BIT(8) | BIT(9) | BIT(10) | BIT(11) \
                         | BIT(13))
-    /* Request: also Host (written first), Content-Length, Expect, Proxy-Authorization, the forwarding family. */
-    static const uint64_t DROP_FROM_REQUEST = HOP_BY_HOP | BIT(1) | BIT(5) | BIT(12) | BIT(14)
-        | BIT(15) | BIT(16) | BIT(17) | BIT(18) | BIT(19) | BIT(20) | BIT(22) | BIT(3);
-    static const uint64_t DROP_FROM_ANSWER = HOP_BY_HOP;
+    /* Request: also Host (written first), Expect, Proxy-Authorization, the forwarding family. */
+    static const uint64_t DROP_FROM_REQUEST = MADE_ANEW | BIT(1) | BIT(5) | BIT(12) | BIT(14)
+        | BIT(15) | BIT(16) | BIT(17) | BIT(18) | BIT(19) | BIT(20) | BIT(22);
+    static const uint64_t DROP_FROM_ANSWER = MADE_ANEW;
     #undef BIT
     """
     const uint64_t DROP_FROM_REQUEST
@@ -100,7 +100,7 @@ cdef int head_to_upstream(Engine *eng, Exchange *x, Request *request, Out *out) 
                   | (<uint64_t> 1 << FIELD_X_FORWARDED_PREFIX))
     put_fields(out, plan, edits, head, mask, flags)
     put_forwarding(eng, x, request, out, edits)
-    put_request_framing(x, head, out)
+    put_request_framing(eng, x, out)
     if edits != NULL:
         scene_of_request(eng, x, request)
         edits_emit(out, plan, edits, &eng.scene, head)
@@ -253,15 +253,16 @@ cdef void put_forwarded(Exchange *x, Request *request, Span peer, Out *out) noex
     put(out, b";proto=http", 11)
 
 
-cdef void put_request_framing(Exchange *x, const Head *head, Out *out) noexcept nogil:
-    """What delimits the body for the upstream, written anew: of "Content-Length:\t007 " only the
-    number that we go by is passed on (B3 4)."""
-    if x.request_flow.kind == BODY_LENGTH:
-        put(out, b"Content-Length: ", 16)
-        put_uint(out, <uint64_t> x.request_flow.left)
-        put(out, b"\r\n", 2)
-    elif x.request_flow.kind == BODY_NONE and has_field(head, FIELD_CONTENT_LENGTH):
-        put(out, b"Content-Length: 0\r\n", 19)
+cdef inline void put_length(Out *out, uint64_t length) noexcept nogil:
+    put(out, b"Content-Length: ", 16)
+    put_uint(out, length)
+    put(out, b"\r\n", 2)
+
+
+cdef void put_request_framing(Engine *eng, Exchange *x, Out *out) noexcept nogil:
+    """What delimits the body for the upstream: never a copy, so never read differently there."""
+    if eng.framing.length >= 0:
+        put_length(out, <uint64_t> eng.framing.length)
     if x.flags & X_EXPECTS:
         put(out, b"Expect: 100-continue\r\n", 22)
     if x.request_flow.kind == BODY_CHUNKED:
@@ -392,15 +393,12 @@ cdef void head_to_client(Engine *eng, Exchange *x, Head *head, Out *out) noexcep
         edits = &x.rewrite.response
     x.answer_flow.out_chunked = False
     if x.answer_flow.kind == BODY_CHUNKED or x.answer_flow.kind == BODY_CLOSE:
-        mask |= <uint64_t> 1 << FIELD_CONTENT_LENGTH
         if x.flags & X_CLIENT_10:
             x.flags |= X_ANSWER_CLOSES
         else:
             x.answer_flow.out_chunked = True
         if x.answer_flow.trailers.ptr != NULL:
             mask &= ~(<uint64_t> 1 << FIELD_TRAILER)
-    elif head.status == 204:
-        mask |= <uint64_t> 1 << FIELD_CONTENT_LENGTH
     client_keeps_or_closes(eng, x, conn)
     put(out, b"HTTP/1.1 ", 9)
     put_uint(out, head.status)
@@ -414,6 +412,8 @@ cdef void head_to_client(Engine *eng, Exchange *x, Head *head, Out *out) noexcep
     put_via(x, head, edits, out)
     if x.answer_flow.out_chunked:
         put(out, b"Transfer-Encoding: chunked\r\n", 28)
+    elif eng.framing.length >= 0 and head.status != 204:
+        put_length(out, <uint64_t> eng.framing.length)
     put_connection(x, out)
     if edits != NULL:
         scene_of_answer(eng, x, head)

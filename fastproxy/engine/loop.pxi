@@ -38,6 +38,7 @@ cdef bint engine_turn(Engine *eng) noexcept nogil:
         count = epoll_wait(eng.epfd, events, EVENTS_PER_ROUND, 0)
         if count <= 0 and eng.run_head == NULL:
             break
+        eng.round += 1
         for i in range(count):
             event_note(eng, events[i].data.u64, events[i].events)
         for i in range(count):
@@ -87,6 +88,11 @@ cdef void event_dispatch(Engine *eng, uint64_t token) noexcept nogil:
         return
     clock_read(eng)
     connection_pump(eng, conn)
+
+
+cdef inline bint quantum_used(const Connection *conn, int steps) noexcept nogil:
+    """Has this connection moved enough for now (about QUANTUM_BYTES, or 16 small steps)?"""
+    return steps >= 16 or (<uint64_t> steps << conn.reading) >= QUANTUM_BYTES
 
 
 cdef void connection_pump(Engine *eng, Connection *conn) noexcept nogil:

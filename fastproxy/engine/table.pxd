@@ -16,8 +16,6 @@ from fastproxy.template.table cimport Template
 cdef enum:
     PLAN_MAGIC = 0x504c5046     # "FPLP"
     PLAN_VERSION = 1
-    ROSTER_MAGIC = 0x524f5046   # "FPOR"
-    ROSTER_VERSION = 1
 
 
 cdef struct Settings:

@@ -93,7 +93,7 @@ cdef void connection_free(Engine *eng, Connection *conn) noexcept nogil:
         conn.partial = NULL
     conn.transport.close(eng, conn)
     conn.fd = -1
-    conn.state = PEER_FREE
+    connection_move(conn, PEER_FREE)
     if not conn.flags & CONN_QUEUED:
         conn.run_next = eng.dead_connections
         eng.dead_connections = conn

@@ -55,7 +55,7 @@ cdef void tunnel_begin(Engine *eng, Exchange *x, Head *head, char *rest,
     x.status = 101
     put_text(&out, b"HTTP/1.1 101 Switching Protocols\r\n")
     put_fields(&out, x.plan.base, NULL, head,
-               DROP_FROM_ANSWER | <uint64_t> 1 << FIELD_CONTENT_LENGTH, FIELD_NOMINATED)
+               DROP_FROM_ANSWER, FIELD_NOMINATED)
     put_text(&out, b"Connection: upgrade\r\nUpgrade: websocket\r\n\r\n")
     if out.full:
         exchange_fail(eng, x, 502, b"the answer's head is too large")

@@ -151,6 +151,7 @@ cdef struct Connection:
     uint32_t requests
     uint32_t backend            # upstream: scoreboard row
     uint32_t backend_generation     # upstream: of that row
+    uint32_t parked_round       # upstream: Engine.round when it was parked
     int32_t ip_slot             # client: slot in the per-address table
     uint16_t peer_port          # client
     uint8_t peer[16]            # client: IPv6, or v4-mapped; zero for unix
@@ -346,6 +347,7 @@ cdef struct Engine:
     uint64_t wall_sec
     int64_t wall_offset_us      # CLOCK_REALTIME - CLOCK_MONOTONIC, at the last tick
     uint64_t accept_retry_ms
+    uint32_t round              # batches of events so far
     Wheel wheel
     Pool connections
     Pool exchanges

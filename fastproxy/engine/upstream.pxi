@@ -28,7 +28,7 @@ cdef bint upstream_connect(Engine *eng, Exchange *x, const RosterBackend *backen
     conn = connection_open(eng, fd, ROLE_UPSTREAM)
     if conn == NULL:
         return False
-    conn.state = PEER_CONNECTING
+    connection_move(conn, PEER_CONNECTING)
     conn.backend = backend.row
     conn.backend_generation = backend.generation
     if is_unix:
@@ -101,7 +101,7 @@ cdef void upstream_pump(Engine *eng, Connection *conn) noexcept nogil:
         else:
             go_on = False
         steps += 1
-        if go_on and steps == 16:
+        if go_on and quantum_used(conn, steps):
             run_later(eng, conn)
             go_on = False
 
@@ -423,6 +423,7 @@ cdef bint parked_put(Engine *eng, Connection *conn, const Settings *settings) no
     if conn.ready & READY_READ and parked_has_bytes(conn):
         return False
     connection_move(conn, PEER_PARKED)
+    conn.parked_round = eng.round
     conn.flags |= CONN_REUSED | CONN_IN_LIST
     conn.list_prev = NULL
     conn.list_next = eng.parked[row]
@@ -458,20 +459,35 @@ cdef void parked_unlink(Engine *eng, Connection *conn) noexcept nogil:
     eng.upstream_idle_count -= 1
 
 
+cdef enum:
+    # How many connections parked in this very round are passed over for an older one.
+    PARKED_PASSED_OVER = 16
+
+
 cdef Connection *parked_take(Engine *eng, const RosterBackend *backend,
                              bint must_be_alive) noexcept nogil:
-    """The newest idle connection to this backend that is still good, or NULL. What epoll has told
-    is looked at always; a request that could not be sent twice is worth one more look (a FIN may
-    have come since this round's epoll_wait)."""
+    """The newest idle connection to this backend that is still good, or NULL.
+
+    Good is what epoll has told of it by now. That is nothing yet for one parked in this very round
+    (an older one is better), and a request that could not be sent twice is worth being sure:
+    both ask the kernel first.
+    """
     cdef Connection *conn
+    cdef int passed
     while True:
         conn = eng.parked[backend.row]
+        passed = 0
+        while (conn != NULL and conn.parked_round == eng.round and conn.list_next != NULL
+               and passed < PARKED_PASSED_OVER):
+            conn = conn.list_next
+            passed += 1
         if conn == NULL:
             return NULL
         if (conn.ready & (READY_READ | READY_FIN | READY_DEAD)
                 or conn.backend_generation != backend.generation
                 or eng.now_ms - conn.opened_ms >= eng.plan.settings.upstream_age_ms
-                or (must_be_alive and parked_has_bytes(conn))):
+                or ((must_be_alive or conn.parked_round == eng.round)
+                    and parked_has_bytes(conn))):
             upstream_close(eng, conn)
             continue
         parked_unlink(eng, conn)

@@ -60,19 +60,19 @@ cdef inline PoolItem *pool_find(const Pool *pool, uint32_t index,
 
 cdef inline bint pool_grow(Pool *pool) noexcept nogil:
     cdef char *slab
-    cdef uint32_t *list
+    cdef uint32_t *longer
     cdef uint32_t i
     cdef PoolItem *item
     if pool.slab_count == SLABS_MAX:
         return False
     if pool.free_cap < (pool.slab_count + 1) * SLAB_ITEMS:
-        list = <uint32_t *> calloc((pool.slab_count + 16) * SLAB_ITEMS, sizeof(uint32_t))
-        if list == NULL:
+        longer = <uint32_t *> calloc((pool.slab_count + 16) * SLAB_ITEMS, sizeof(uint32_t))
+        if longer == NULL:
             return False
         for i in range(pool.free_count):
-            list[i] = pool.free_list[i]
+            longer[i] = pool.free_list[i]
         free(pool.free_list)
-        pool.free_list = list
+        pool.free_list = longer
         pool.free_cap = (pool.slab_count + 16) * SLAB_ITEMS
     slab = <char *> calloc(SLAB_ITEMS, pool.item_bytes)
     if slab == NULL:

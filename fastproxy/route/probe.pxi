@@ -205,12 +205,13 @@ cdef class ProbePlan:
     def limited(self):
         return self.runtime.regexes.limited[0]
 
-    def match(self, host=b"", path=b"/", query=b"", method=b"GET", headers=(), listener=0):
+    def match(self, host=b"", path=b"/", query=b"", method=b"GET", headers=(), int listener=0):
         """(why, route, allow, params)"""
+        cdef tuple texts = (host, path, query, method)
         cdef ProbeHead head = ProbeHead(headers, self.ids)
         cdef RouteQuery wanted
         cdef RouteHit hit
-        self._query(&wanted, head, (host, path, query, method), listener)
+        self._query(&wanted, head, texts, listener)
         with nogil:
             route_match(self.base, self.routes, &self.runtime, &wanted, &hit)
         params = [hit.params[i].ptr[:hit.params[i].len] for i in range(hit.param_count)]
@@ -234,8 +235,10 @@ cdef class ProbePlan:
         cdef RouteQuery *wanted = <RouteQuery *> calloc(count, sizeof(RouteQuery))
         cdef RouteHit hit
         cdef long round
+        cdef tuple texts
         for i, (host, path) in enumerate(requests):
-            self._query(&wanted[i], head, (host, path, b"", b"GET"), 0)
+            texts = (host, path, b"", b"GET")
+            self._query(&wanted[i], head, texts, 0)
         start = perf_counter_ns()
         with nogil:
             for round in range(rounds):

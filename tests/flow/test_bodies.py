@@ -1,0 +1,434 @@
+"""Bodies of any size, at any pace: right to the last byte, and never piled up in the worker."""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import socket
+import time
+import zlib
+from collections.abc import Iterator
+
+import pytest
+
+from tests.flow.origin import Closed, pattern, pattern_hash
+from tests.flow.peers import Gateway, Nginx, Origin, Peak, cpu_seconds, pss
+from tests.flow.wire import Line, Sender, framing, head_of
+from tests.running import wait_until
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+GROWTH_MAX = 8 * MIB
+
+
+@pytest.fixture(scope="module")
+def alone(origin: Origin) -> Iterator[Gateway]:
+    """One worker, nothing else to do: who forgets a connection is not helped by other events."""
+    with Gateway(upstreams=[origin.url], workers=1) as one:
+        with Line(one.port) as line:
+            for target in ("/bytes?n=1000000", "/bytes?n=1000000&framing=chunked"):
+                assert line.ask("GET", target).size == 1000000
+        yield one
+
+
+def down(proxy: Gateway, size: int, how: str) -> float:
+    started = time.monotonic()
+    with Line(proxy.port) as line:
+        found = line.ask("GET", f"/bytes?n={size}&framing={how}")
+    assert (found.size, found.sha256) == (size, pattern_hash(size))
+    return time.monotonic() - started
+
+
+def up(proxy: Gateway, size: int, how: str) -> float:
+    started = time.monotonic()
+    with Line(proxy.port) as line:
+        line.sock.sendall(head_of("POST", "/hash", framing(how == "chunked", size)))
+        line.send_body(pattern(size, MIB), how == "chunked")
+        found = line.answer()
+    assert found.text == f"{size} {pattern_hash(size)}"
+    return time.monotonic() - started
+
+
+@pytest.mark.parametrize("how", ["length", "chunked", "close"])
+def test_64_mib_down(alone: Gateway, how: str) -> None:
+    with Peak(*alone.worker_pids()) as peak:
+        down(alone, 64 * MIB, how)
+    assert peak.growth < GROWTH_MAX
+
+
+@pytest.mark.parametrize("how", ["length", "chunked"])
+def test_64_mib_up(alone: Gateway, how: str) -> None:
+    with Peak(*alone.worker_pids()) as peak:
+        up(alone, 64 * MIB, how)
+    assert peak.growth < GROWTH_MAX
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("how", ["length", "chunked"])
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_1_gib(alone: Gateway, way: str, how: str) -> None:
+    pids = alone.worker_pids()
+    spent = cpu_seconds(pids[0])
+    with Peak(*pids) as peak:
+        seconds = (up if way == "up" else down)(alone, GIB, how)
+    spent = cpu_seconds(pids[0]) - spent
+    print(f"\n1 GiB {way} {how}: {seconds:.1f} s, worker {spent:.2f} s of CPU, "
+          f"memory +{peak.growth / MIB:.2f} MiB")  # fmt: skip
+    assert peak.growth < GROWTH_MAX
+
+
+def test_it_does_not_go_from_tick_to_tick(alone: Gateway) -> None:
+    """A lost edge that only the next timer finds would be right, and slow: 256 KiB each 25 ms."""
+    best = min(down(alone, 64 * MIB, "length") for _ in range(3))
+    assert best < 64 * MIB / (20 * MIB)
+    best = min(up(alone, 64 * MIB, "length") for _ in range(3))
+    assert best < 64 * MIB / (20 * MIB)
+
+
+# ---- slow on one side -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["length", "chunked", "close"])
+def test_a_client_that_reads_slowly(alone: Gateway, how: str) -> None:
+    size = 3 * MIB
+    with Peak(*alone.worker_pids()) as peak, Line(alone.port, rcvbuf=4 * KIB) as line:
+        line.sock.sendall(head_of("GET", f"/bytes?n={size}&framing={how}"))
+        found = line.answer(piece=16 * KIB, pause=0.002)
+    assert (found.size, found.sha256) == (size, pattern_hash(size))
+    assert peak.growth < GROWTH_MAX
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_an_upstream_that_reads_slowly(alone: Gateway, chunked: bool) -> None:
+    size = 3 * MIB
+    with Peak(*alone.worker_pids()) as peak, Line(alone.port) as line:
+        target = "/hash?piece=16384&pause=2&rcvbuf=32768"
+        line.sock.sendall(head_of("POST", target, framing(chunked, size)))
+        line.send_body(pattern(size, 64 * KIB), chunked)
+        found = line.answer()
+    assert found.text == f"{size} {pattern_hash(size)}"
+    assert peak.growth < GROWTH_MAX
+
+
+def test_slowness_of_one_side_is_not_held_against_the_other(origin: Origin) -> None:
+    """The upstream takes longer over the body than the client may (and the other way round for the
+    answer): only who has something to do is timed."""
+    slow = ["--client-body-timeout=700ms", "--upstream-idle-timeout=700ms",
+            "--client-write-timeout=20s"]  # fmt: skip
+    size = 1 * MIB
+    with Gateway(*slow, upstreams=[origin.url], workers=1) as proxy:
+        with Line(proxy.port) as line:
+            line.sock.sendall(head_of("POST", "/hash?pause=20&rcvbuf=65536",
+                                      framing(True, 12 * size)))  # fmt: skip
+            line.send_body(pattern(12 * size, 64 * KIB), True)
+            assert line.answer().text == f"{12 * size} {pattern_hash(12 * size)}"
+        with Line(proxy.port, rcvbuf=16 * KIB) as line:
+            line.sock.sendall(head_of("POST", "/echo", framing(True, 2 * size)))
+            sender = Sender(line, pattern(2 * size, 64 * KIB), True)
+            time.sleep(2)
+            found = line.answer()
+            sender.join()
+            assert (found.size, found.sha256) == (2 * size, pattern_hash(2 * size))
+        with Line(proxy.port) as line:  # but a client that sends nothing more is told so
+            line.sock.sendall(head_of("POST", "/hash", framing(False, size)) + b"x")
+            started = time.monotonic()
+            assert line.answer().status == 408
+            assert 0.6 < time.monotonic() - started < 5
+
+
+def test_a_client_that_stops_for_a_while(alone: Gateway) -> None:
+    """Nothing moves for half a second, again and again; nothing is forgotten, nothing piles up."""
+    size = 24 * MIB
+    with Peak(*alone.worker_pids()) as peak, Line(alone.port, rcvbuf=64 * KIB) as line:
+        line.sock.sendall(head_of("GET", f"/bytes?n={size}"))
+        _, fields = line.head()
+        got, stops, crc = 0, 0, 0
+        for data in line.reader.body(fields, MIB):
+            got += len(data)
+            crc = zlib.crc32(data, crc)
+            if got > (stops + 1) * 6 * MIB:
+                stops += 1
+                time.sleep(0.4)
+    assert got == size
+    assert stops >= 3
+    wanted = 0
+    for part in pattern(size, MIB):
+        wanted = zlib.crc32(part, wanted)
+    assert crc == wanted
+    assert peak.growth < GROWTH_MAX
+
+
+def test_a_client_that_stops_sending_for_a_while(alone: Gateway) -> None:
+    size = 6 * MIB
+    with Line(alone.port) as line:
+        line.sock.sendall(head_of("POST", "/hash", framing(True, size)))
+        line.send_body(pattern(size, 1_500_000), True, pause=0.25)
+        assert line.answer().text == f"{size} {pattern_hash(size)}"
+
+
+def test_an_upstream_that_stops_for_a_while(alone: Gateway) -> None:
+    size = 6 * MIB
+    with Line(alone.port) as line:
+        found = line.ask("GET", f"/bytes?n={size}&framing=chunked&piece=1500000&pause=250")
+    assert (found.size, found.sha256) == (size, pattern_hash(size))
+
+
+@pytest.mark.parametrize("how", ["length", "chunked", "close"])
+def test_tiny_pieces_down(alone: Gateway, how: str) -> None:
+    with Line(alone.port) as line:
+        found = line.ask("GET", f"/bytes?n=3000&framing={how}&piece=1")
+    assert (found.size, found.sha256) == (3000, pattern_hash(3000))
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_tiny_pieces_up(alone: Gateway, chunked: bool) -> None:
+    with Line(alone.port) as line:
+        line.sock.sendall(head_of("POST", "/hash", framing(chunked, 3000)))
+        line.send_body(pattern(3000, 1), chunked)
+        assert line.answer().text == f"3000 {pattern_hash(3000)}"
+
+
+# ---- both ways at once ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_echo_while_uploading(alone: Gateway, chunked: bool) -> None:
+    """Both directions fill up first: the client sends and does not read."""
+    size = 24 * MIB
+    with Peak(*alone.worker_pids()) as peak, Line(alone.port) as line:
+        line.sock.sendall(head_of("POST", "/echo", framing(chunked, size)))
+        sender = Sender(line, pattern(size, 300_000), chunked)
+        time.sleep(0.5)
+        found = line.answer()
+        sender.join()
+    assert (found.size, found.sha256) == (size, pattern_hash(size))
+    assert peak.growth < GROWTH_MAX
+
+
+def test_echo_from_granian(gateway: Gateway) -> None:
+    size = 8 * MIB
+    with Line(gateway.port) as line:
+        line.sock.sendall(head_of("POST", "/granian/echo", framing(True, size)))
+        sender = Sender(line, pattern(size, 100_000), True)
+        found = line.answer()
+        sender.join()
+    assert (found.size, found.sha256) == (size, pattern_hash(size))
+
+
+def test_word_by_word_both_ways(alone: Gateway) -> None:
+    """Each piece must come back before the next one is sent: nothing may wait for company."""
+    with Line(alone.port) as line:
+        line.sock.sendall(head_of("POST", "/echo", "Transfer-Encoding: chunked"))
+        _, fields = line.head()
+        assert fields["transfer-encoding"] == "chunked"
+        started = time.monotonic()
+        for number in range(200):
+            word = b"word %d" % number
+            line.sock.sendall(b"%x\r\n%b\r\n" % (len(word), word))
+            size = int(line.reader.until(b"\r\n"), 16)
+            assert line.reader.until(b"\r\n") == word
+            assert size == len(word)
+        spent = time.monotonic() - started
+        line.sock.sendall(b"0\r\n\r\n")
+        assert line.reader.until(b"\r\n") == b"0"
+    assert spent < 200 * 0.020  # a tick is 25 ms: no word waited for one
+
+
+def test_an_early_answer_while_the_body_still_comes(alone: Gateway) -> None:
+    """The client sees the 413 although it has 8 MiB more to send, and the worker is well after."""
+    size = 8 * MIB
+    with Line(alone.port) as line:
+        line.sock.sendall(head_of("POST", "/early?status=413", framing(False, size)))
+        sender = Sender(line, pattern(size, 64 * KIB), False)
+        found = line.answer()
+        with contextlib.suppress(OSError):  # it may be told by a reset
+            sender.join()
+    assert (found.status, found.text) == (413, "early")
+    with Line(alone.port) as line:
+        assert line.ask("GET", "/id").status == 200
+
+
+def test_a_client_that_has_closed_its_side_gets_its_answer(alone: Gateway) -> None:
+    size = 2 * MIB
+    with Line(alone.port) as line:
+        line.sock.sendall(head_of("GET", f"/bytes?n={size}&piece=500000&pause=50"))
+        line.sock.shutdown(socket.SHUT_WR)
+        found = line.answer()
+    assert (found.size, found.sha256) == (size, pattern_hash(size))
+
+
+def test_a_client_that_leaves_in_the_middle_leaves_nothing(alone: Gateway, origin: Origin) -> None:
+    before = origin.ask("/counts")
+    for target, method, lines in (
+        ("/bytes?n=100000000", "GET", ()),
+        ("/hash", "POST", ("Content-Length: 100000000",)),
+        ("/slow?ms=5000", "GET", ()),
+    ):
+        line = Line(alone.port)
+        line.sock.sendall(head_of(method, target, *lines))
+        if method == "POST":
+            line.sock.sendall(bytes(500_000))
+        elif "bytes" in target:
+            line.reader.more()
+        time.sleep(0.05)
+        line.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        line.sock.close()  # RST
+    wait_until(lambda: alone.totals()["connections"] == 0 and alone.inflight() == 0)
+    wait_until(lambda: alone.totals()["kept_bytes"] == 0)
+    assert origin.ask("/counts")["requests"] >= before["requests"]
+
+
+@pytest.mark.parametrize("how", ["length", "chunked", "close"])
+def test_an_answer_cut_off_is_seen_as_such(alone: Gateway, how: str) -> None:
+    with Line(alone.port) as line:
+        line.sock.sendall(head_of("GET", f"/cut?n=300000&framing={how}"))
+        if how == "close":  # what only the close delimits ends with the close: complete
+            assert line.answer().size == 300000
+            return
+        with pytest.raises((Closed, OSError, ValueError)):
+            line.answer()
+
+
+def test_pipelined_requests_are_answered_in_order(alone: Gateway) -> None:
+    targets = [f"/bytes?n={n * 1000}&framing={how}" for n in range(10)
+               for how in ("length", "chunked")]  # fmt: skip
+    with Line(alone.port) as line:
+        line.sock.sendall(b"".join(head_of("GET", target) for target in targets))
+        started = time.monotonic()
+        for target in targets:
+            found = line.answer()
+            size = int(target.partition("n=")[2].partition("&")[0])
+            assert (found.size, found.sha256) == (size, pattern_hash(size))
+        assert time.monotonic() - started < 20
+
+
+# ---- many slow readers ------------------------------------------------------------------------
+
+
+def read_slowly(nginx: Nginx, readers: int, size: int) -> tuple[int, int]:
+    """(growth of the worker, bytes it kept) while that many clients read slowly. Every fourth
+    reads it all in the end, the others leave."""
+    body = b"".join(bytes(part) for part in pattern(size, MIB))
+    (nginx.www / "large").write_bytes(body)
+    with Gateway(upstreams=[nginx.url], workers=1) as proxy:
+        assert proxy.get("/large").body == body
+        with Peak(*proxy.worker_pids()) as peak:
+            lines = [Line(proxy.port, rcvbuf=4 * KIB) for _ in range(readers)]
+            for line in lines:
+                line.sock.sendall(head_of("GET", "/large"))
+            wait_until(lambda: proxy.totals()["requests"] + proxy.inflight() > readers, 60)
+            left = {line: b"" for line in lines}
+            for _ in range(20):  # sips
+                for line in lines:
+                    left[line] += line.sock.recv(1 * KIB)
+            wait_until(lambda: settled(proxy), 30, 0.3)
+            kept = proxy.totals()["kept_bytes"]
+            patient = lines[::4]
+            for line in set(lines) - set(patient):
+                line.sock.close()
+                del left[line]
+            for line in patient:
+                line.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, MIB)
+                line.sock.setblocking(False)
+            drink_up(left, body)
+        for line in lines:
+            line.sock.close()
+        proxy.settle()
+        assert proxy.totals()["kept_bytes"] == 0
+        assert proxy.status()["status"]["2xx"] == readers + 1
+    return peak.growth, kept
+
+
+def settled(proxy: Gateway) -> bool:
+    """Nothing moves any more: everybody waits for the readers."""
+    before = proxy.totals()["kept_bytes"]
+    time.sleep(0.3)
+    return before == proxy.totals()["kept_bytes"]
+
+
+def drink_up(left: dict[Line, bytes], body: bytes) -> None:
+    """Read all the rest; every body must be `body`."""
+    chooser = selectors.DefaultSelector()
+    for line, first in left.items():
+        head, _, rest = first.partition(b"\r\n\r\n")
+        assert b"200 OK" in head
+        assert body.startswith(rest)
+        chooser.register(line.sock, selectors.EVENT_READ, [len(rest)])
+    view = memoryview(body)
+    end = time.monotonic() + 120
+    while chooser.get_map():
+        assert time.monotonic() < end, f"{len(chooser.get_map())} readers still wait"
+        for key, _ in chooser.select(1):
+            sock, at = key.fileobj, key.data
+            data = sock.recv(256 * KIB)  # type: ignore[union-attr]
+            assert data, "cut off"
+            assert view[at[0] : at[0] + len(data)] == data
+            at[0] += len(data)
+            if at[0] == len(body):
+                chooser.unregister(sock)
+
+
+def test_200_slow_readers(nginx: Nginx) -> None:
+    """Of 6 MiB: more than the kernel takes, so that the worker has to wait for them."""
+    growth, kept = read_slowly(nginx, 200, 6 * MIB)
+    assert kept > 0
+    assert growth < 32 * MIB
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_2000_slow_readers(nginx: Nginx) -> None:
+    growth, kept = read_slowly(nginx, 2000, MIB)
+    print(f"\n2,000 slow readers of 1 MiB: worker +{growth / MIB:.1f} MiB, "
+          f"of that {kept / MIB:.1f} MiB kept for them")  # fmt: skip
+    assert growth <= 64 * MIB
+
+
+# ---- idle connections -------------------------------------------------------------------------
+
+
+def serve_each(lines: list[Line]) -> None:
+    for first in range(0, len(lines), 200):
+        batch = lines[first : first + 200]
+        for line in batch:
+            line.sock.sendall(head_of("GET", "/small"))
+        for line in batch:
+            assert line.answer().status == 200
+
+
+def idle_cost(nginx: Nginx, few: int, many: int) -> float:
+    """Bytes of PSS, all processes, for each idle connection between `few` and `many`."""
+    lines: list[Line] = []
+    with Gateway(upstreams=[nginx.url], workers=2) as proxy:
+
+        def to(count: int) -> int:
+            while len(lines) < count:
+                fresh = [Line(proxy.port) for _ in range(200)]
+                serve_each(fresh)
+                lines.extend(fresh)
+            wait_until(lambda: proxy.totals()["connections"] == count)
+            time.sleep(0.3)
+            return pss(proxy.family())
+
+        try:
+            before = to(few)
+            after = to(many)
+            serve_each(lines)  # and they all still work
+        finally:
+            for line in lines:
+                line.sock.close()
+        proxy.settle()
+    return (after - before) / (many - few)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_8000_idle_connections(nginx: Nginx) -> None:
+    cost = idle_cost(nginx, 1000, 8000)
+    print(f"\nidle connections: {cost:.0f} bytes of PSS each, from 1,000 to 8,000")
+    assert cost <= 400
+
+
+def test_idle_connections_are_small(nginx: Nginx) -> None:
+    """The same at a smaller scale, so with more noise."""
+    assert min(idle_cost(nginx, 400, 2000) for _ in range(2)) <= 600
