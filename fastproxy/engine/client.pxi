@@ -133,7 +133,7 @@ cdef bint client_flush(Engine *eng, Connection *conn) noexcept nogil:
         tunnel_flushed(eng, conn, x.upstream)
         return conn.state != PEER_FREE
     if conn.state == PEER_IDLE:
-        connection_timer(eng, conn, eng.plan.settings.keepalive_ms)
+        connection_timer(eng, conn, keepalive_ms(eng))
     elif conn.state == PEER_RUNNING:
         client_timer_running(eng, conn, x)
         if x.upstream != NULL and x.server != NULL:
@@ -409,13 +409,15 @@ cdef void client_idle(Engine *eng, Connection *conn) noexcept nogil:
     """Wait for the next request."""
     connection_move(conn, PEER_IDLE)
     list_link(eng, conn)
-    if eng.draining and buffer_size(&conn.output) == 0:
-        client_close(eng, conn)
-        return
     if buffer_size(&conn.output) != 0:
         connection_timer(eng, conn, eng.plan.settings.client_write_ms)
     else:
-        connection_timer(eng, conn, eng.plan.settings.keepalive_ms)
+        connection_timer(eng, conn, keepalive_ms(eng))
+
+
+cdef inline uint64_t keepalive_ms(Engine *eng) noexcept nogil:
+    """How long a client may stay idle from now on."""
+    return DRAIN_IDLE_MS if eng.draining else eng.plan.settings.keepalive_ms
 
 
 cdef void client_shut_when_sent(Engine *eng, Connection *conn) noexcept nogil:

@@ -161,37 +161,42 @@ cdef void engine_drain(Engine *eng) noexcept nogil:
             accepted += 1
     eng.accept_done = True
     listeners_apply(eng)
-    while idle_close_oldest_now(eng):
-        pass
-    newcomers_hurry(eng)
+    idle_hurry(eng)
     bury_the_dead(eng)
 
 
-cdef void newcomers_hurry(Engine *eng) noexcept nogil:
-    """A client that connected but has sent nothing yet may be about to: it gets a second, not the
-    whole header timeout, or a drain would wait for it."""
+cdef enum:
+    # What an idle client gets once we drain: a request that is on its way now is still answered
+    # (and its connection closed with that), instead of being met by a reset.
+    DRAIN_IDLE_MS = 250
+    # One that has connected and not yet asked anything: it is about to.
+    DRAIN_NEWCOMER_MS = 1000
+    # How many are looked at to find one that may be closed.
+    IDLE_LOOKS_MAX = 64
+
+
+cdef void idle_hurry(Engine *eng) noexcept nogil:
+    """Nobody idle is waited for longer than that. (Who still has an answer to read has his timer.)"""
     cdef Connection *conn = eng.idle.list_next
     while conn != &eng.idle:
-        connection_timer(eng, conn, 1000)
+        if buffer_size(&conn.output) == 0:
+            connection_timer(eng, conn, DRAIN_IDLE_MS if conn.requests != 0
+                             else DRAIN_NEWCOMER_MS)
         conn = conn.list_next
 
 
 cdef bint idle_close_oldest(Engine *eng) noexcept nogil:
-    """Make room: close the idle client that has waited longest. False: none is idle."""
+    """Make room: close the idle client that has waited longest. Not idle is who still has an answer
+    to read, who has just come and asked nothing yet, and whose request is already there. False:
+    none is idle."""
     cdef Connection *conn = eng.idle.list_next
-    if conn == &eng.idle:
-        return False
-    client_close(eng, conn)
-    return True
-
-
-cdef bint idle_close_oldest_now(Engine *eng) noexcept nogil:
-    """The same while draining: a client that has not sent its first request yet is spared until
-    its header timeout, it may be about to."""
-    cdef Connection *conn = eng.idle.list_next
-    while conn != &eng.idle and conn.requests == 0:
+    cdef int looks = 0
+    while conn != &eng.idle and looks < IDLE_LOOKS_MAX:
+        if (buffer_size(&conn.output) == 0 and not conn.ready & READY_READ
+                and (conn.requests != 0 or eng.now_ms - conn.opened_ms > DRAIN_NEWCOMER_MS)
+                and not socket_has_bytes(conn)):
+            client_close(eng, conn)
+            return True
         conn = conn.list_next
-    if conn == &eng.idle:
-        return False
-    client_close(eng, conn)
-    return True
+        looks += 1
+    return False

@@ -420,7 +420,7 @@ cdef bint parked_put(Engine *eng, Connection *conn, const Settings *settings) no
             or eng.parked_count[row] >= settings.upstream_idle
             or eng.now_ms - conn.opened_ms >= settings.upstream_age_ms):
         return False
-    if conn.ready & READY_READ and parked_has_bytes(conn):
+    if conn.ready & READY_READ and socket_has_bytes(conn):
         return False
     connection_move(conn, PEER_PARKED)
     conn.parked_round = eng.round
@@ -436,7 +436,7 @@ cdef bint parked_put(Engine *eng, Connection *conn, const Settings *settings) no
     return True
 
 
-cdef bint parked_has_bytes(Connection *conn) noexcept nogil:
+cdef bint socket_has_bytes(Connection *conn) noexcept nogil:
     """Ask the kernel: is anything there to read (bytes nobody asked for, or FIN)?"""
     cdef char one
     if recv(conn.fd, &one, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 or errno != EAGAIN:
@@ -487,7 +487,7 @@ cdef Connection *parked_take(Engine *eng, const RosterBackend *backend,
                 or conn.backend_generation != backend.generation
                 or eng.now_ms - conn.opened_ms >= eng.plan.settings.upstream_age_ms
                 or ((must_be_alive or conn.parked_round == eng.round)
-                    and parked_has_bytes(conn))):
+                    and socket_has_bytes(conn))):
             upstream_close(eng, conn)
             continue
         parked_unlink(eng, conn)

@@ -1,6 +1,6 @@
 """A recording backend: what the proxy really forwarded, on which connection, in which order.
 
-One thread, one asyncio loop, raw sockets. Every byte is kept per connection; requests are cut out of
+One thread, one asyncio loop, raw sockets. Every byte is kept per connection; requests are cut from
 them by a small strict reader of its own (no code of fastproxy), so that anything but a well-formed
 request shows up in `Seen.trouble` and fails the test that looks.
 

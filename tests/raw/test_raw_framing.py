@@ -1,5 +1,5 @@
 """B3 1 to 7: where a request ends. Whatever two parties could read in two ways is refused, nothing
-of it is forwarded, and the connection is closed; what is taken is forwarded with framing of ours."""
+of it is forwarded, and the connection is closed; what is taken is forwarded with our framing."""
 
 from __future__ import annotations
 
@@ -204,9 +204,7 @@ def test_chunked_is_coded_anew(proxy: Running, value: bytes) -> None:
     "method", ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PROPFIND", "get"]
 )
 @pytest.mark.parametrize("framing", ["none", "zero", "length", "chunked", "chunked-empty"])
-def test_exactly_the_framed_body_on_every_method(
-    proxy: Running, method: str, framing: str
-) -> None:
+def test_exactly_the_framed_body_on_every_method(proxy: Running, method: str, framing: str) -> None:
     """B3 3: no side ignores a body; what follows it is the next request, on every method."""
     text = pattern(100)
     fields, body = {

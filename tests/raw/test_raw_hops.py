@@ -139,8 +139,9 @@ def test_hop_by_hop_fields_of_answers(proxy: Running) -> None:
         BODY,
         sized(
             b"hi",
-            more=b"Connection: X-Hop, Set-Cookie, keep-alive\r\nKeep-Alive: timeout=1\r\nX-Hop: 1\r\n"
-            b"Proxy-Authenticate: Basic\r\nTE: x\r\nUpgrade: h2c\r\nTrailer: a\r\nServer: theirs\r\n"
+            more=b"Connection: X-Hop, Set-Cookie, keep-alive\r\nKeep-Alive: timeout=1\r\n"
+            b"X-Hop: 1\r\nProxy-Authenticate: Basic\r\nTE: x\r\nUpgrade: h2c\r\nTrailer: a\r\n"
+            b"Server: theirs\r\n"
             b"Set-Cookie: a=1\r\nSet-Cookie: b=2\r\nX_Under: fine\r\nDate: yesterday\r\n"
             b"Proxy-Connection: keep-alive\r\n",
         ),
@@ -269,8 +270,12 @@ def edited(start: StartProxy) -> Running:
 [[routes]]
 path = "/p"
 upstream = "main"
-request_headers = { set = { X-User = "gateway", X-Forwarded-Proto = "https" }, remove = ["X-Debug"], add = { X-Add = "2" }, append = { X-List = "b" } }
 response_headers = { set = { Server = "ours" }, remove = ["X-Secret"] }
+[routes.request_headers]
+set = { X-User = "gateway", X-Forwarded-Proto = "https" }
+remove = ["X-Debug"]
+add = { X-Add = "2" }
+append = { X-List = "b" }
 """,
     )
 
