@@ -84,8 +84,10 @@ def measure(
               help="Only this one. Repeatable.")  # fmt: skip
 @click.option("--nginx", metavar="PATH", default="nginx", help="Another nginx.")
 @click.option("--haproxy", metavar="PATH", default="haproxy", help="Another HAProxy.")
-@click.option("--json", "json_file", metavar="FILE", help="Everything, for programs; - is stdout.")
-@click.option("--markdown", "markdown_file", metavar="FILE", help="Tables for a page.")
+@click.option("--against", multiple=True, metavar="DIR",
+              help="Another built tree of fastproxy, not the peers. Repeatable.")  # fmt: skip
+@click.option("--json", "json_file", metavar="FILE", help="All of it, for programs; - is stdout")
+@click.option("--markdown", "markdown_file", metavar="FILE", help="Tables for a page")
 @click.option("--list", "list_", is_flag=True, help="Show the scenarios and stop.")
 @click.option("--spoil", is_flag=True, help="Let the origin answer wrongly: must end with code 1.")
 def main(names: tuple[str, ...], **options: Any) -> None:
@@ -109,7 +111,7 @@ def main(names: tuple[str, ...], **options: Any) -> None:
         signal.signal(number, interrupt)
     try:
         wrk()
-        found, missing = peers.find(paths, list(options["only"]))
+        found, missing = peers.find(paths, list(options["only"]), options["against"])
         for note in missing:
             screen.print(note)
         if len(cpus()) < 2:

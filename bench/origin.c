@@ -4,8 +4,8 @@
  *
  *     origin PORT [--spoil]
  *
- * Listens on 127.0.0.1:PORT (0: any), writes the port and a newline to standard output, serves until
- * SIGTERM. One thread, one epoll set, edge-triggered, keep-alive.
+ * Listens on 127.0.0.1:PORT (0: any), writes the port and a newline to standard output, serves
+ * until SIGTERM. One thread, one epoll set, edge-triggered, keep-alive.
  *
  *     GET /N      200 with N bytes (at most 64 MiB); byte i is 'a' + i % 26, or '\n' at every 64th
  *     GET /head   200 with the request's head as it came: what a proxy made of it
@@ -93,7 +93,7 @@ static int answer(Connection *c, int status, const char *body, uint64_t size) {
     parts[1] = (struct iovec){(void *)body, whole};
     if (whole < size) parts[message.msg_iovlen++] = (struct iovec){wrong, 1};
     ssize_t n = sendmsg(c->fd, &message, MSG_NOSIGNAL);
-    if (n < length) return -1;                  /* a new answer into a full socket: nobody does that */
+    if (n < length) return -1;              /* a new answer into a full socket: nobody does that */
     c->from = body;
     c->size = size;
     c->left = size - (uint64_t)(n - length);
@@ -162,7 +162,8 @@ static void accept_all(int listener, int epfd) {
         c->fd = fd;
         connections[fd] = c;
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-        struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.fd = fd};
+        struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+                                    .data.fd = fd};
         if (epoll_ctl(epfd, EPOLL_CTL_ADD, fd, &event) != 0) connection_close(c);
     }
 }

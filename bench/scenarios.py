@@ -28,6 +28,8 @@ class Scenario:
     """Whether an access log (JSON) is written, by every proxy, to a file."""
     big_buffers: bool = False
     """Whether peers get buffers tuned for large answers instead of the shipped ones."""
+    same_fields: bool = False
+    """Whether peers write all the fields that fastproxy writes, not X-Forwarded-For alone."""
     target: float | None = None
     """What the ratio of CPU per request, ours to nginx, must not exceed."""
 
@@ -42,7 +44,13 @@ class Scenario:
 
 ALL = [
     Scenario("small", "100-byte answers, 64 kept connections", "/100", target=0.9),
-    Scenario("log-on", "the same with a JSON access log to a file", "/100", log=True),
+    Scenario(
+        "fields",
+        "as small, and the peers write the same six fields as fastproxy",
+        "/100",
+        same_fields=True,
+    ),
+    Scenario("log-on", "as small, with a JSON access log to a file", "/100", log=True),
     Scenario(
         "close",
         "100-byte answers, a new connection for each request",

@@ -42,14 +42,17 @@ def check(port: int, scenario: Scenario) -> None:
             compare("body", data, expected)
             if scenario.closes and line.sock is not None:
                 raise WrongAnswerError("the connection was kept")
-        check_head(line)
+        check_head(line, scenario)
     except (OSError, http.client.HTTPException) as error:
         raise WrongAnswerError(f"no answer: {error!r}") from error
     finally:
         line.close()
 
 
-def check_head(line: http.client.HTTPConnection) -> None:
+FIELDS = ("x-real-ip", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "x-request-id")
+
+
+def check_head(line: http.client.HTTPConnection, scenario: Scenario) -> None:
     """What the origin reads: HTTP/1.1, kept, our Host, the client's address."""
     _, data = ask(line, "/head", {})
     first, _, rest = data.decode("latin-1").partition("\r\n")
@@ -60,6 +63,9 @@ def check_head(line: http.client.HTTPConnection) -> None:
         fields[name.lower()] = value.strip()
     compare("Host at the origin", fields.get("host"), HOST)
     compare("X-Forwarded-For at the origin", fields.get("x-forwarded-for"), "127.0.0.1")
+    for name in FIELDS if scenario.same_fields else ():
+        if not fields.get(name):
+            raise WrongAnswerError(f"{name} is missing at the origin")
     if fields.get("connection", "").lower() == "close":
         raise WrongAnswerError("the connection to the origin is not kept")
 

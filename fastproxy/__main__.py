@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`python -m fastproxy`: the command line."""
 
 from fastproxy.cli import main

@@ -69,7 +69,6 @@ def board_words() -> dict[str, int]:
 def no_new_privileges() -> None:
     """PR_SET_NO_NEW_PRIVS for this process."""
 
-
 def regex_search(pattern: bytes, subject: bytes) -> bool:
     """Whether a PCRE2 pattern matches, by the rules and limits of the hot path."""
 

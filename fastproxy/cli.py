@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The command line. It checks and compiles, then becomes the master; click and rich end with it.
 
 Exit codes: 0 fine, 1 configuration or run-time error, 2 wrong usage, 3 an address is taken.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Two small backends for `fastproxy demo`: plain asyncio, in one process beside the proxy.
 
 They listen on free loopback ports and show what a proxy does to a request. They end when the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What can be wrong with a configuration, and how it is told.
 
 One exception for all of it: whoever checks gathers every problem first and raises once, so that a

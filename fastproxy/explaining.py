@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`fastproxy explain`: which route takes a request, why not the others, and what becomes of it.
 
 The answer is the hot path's own: the plan is compiled as for a start, and the same code matches and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The flags of `fastproxy run` and `check`, and how they become configuration.
 
 A flag is a key of the configuration with another spelling: it lands in the same table, is checked

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The words all settings share: durations, sizes, networks, addresses, URLs.
 
 Each word is a subclass of a builtin, made by `parse` from what a file or a flag holds. A wrong word

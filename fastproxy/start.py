@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Checked configuration -> what the master is handed: plan, roster, Handover.
 
 The last of the starting process's work before it becomes the master. Nothing here can find a fault

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`fastproxy status` for people: tables of workers, routes and backends. Only here is rich used."""
 
 from __future__ import annotations

@@ -71,7 +71,9 @@ def table() -> Iterator[Table]:
 def measure(benchmark: object, table: Table, what: str, who: str, run: Callable[[], float]) -> None:
     """Run under pytest-benchmark; `run` answers ns each. The best round counts."""
     figures: list[float] = []
-    benchmark.pedantic(lambda: figures.append(run()), rounds=7, warmup_rounds=1)  # type: ignore[attr-defined]
+    benchmark.pedantic(  # type: ignore[attr-defined]
+        lambda: figures.append(run()), rounds=7, warmup_rounds=1
+    )
     benchmark.extra_info["ns_each"] = min(figures)  # type: ignore[attr-defined]
     table.setdefault(what, {})[who] = min(figures)
 

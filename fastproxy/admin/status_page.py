@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The responder named "status": a page that shows this instance at work.
 
 It is answered by Python in a worker while the rest of the traffic goes on in the engine. The

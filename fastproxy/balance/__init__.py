@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Which backend? Rosters, their builder, and the leaves that pick."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Upstreams -> roster: the flat table of who may serve, with the wheel each pick walks along.
 
 The order of work: `resolve` each URL to socket addresses (the only step that may wait on DNS),

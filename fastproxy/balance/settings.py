@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The knobs of an upstream: its members and how the next one is chosen."""
 
 from __future__ import annotations

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Extern C only: what the rooms may call, declared once."""

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The access log's writer: a ring of bytes with one producer (the engine) and one consumer (a thread
- * that never takes the GIL). The producer never waits: a line that does not fit is refused.
+ * The access log's writer: a ring of bytes with one producer (the engine) and one consumer (a
+ * thread that never takes the GIL). The producer never waits: a line that does not fit is refused.
  *
  * The thread writes whole lines: batches of up to 64 KiB to files (O_APPEND keeps processes apart),
  * at most PIPE_BUF to pipes and sockets, so that lines of several workers never mix. It never sets
@@ -49,7 +49,8 @@ static inline size_t log_batch_limit(int fd) {
 /* Bytes of whole lines at the tail, at most `limit`; a longer single line goes in pieces. */
 static inline size_t log_take(LogWriter *log, size_t limit) {
     uint64_t head = __atomic_load_n(&log->head, __ATOMIC_ACQUIRE);
-    size_t size = (size_t)(head - log->tail), at = (size_t)(log->tail & (LOG_RING_BYTES - 1)), first;
+    size_t size = (size_t)(head - log->tail);
+    size_t at = (size_t)(log->tail & (LOG_RING_BYTES - 1)), first;
     char *newline;
     if (size > limit) size = limit;
     if (size == 0) return 0;
@@ -74,7 +75,8 @@ static inline void log_write(LogWriter *log, const char *p, size_t size) {
         if (errno == EINTR) continue;
         if (errno == EAGAIN) {
             struct pollfd out = {log->fd, POLLOUT, 0};
-            if (poll(&out, 1, 1000) >= 0 && !__atomic_load_n(&log->stop, __ATOMIC_ACQUIRE)) continue;
+            if (poll(&out, 1, 1000) >= 0 && !__atomic_load_n(&log->stop, __ATOMIC_ACQUIRE))
+                continue;
         }
         __atomic_fetch_add(&log->lost_lines, log_count_lines(p, size), __ATOMIC_RELAXED);
         return;
@@ -143,7 +145,10 @@ static inline int log_push(LogWriter *log, const char *line, size_t size) {
     memcpy(log->ring + at, line, first);
     memcpy(log->ring, line + first, size - first);
     __atomic_store_n(&log->head, log->head + size, __ATOMIC_RELEASE);
-    if (log->head - log->signalled >= LOG_RING_BYTES / 4) { log->signalled = log->head; log_signal(log); }
+    if (log->head - log->signalled >= LOG_RING_BYTES / 4) {
+        log->signalled = log->head;
+        log_signal(log);
+    }
     return 1;
 }
 

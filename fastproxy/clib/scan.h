@@ -14,7 +14,7 @@ enum {
     CHAR_TARGET = 4,     /* VCHAR without '#' */
     CHAR_UNDERSCORE = 8, /* '_' alone */
     CHAR_UNRESERVED = 16,/* RFC 3986 2.3 */
-    CHAR_PATH_ODD = 32,  /* '%', '\', and what no path may hold raw: a path with one takes the slow way */
+    CHAR_PATH_ODD = 32,  /* '%', '\', what no path may hold raw: a path with one goes the slow way */
     CHAR_QUOTED = 64     /* qdtext, RFC 9110 5.6.4 */
 };
 
@@ -187,7 +187,8 @@ static inline const char *scan_line_avx2(const char *p, const char *end, uint32_
                                     1, 2, 4, 8, 16, 32, 64, -128, 0, 0, 0, 0, 0, 0, 0, 0);
     __m256i high = _mm256_and_si256(_mm256_srli_epi16(v, 4), _mm256_set1_epi8(15));
     __m256i token = _mm256_and_si256(_mm256_shuffle_epi8(rows, v), _mm256_shuffle_epi8(bits, high));
-    unsigned other = (unsigned)_mm256_movemask_epi8(_mm256_cmpeq_epi8(token, _mm256_setzero_si256()));
+    __m256i none = _mm256_cmpeq_epi8(token, _mm256_setzero_si256());
+    unsigned other = (unsigned)_mm256_movemask_epi8(none);
     if (!other)
         return NULL;
     __m256i low = _mm256_cmpeq_epi8(_mm256_min_epu8(v, _mm256_set1_epi8(0x1f)), v);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * SHA-1 (FIPS 180-4) of a short message, for Sec-WebSocket-Accept (RFC 6455 4.2.2) only: there it is
- * a handshake check, not security. */
+ * SHA-1 (FIPS 180-4) of a short message, for Sec-WebSocket-Accept (RFC 6455 4.2.2) only: there it
+ * is a handshake check, not security. */
 #ifndef FASTPROXY_SHA1_H
 #define FASTPROXY_SHA1_H
 #include <stdint.h>
@@ -43,12 +43,14 @@ static inline void websocket_accept(const char *key, size_t length, char *out) {
     size = length + 36;
     message[size] = 0x80;
     padded = (size + 9 + 63) / 64 * 64;
-    for (int i = 0; i < 8; i++) message[padded - 1 - i] = (unsigned char)((uint64_t)size * 8 >> (8 * i));
+    for (int i = 0; i < 8; i++)
+        message[padded - 1 - i] = (unsigned char)((uint64_t)size * 8 >> (8 * i));
     for (size_t at = 0; at < padded; at += 64) sha1_block(h, message + at);
     for (int i = 0; i < 20; i++) digest[i] = (unsigned char)(h[i / 4] >> (24 - 8 * (i % 4)));
     digest[20] = 0;
     for (int i = 0; i < 7; i++) {
-        uint32_t v = (uint32_t)digest[3 * i] << 16 | (uint32_t)digest[3 * i + 1] << 8 | digest[3 * i + 2];
+        const unsigned char *three = digest + 3 * i;
+        uint32_t v = (uint32_t)three[0] << 16 | (uint32_t)three[1] << 8 | three[2];
         for (int j = 0; j < 4; j++) out[4 * i + j] = digits[v >> (18 - 6 * j) & 63];
     }
     out[27] = '=';

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Is this configuration sound? All of what is wrong with it, at once.
 
 Three passes over one document: shape (convert.py: types, unknown keys, ranges), meaning (below:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Plain data -> settings, and every mistake on the way, not just the first.
 
 msgspec's own `convert` stops at the first error; a user with five typos deserves five lines. This

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What the settings classes say about themselves: texts, types, defaults, ranges.
 
 One reader for the three who tell it on: the JSON Schema (`fastproxy schema`), the reference

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Writes docs/configuration.md: `python -m fastproxy.config.document > docs/configuration.md`.
 
 Everything comes from the settings classes and their texts; a test compares the committed file.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The merged configuration as TOML again, for `fastproxy -T`.
 
 It writes what stood in the files before `${...}` was filled in, so that no secret is shown.

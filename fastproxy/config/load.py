@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Files -> one plain table, with the place of every key.
 
 TOML, YAML and JSON by extension. `include` patterns are merged in, `${env:NAME}` and `${file:path}`

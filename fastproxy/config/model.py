@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The whole configuration: what each key is called, what it means, what it defaults to.
 
 The settings of a stage live with the stage; here they are composed, and what belongs to no stage is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Where does a key stand? Lines of keys and list items, for messages.
 
 The parsers of TOML and JSON keep no positions, so this reads the text a second time, and only when

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Configuration -> plan: every table the engine reads, in one position-independent blob.
 
 The same configuration and generation always give the same bytes. `compile_plan` is for a checked

@@ -469,6 +469,7 @@ cdef void client_timeout(Engine *eng, Connection *conn) noexcept nogil:
             exchange_cut(eng, x)
         else:
             end_state(x, b"c", b"Q")
+            x.flags |= X_ANSWER_CLOSES      # a rest that did not come is not waited for again
             exchange_fail(eng, x, 408, b"the request body did not come in time")
     elif conn.state == PEER_TUNNEL:
         tunnel_end(eng, x, b"c")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What Python does at the doorway: responders that answer requests, and subrequests they make.
 
 A responder is an async function `(request: Request, fetch: Fetch) -> Response`, named in a route

@@ -14,8 +14,8 @@ cdef extern from * nogil:
     #include <stdint.h>
     #define BIT(id) (1ull << (id))
     /* FieldId bits; ids are those of http1/head.pxd. */
-    #define MADE_ANEW (BIT(2) | BIT(3) | BIT(4) | BIT(6) | BIT(7) | BIT(8) | BIT(9) | BIT(10) | BIT(11) \
-                        | BIT(13))
+    #define MADE_ANEW (BIT(2) | BIT(3) | BIT(4) | BIT(6) | BIT(7) | BIT(8) | BIT(9) | BIT(10) \
+                       | BIT(11) | BIT(13))
     /* Request: also Host (written first), Expect, Proxy-Authorization, the forwarding family. */
     static const uint64_t DROP_FROM_REQUEST = MADE_ANEW | BIT(1) | BIT(5) | BIT(12) | BIT(14)
         | BIT(15) | BIT(16) | BIT(17) | BIT(18) | BIT(19) | BIT(20) | BIT(22);

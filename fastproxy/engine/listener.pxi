@@ -116,8 +116,14 @@ cdef void accept_pause(Engine *eng) noexcept nogil:
     listeners_apply(eng)
 
 
+cdef inline bint accept_has_room(Engine *eng) noexcept nogil:
+    """Below the limit, or somebody idle could make room. Nobody is closed before a new connection
+    is really there."""
+    return eng.client_count < eng.client_limit or eng.idle.list_next != &eng.idle
+
+
 cdef void accept_resume(Engine *eng) noexcept nogil:
-    if eng.client_count >= eng.client_limit and not idle_close_oldest(eng):
+    if not accept_has_room(eng):
         eng.accept_retry_ms = eng.now_ms + 100
         return
     eng.accept_paused = False
@@ -137,7 +143,7 @@ cdef bint accept_one(Engine *eng, Listener *listener) noexcept nogil:
     cdef sockaddr_storage address
     cdef socklen_t length = sizeof(address)
     cdef int fd
-    if eng.client_count >= eng.client_limit and not idle_close_oldest(eng):
+    if not accept_has_room(eng):
         accept_pause(eng)
         return False
     fd = accept4(listener.fd, <sockaddr *> &address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC)
@@ -152,6 +158,8 @@ cdef bint accept_one(Engine *eng, Listener *listener) noexcept nogil:
             return False
         # Everything else is the new connection's own trouble (accept(2)), or an empty queue.
         return errno != EAGAIN and errno != EINTR and errno != EPERM
+    if eng.client_count >= eng.client_limit:
+        idle_close_oldest(eng)
     count_add(&eng.me.accepted, 1)
     if listener.slot >= 0 and <uint32_t> listener.slot != eng.slot:
         count_add(&eng.me.adopted, 1)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The run-time knobs of the engine: how long, how much, and what is told to upstreams.
 
 Every timeout and limit of the data path is here, with its default, the reason for it and the

@@ -61,8 +61,6 @@ cdef void upstream_connected(Engine *eng, Connection *conn) noexcept nogil:
     x.connected_us = eng.now_us
     connection_move(conn, PEER_BUSY)
     exchange_send(eng, x)
-    if x.state == EXCHANGE_WAITING and not x.request_flow.done and x.asker != NULL:
-        x.asker.resume(eng, x)
 
 
 cdef void upstream_refused(Engine *eng, Connection *conn) noexcept nogil:

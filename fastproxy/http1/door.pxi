@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # What configuration asks the grammar, through _core: numbers for names, and whether a name, a value
 # or a host may be what a user wrote. Same code as the hot path, so both always agree.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # What tests, fuzzers and micro benches ask the grammar. Included by _probe.pyx; never shipped into
 # the engine. Inputs lie at the end of a mapped page with nothing readable behind it (or, with
 # `front`, at its beginning with nothing before it), so a read outside kills the test.

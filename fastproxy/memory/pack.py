@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Fill table structs from Python, by the offsets the C compiler chose.
 
 `_core.layout()` says where each field of each table struct lies; nothing here or in any `build.py`

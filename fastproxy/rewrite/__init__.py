@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""What does the other side read? Edits of fields and paths."""

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Texts with {variables}: compiled to parts, rendered on the hot path."""

@@ -1,7 +1,8 @@
 """An ASGI application for granian: what frameworks do to a proxy, without the framework.
 
-    /hello  /hash (body -> "LENGTH SHA256")  /bytes?n=  /stream?n=&ms= (server-sent events)
-    /headers (JSON of what came in)  /echo (body comes back as it arrives)  /ws (echo, chat protocol)
+/hello  /hash (body -> "LENGTH SHA256")  /bytes?n=  /stream?n=&ms= (server-sent events)
+/headers (JSON of what came in)  /echo (body comes back as it arrives)
+/ws (echo, chat protocol)
 """
 
 from __future__ import annotations

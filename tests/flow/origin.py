@@ -1,4 +1,4 @@
-"""A backend that does as it is told, in a process of its own: `python -m tests.flow.origin ADDRESS`.
+"""A backend that does as it is told, a process of its own: `python -m tests.flow.origin ADDRESS`.
 
 ADDRESS is `127.0.0.1:0` or `unix:/path`. It prints its real address and serves one thread a
 connection until its standard input ends. Written on bare sockets, so that bodies can be sent and
@@ -92,7 +92,9 @@ class Reader:
         found, _, self.kept = self.kept.partition(mark)
         return found
 
-    def body(self, fields: dict[str, str], piece: int, until_close: bool = False) -> Iterator[bytes]:
+    def body(
+        self, fields: dict[str, str], piece: int, until_close: bool = False
+    ) -> Iterator[bytes]:
         """Payload as it comes, by Content-Length, chunked, or to the end."""
         if fields.get("transfer-encoding", "").lower() == "chunked":
             yield from self.chunks(piece)

@@ -4,7 +4,7 @@
         ...
 
 `Origin` (tests/flow/origin.py), `Nginx` and `Granian` are backends; `Gateway` is fastproxy itself,
-with the real engine and, if wanted, a whole configuration. `wrk` and the memory gauges are here too.
+with the real engine and, if wanted, a whole configuration. `wrk` and memory gauges are here too.
 """
 
 from __future__ import annotations

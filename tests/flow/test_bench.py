@@ -92,6 +92,13 @@ def test_a_peer_that_is_missing_is_left_out_with_a_line() -> None:
     assert notes == ["nginx is left out: no program /nowhere/nginx here"]
 
 
+def test_another_tree_is_compared(tmp_path: Path) -> None:
+    found, notes = peers.find({}, [], [str(ROOT), str(tmp_path)])
+    assert [one.name for one in found] == ["fastproxy", f"@{ROOT.name}"]
+    assert found[0].version == found[1].version
+    assert notes == [f"{tmp_path} is left out: no fastproxy there"]
+
+
 # ---- the command ----------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -128,9 +129,7 @@ def test_httpx_streams_up_and_down(client: httpx.Client, backend: str) -> None:
         for part in pattern(size, 100_003):
             yield bytes(part)
 
-    sized = client.post(
-        f"/{backend}/hash", content=body(), headers={"Content-Length": str(size)}
-    )
+    sized = client.post(f"/{backend}/hash", content=body(), headers={"Content-Length": str(size)})
     assert sized.text == f"{size} {pattern_hash(size)}"
     assert client.post(f"/{backend}/hash", content=body()).text == sized.text  # chunked
     found, got = hashlib.sha256(), 0
@@ -206,7 +205,8 @@ def socket_url(gateway: Gateway) -> str:
 
 def test_websocket_echo_and_subprotocol(gateway: Gateway) -> None:
     async def work() -> None:
-        async with connect(socket_url(gateway), subprotocols=["x", "chat"], proxy=None) as line:  # type: ignore[list-item]
+        wanted: Any = ["x", "chat"]
+        async with connect(socket_url(gateway), subprotocols=wanted, proxy=None) as line:
             assert line.subprotocol == "chat"
             for text in ("hello", "", "ü" * 1000):
                 await line.send(text)
@@ -217,7 +217,8 @@ def test_websocket_echo_and_subprotocol(gateway: Gateway) -> None:
 
 def test_websocket_large_messages_both_kinds(gateway: Gateway) -> None:
     async def work() -> None:
-        async with connect(socket_url(gateway), max_size=None, proxy=None, compression=None) as line:
+        plain: Any = {"max_size": None, "proxy": None, "compression": None}
+        async with connect(socket_url(gateway), **plain) as line:
             data = b"".join(bytes(part) for part in pattern(4 * MIB, MIB))
             for _ in range(2):
                 await line.send(data)

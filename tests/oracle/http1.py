@@ -80,13 +80,13 @@ class Message:
         return [value for n, value in self.fields if n.lower() == name]
 
 
-class Refused(Exception):  # noqa: N818
+class Refused(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.verdict = refuse(reason)
 
 
-class NeedMore(Exception):  # noqa: N818
+class NeedMore(Exception):
     pass
 
 

@@ -55,7 +55,7 @@ def plain(start: StartProxy) -> Running:
 @pytest.fixture
 def proxy(plain: Running) -> Iterator[Running]:
     """`plain`, its recorder cleared; its worker must have outlived the test."""
-    before = plain.worker_pids()
+    before = plain.children()
     plain.recorder.clear()
     yield plain
-    assert plain.worker_pids() == before, plain.log()
+    assert plain.children() == before, plain.log()

@@ -1,4 +1,4 @@
-"""The client's end of a raw connection: bytes out, cut as the test wants; answers in, read strictly.
+"""The client's end of a raw connection: bytes out, cut as a test wants; answers in, read strictly.
 
 Own code, no library: a proxy test that reads leniently proves nothing. Whatever an HTTP/1.1 answer
 may not be (RFC 9112) is an AssertionError with the bytes in it.
@@ -7,6 +7,7 @@ may not be (RFC 9112) is an AssertionError with the bytes in it.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import socket
 import struct
@@ -81,7 +82,7 @@ class Client:
         """Send `data`, whole or in pieces ending at `cuts`, `pause` seconds between them. A proxy
         that closed meanwhile is no error: the answer tells."""
         places = [0, *sorted(set(cuts or ())), len(data)]
-        for start, end in zip(places, places[1:], strict=False):
+        for start, end in itertools.pairwise(places):
             if start == end:
                 continue
             try:

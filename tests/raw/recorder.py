@@ -1,6 +1,6 @@
 """A recording backend: what the proxy really forwarded, on which connection, in which order.
 
-One thread, one asyncio loop, raw sockets. Every byte is kept per connection; requests are cut out of
+One thread, one asyncio loop, raw sockets. Every byte is kept per connection; requests are cut from
 them by a small strict reader of its own (no code of fastproxy), so that anything but a well-formed
 request shows up in `Seen.trouble` and fails the test that looks.
 
@@ -81,6 +81,7 @@ class Seen:
     """Decoded."""
     coded: bytes = b""
     """As received."""
+    trailers: list[tuple[str, str]] = field(default_factory=list)
     complete: bool = False
     trouble: str = ""
     """What is wrong with it; empty: well formed."""
@@ -124,14 +125,15 @@ class Gone(Exception):
 
 
 def built_in(seen: Seen) -> Sequence[Step]:
-    """Answers by path: /len/N, /chunked/N/N/N, /status/N, /until-close/N, /echo, /slow/SECONDS."""
+    """Answers by path: /len/N, /chunked/N/N/N, /status/N, /until-close/N, /echo (head and body),
+    /back (the body), /slow/SECONDS. Sizes are at most 5 MB: fuzzers make their own numbers."""
     parts = seen.path.strip("/").split("/")
-    numbers = [int(part) for part in parts[1:] if part.isdigit()]
+    numbers = [min(int(part[:9]), 5_000_000) for part in parts[1:] if re.fullmatch("[0-9]+", part)]
     if parts[0] == "len" and numbers:
         return [BODY, sized(pattern(numbers[0]))]
     if parts[0] == "chunked" and numbers:
         return [BODY, coded(*(pattern(size, at) for at, size in enumerate(numbers)))]
-    if parts[0] == "status" and numbers:
+    if parts[0] == "status" and numbers and 200 <= numbers[0] < 600:
         if numbers[0] in (204, 304):
             return [BODY, b"HTTP/1.1 %d X\r\n\r\n" % numbers[0]]
         return [BODY, sized(b"status", b"%d X" % numbers[0])]
@@ -139,7 +141,9 @@ def built_in(seen: Seen) -> Sequence[Step]:
         return [BODY, b"HTTP/1.1 200 OK\r\n\r\n" + pattern(numbers[0]), CLOSE]
     if parts[0] == "echo":
         return [BODY, lambda seen: [sized(seen.head + seen.body)]]
-    if parts[0] == "slow":
+    if parts[0] == "back":
+        return [BODY, lambda seen: [sized(seen.body)]]
+    if parts[0] == "slow" and len(parts) == 2:
         return [BODY, float(parts[1]), sized(b"slow")]
     return [BODY, sized(b"ok")]
 
@@ -277,6 +281,7 @@ class Recorder:
             while True:
                 await self._one(line)
         except (Gone, OSError, asyncio.CancelledError):
+            line.ended = line.ended or "rst"
             if line.sock.fileno() >= 0 and line.ended:
                 line.sock.close()
         except AssertionError as error:
@@ -380,8 +385,17 @@ class Recorder:
             seen.coded += header
             assert re.fullmatch(rb"[0-9a-f]{1,15}\r\n", header), f"chunk line {header!r}"
             size = int(header, 16)
-            seen.body += await self._exactly(line, size, seen)
-            assert await self._exactly(line, 2, seen) == b"\r\n", "chunk end, or a trailer"
-            if not size:
+            if size == 0:
+                await self._trailers(line, seen)
                 break
+            seen.body += await self._exactly(line, size, seen)
+            assert await self._exactly(line, 2, seen) == b"\r\n", "chunk end"
         seen.complete = True
+
+    async def _trailers(self, line: Line, seen: Seen) -> None:
+        """Lines up to the empty one; `seen.trailers` has them."""
+        while (field := await self._until(line, b"\r\n")) != b"\r\n":
+            seen.coded += field
+            assert (match := FIELD.fullmatch(field[:-2])), f"trailer {field!r}"
+            seen.trailers.append((match[1].decode(), match[2].decode("latin-1")))
+        seen.coded += field

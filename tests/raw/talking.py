@@ -43,6 +43,10 @@ class Running(Proxy):
         flags = ["--control-socket", self.control, "-c", str(self.config), *self.args]
         return [sys.executable, "-m", "fastproxy", "run", *flags]
 
+    def children(self) -> list[int]:
+        """Pids of workers and control: as long as they are the same, nobody crashed."""
+        return self._family()
+
     @property
     def place(self) -> tuple[str, int]:
         if not hasattr(self, "_place"):

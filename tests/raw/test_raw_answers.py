@@ -1,4 +1,4 @@
-"""B3 17: what an upstream answers wrongly is 502 or a visible truncation, and never reaches the next
+"""B3 17: what an upstream answers wrongly is 502 or a visible truncation, never part of the next
 client; a connection with anything odd on it is not used again."""
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ def test_an_upstream_gone_before_its_head_is_whole(
 ) -> None:
     proxy.recorder.on("/gone", BODY, *([before, 0.02] if before else []), step)
     with proxy.client() as client:
-        client.send(b"POST /gone HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx" + GET % b"/len/2")
+        post = b"POST /gone HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"
+        client.send(post + GET % b"/len/2")
         assert client.answer().status == 502
         assert client.answer().body == pattern(2)
     assert proxy.recorder.count("/gone") == 1
@@ -184,9 +185,7 @@ def test_a_body_on_head(proxy: Running) -> None:
         assert client.answer("HEAD").one("content-length") == "21"
         client.send(GET % b"/len/8")
         assert client.answer().body == pattern(8)
-    assert (
-        proxy.recorder.only("/h").connection != proxy.recorder.only("/len/8").connection
-    )
+    assert proxy.recorder.only("/h").connection != proxy.recorder.only("/len/8").connection
 
 
 def test_a_length_on_204_is_dropped(proxy: Running) -> None:
@@ -208,9 +207,7 @@ def test_an_idle_connection_that_speaks(proxy: Running) -> None:
 
 
 @pytest.mark.parametrize("first", ["request", "poison"])
-def test_bytes_that_come_in_the_same_breath_as_the_next_request(
-    proxy: Running, first: str
-) -> None:
+def test_bytes_that_come_in_the_same_breath_as_the_next_request(proxy: Running, first: str) -> None:
     """While the worker sleeps, a request comes and the idle connection speaks, in either order:
     when it wakes it finds both in one batch, and must not use that connection."""
     (worker,) = proxy.worker_pids()

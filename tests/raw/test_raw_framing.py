@@ -1,5 +1,5 @@
 """B3 1 to 7: where a request ends. Whatever two parties could read in two ways is refused, nothing
-of it is forwarded, and the connection is closed; what is taken is forwarded with framing of ours."""
+of it is forwarded, and the connection is closed; what is taken is forwarded with our framing."""
 
 from __future__ import annotations
 
@@ -204,9 +204,7 @@ def test_chunked_is_coded_anew(proxy: Running, value: bytes) -> None:
     "method", ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PROPFIND", "get"]
 )
 @pytest.mark.parametrize("framing", ["none", "zero", "length", "chunked", "chunked-empty"])
-def test_exactly_the_framed_body_on_every_method(
-    proxy: Running, method: str, framing: str
-) -> None:
+def test_exactly_the_framed_body_on_every_method(proxy: Running, method: str, framing: str) -> None:
     """B3 3: no side ignores a body; what follows it is the next request, on every method."""
     text = pattern(100)
     fields, body = {
@@ -270,7 +268,19 @@ def test_the_rest_of_an_unwanted_body_is_no_request(proxy: Running) -> None:
     proxy.nothing_forwarded()
 
 
-def test_length_is_forwarded_as_it_came(proxy: Running) -> None:
+@pytest.mark.parametrize("said", [b"5", b" 5", b"\t5 \t", b"005", b"000000000000000005"])
+def test_the_length_is_written_anew(proxy: Running, said: bytes) -> None:
+    """What the grammar allows, but somebody behind us may read otherwise, is not passed on."""
+    for length in (said, said.replace(b"5", b"0")):
+        proxy.recorder.clear()
+        body = b"hello" if b"5" in length else b""
+        assert proxy.ask(POST + b"content-LENGTH:" + length + b"\r\n\r\n" + body).status == 200
+        seen = proxy.recorder.only("/p")
+        assert b"\r\nContent-Length: %d\r\n" % len(body) in seen.head
+        assert seen.body == body
+
+
+def test_bodies_are_forwarded_as_they_came(proxy: Running) -> None:
     """Body bytes are not touched, zeros and CRLFs in them included."""
     body = bytes(range(256)) * 300
     proxy.recorder.on("/p", BODY, sized(b"ok"))

@@ -127,6 +127,7 @@ def test_trailers_are_never_headers(proxy: Running) -> None:
     seen = proxy.recorder.only("/t")
     assert seen.complete
     assert seen.coded.endswith(b"0\r\n\r\n")
+    assert not seen.trailers
     assert not seen.names() & {"x-t", "authorization", "te", "trailer"}
     assert b"evil" not in proxy.recorder.bytes()
 
@@ -138,8 +139,9 @@ def test_hop_by_hop_fields_of_answers(proxy: Running) -> None:
         BODY,
         sized(
             b"hi",
-            more=b"Connection: X-Hop, Set-Cookie, keep-alive\r\nKeep-Alive: timeout=1\r\nX-Hop: 1\r\n"
-            b"Proxy-Authenticate: Basic\r\nTE: x\r\nUpgrade: h2c\r\nTrailer: a\r\nServer: theirs\r\n"
+            more=b"Connection: X-Hop, Set-Cookie, keep-alive\r\nKeep-Alive: timeout=1\r\n"
+            b"X-Hop: 1\r\nProxy-Authenticate: Basic\r\nTE: x\r\nUpgrade: h2c\r\nTrailer: a\r\n"
+            b"Server: theirs\r\n"
             b"Set-Cookie: a=1\r\nSet-Cookie: b=2\r\nX_Under: fine\r\nDate: yesterday\r\n"
             b"Proxy-Connection: keep-alive\r\n",
         ),
@@ -170,6 +172,7 @@ forwarded = true
 via = "edge"
 request_id_trust = true
 keep_underscores = true
+forward_trailers = true
 """,
         log="off",
     )
@@ -229,6 +232,30 @@ def test_underscores_by_option(trusting: Running) -> None:
     assert b"evil" not in seen.head
 
 
+def test_trailers_by_option(trusting: Running) -> None:
+    """forward_trailers: the harmless ones pass, behind the last chunk, never as header fields."""
+    trusting.recorder.clear()
+    trusting.recorder.on(
+        "/t",
+        BODY,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n"
+        b"2\r\nhi\r\n0\r\nX-Sum: 1\r\nSet-Cookie: a=b\r\nContent-Length: 4\r\n\r\n",
+    )
+    with trusting.client() as client:
+        client.send(
+            b"POST /t HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"2\r\nhi\r\n0\r\nHost: evil\r\nX_Forwarded_For: x\r\nX-Ok: 2\r\n\r\n"
+        )
+        client.until(b"\r\n\r\n")
+        assert client.until(b"\r\n\r\n") == b"2\r\nhi\r\n0\r\nX-Sum: 1\r\n\r\n"
+        client.send(b"GET /after HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert client.answer().status == 200
+    trusting.recorder.settle()
+    assert b"2\r\nhi\r\n0\r\nX-Ok: 2\r\n\r\n" in trusting.recorder.bytes()
+    assert b"evil" not in trusting.recorder.bytes()
+    assert b"X_Forwarded_For" not in trusting.recorder.bytes()
+
+
 def test_via_is_added_to_answers(trusting: Running) -> None:
     answer = trusting.ask(b"GET /p HTTP/1.1\r\nHost: a\r\n\r\n")
     assert answer.all("via") == ["1.1 edge"]
@@ -243,8 +270,12 @@ def edited(start: StartProxy) -> Running:
 [[routes]]
 path = "/p"
 upstream = "main"
-request_headers = { set = { X-User = "gateway", X-Forwarded-Proto = "https" }, remove = ["X-Debug"], add = { X-Add = "2" }, append = { X-List = "b" } }
 response_headers = { set = { Server = "ours" }, remove = ["X-Secret"] }
+[routes.request_headers]
+set = { X-User = "gateway", X-Forwarded-Proto = "https" }
+remove = ["X-Debug"]
+add = { X-Add = "2" }
+append = { X-List = "b" }
 """,
     )
 

@@ -70,7 +70,8 @@ def test_fifty_pipelined_in_one_segment(proxy: Running) -> None:
 
 def test_pipelined_answers_keep_their_order(proxy: Running) -> None:
     """A slow first one is not overtaken."""
-    answers = proxy.talk(GET % b"/slow/0.2" + GET % b"/len/3" + GET % b"/chunked/4", "GET", "GET", "GET")
+    three = GET % b"/slow/0.2" + GET % b"/len/3" + GET % b"/chunked/4"
+    answers = proxy.talk(three, "GET", "GET", "GET")
     assert [one.body for one in answers] == [b"slow", pattern(3), pattern(4)]
 
 

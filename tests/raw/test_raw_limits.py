@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from fastproxy import _core
+from fastproxy.scoreboard import segment
 from tests.raw.conftest import StartProxy
 from tests.raw.reading import Client, Truncated
 from tests.raw.recorder import BODY, HANG, pattern, sized
@@ -18,6 +21,7 @@ from tests.raw.talking import Running
 GET = b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n"
 ROUTES = """
 [[routes]]
+host = "known.example"
 path = "/get-only"
 methods = ["GET", "PUT"]
 upstream = "main"
@@ -39,7 +43,7 @@ request_timeout = "400ms"
 [upstreams.dead]
 backends = ["http://127.0.0.1:{dead}"]
 [upstreams.none]
-backends = [{{ url = "http://127.0.0.1:{dead}", weight = 0 }}]
+backends = ["http://127.0.0.1:9"]
 """
 
 
@@ -50,10 +54,25 @@ def dead_port() -> Iterator[int]:
         sock.bind(("127.0.0.1", 0))
         yield sock.getsockname()[1]
 
+HEALTH_DOWN = 1
+
+
+def take_out(proxy: Running, upstream: str) -> None:
+    """Say on the scoreboard that all backends of this upstream are down, as control does."""
+    folder = Path(f"/proc/{proxy.pid}/fd")
+    place = next(
+        one for one in folder.iterdir() if "memfd:fastproxy-scoreboard" in os.readlink(one)
+    )
+    board = _core.Board(os.open(place, os.O_RDWR))
+    names = [one["name"] for one in proxy.status()["upstreams"]]
+    for row in segment.backends_used(board):
+        if segment.backend(board, row)["upstream"] == names.index(upstream):
+            segment.set_backend(board, row, health=HEALTH_DOWN)
+
 
 @pytest.fixture(scope="module")
 def plain(start: StartProxy, dead_port: int) -> Running:
-    return start(
+    proxy = start(
         limits="""
 request_line = "512"
 header = "300"
@@ -71,6 +90,8 @@ upstream_idle = "500ms"
 """,
         routes=ROUTES.format(dead=dead_port),
     )
+    take_out(proxy, "none")
+    return proxy
 
 
 def in_time(started: float, least: float, most: float = 5.0) -> None:
@@ -407,7 +428,7 @@ JSON_ACCEPT = b"Accept: application/json\r\n"
 EACH = {
     400: b"GET /p HTTP/1.1\r\nHost: a b\r\n%b\r\n",
     404: b"GET /x HTTP/1.1\r\nHost: known.example\r\n%b\r\n",
-    405: b"DELETE /get-only HTTP/1.1\r\nHost: a\r\n%b\r\n",
+    405: b"DELETE /get-only HTTP/1.1\r\nHost: known.example\r\n%b\r\n",
     413: b"POST /p HTTP/1.1\r\nHost: a\r\n%bContent-Length: 10001\r\n\r\n",
     417: b"GET /p HTTP/1.1\r\nHost: a\r\n%bExpect: x\r\n\r\n",
     501: b"POST /p HTTP/1.1\r\nHost: a\r\n%bTransfer-Encoding: gzip, chunked\r\n\r\n",

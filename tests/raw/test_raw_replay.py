@@ -196,8 +196,8 @@ def test_all_unreachable(start: StartProxy, dead: list[str]) -> None:
     for method in ("GET", "POST"):
         answer = proxy.ask(f"{method} / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n".encode())
         assert answer.status == 502
-    rows = proxy.status()
-    assert rows["workers"][0]["state"] == "serving"
+    backends = proxy.status()["upstreams"][0]["backends"]
+    assert [one["connect_errors"] for one in backends] == [2, 2, 2], "each once per request"
 
 
 def test_a_large_body_waits_for_the_backend_that_takes_it(

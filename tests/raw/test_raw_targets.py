@@ -1,4 +1,4 @@
-"""B3 10, 11, 27: whose request it is and what it asks for. What was matched is what is forwarded."""
+"""B3 10, 11, 27: whose request it is and what it asks for. What was matched is forwarded."""
 
 from __future__ import annotations
 
@@ -50,8 +50,21 @@ def test_bad_hosts(proxy: Running, host: bytes) -> None:
     proxy.refused(b"GET /p HTTP/1.1\r\n" + host + b"\r\n", 400)
 
 
-@pytest.mark.parametrize("host", ["a", "A.Example.COM", "a:1", "a:65535", "1.2.3.4:80", "[::1]",
-                                  "[2001:DB8::1]:8080", "a.example.", "under_score", "a~b"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "a",
+        "A.Example.COM",
+        "a:1",
+        "a:65535",
+        "1.2.3.4:80",
+        "[::1]",
+        "[2001:DB8::1]:8080",
+        "a.example.",
+        "under_score",
+        "a~b",
+    ],
+)
 def test_good_hosts_are_forwarded_as_written(proxy: Running, host: str) -> None:
     assert proxy.ask(f"GET /p HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()).status == 200
     seen = proxy.recorder.only("/p")
@@ -59,7 +72,7 @@ def test_good_hosts_are_forwarded_as_written(proxy: Running, host: str) -> None:
     assert seen.one("x-forwarded-host") == host
 
 
-@pytest.mark.parametrize("target, host, path", [
+@pytest.mark.parametrize(("target", "host", "path"), [
     ("http://b.example/x?y", "b.example", "/x?y"),
     ("HTTP://b.example:81/x", "b.example:81", "/x"),
     ("https://b.example/x", "b.example", "/x"),
@@ -174,8 +187,20 @@ upstream = "main"
     )
 
 
-@pytest.mark.parametrize("path", ["/admin", "/admin/x", "/x/../admin", "/%61dmin", "/./admin",
-                                  "/x/%2e%2e/admin/y", "//admin", "///admin//x", "/x//../admin"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/admin",
+        "/admin/x",
+        "/x/../admin",
+        "/%61dmin",
+        "/./admin",
+        "/x/%2e%2e/admin/y",
+        "//admin",
+        "///admin//x",
+        "/x//../admin",
+    ],
+)
 def test_what_is_matched_is_what_is_forwarded(guarded: Running, path: str) -> None:
     """B3 27: no spelling of a path gets around its route."""
     guarded.recorder.clear()

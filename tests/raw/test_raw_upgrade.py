@@ -14,9 +14,7 @@ from tests.raw.recorder import BODY, CLOSE, FINISH, HANG, RESET, pattern, sized
 from tests.raw.talking import Running
 
 KEY = base64.b64encode(b"0123456789abcdef")
-ACCEPT = base64.b64encode(
-    hashlib.sha1(KEY + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
-)
+ACCEPT = base64.b64encode(hashlib.sha1(KEY + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
 ASK = (
     b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: %b\r\nSec-WebSocket-Version: 13\r\n\r\n" % KEY

@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGE = ROOT / "fastproxy"
-NOT_OURS = {".git", ".venv", "build", "dist", "__pycache__", ".eggs"}
+NOT_OURS = {"build", "dist", "__pycache__", "corpus"}
 GENERATED = {"_layout.pxi", "_core.c", "_probe.c"}
 CYTHON = {".pyx", ".pxd", ".pxi"}
 TEXT = {".py", ".pyi", ".h", ".c", ".toml", ".md", ".sh", ".yml", ".yaml", ".cfg", ".txt", ".in"}
@@ -30,12 +30,14 @@ def tree(*suffixes: str, under: str = "") -> list[Path]:
         folders[:] = sorted(
             name
             for name in folders
-            if name not in NOT_OURS and not name.endswith((".egg-info", "_cache"))
+            if name not in NOT_OURS
+            and not name.endswith(".egg-info")
+            and (name == ".ci" or not name.startswith("."))
         )
         for name in sorted(names):
             path = Path(folder, name)
             kinds = set(suffixes) or TEXT | CYTHON | {""}
-            if path.suffix in kinds and name not in GENERATED:
+            if path.suffix in kinds and name not in GENERATED and name != ".git":
                 found.append(path)
     return found
 

@@ -21,9 +21,7 @@ IN_ROOMS = re.compile(
     r"\b(?:raise|try|except|finally|lambda|yield|await|async|import|print|del|global|nonlocal|def"
     r"|object|list|dict|tuple|set|str|bytes|bytearray|Exception)\b"
 )
-ROOMS = [
-    path for path in tree(".pxd", ".pxi", under="fastproxy") if not FACES.search(label(path))
-]
+ROOMS = [path for path in tree(".pxd", ".pxi", under="fastproxy") if not FACES.search(label(path))]
 CYTHON = tree(".pyx", ".pxd", ".pxi", under="fastproxy")
 # Verbatim C may hold constants, never state: a static exists once per extension.
 STATE = re.compile(r"^\s*static\s+(?!inline\b|const\b)[^(\n]*[;=]", re.MULTILINE)

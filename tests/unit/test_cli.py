@@ -197,7 +197,8 @@ def test_wrong_flags_are_usage_errors(args: list[str], said: str) -> None:
 @pytest.mark.parametrize(
     "args",
     [
-        ["run", "--nonsense"], ["nonsense"], ["run"], ["run", "-c", "x.toml", "--upstream", "http://a"],
+        ["run", "--nonsense"], ["nonsense"], ["run"],
+        ["run", "-c", "x.toml", "--upstream", "http://a"],
         ["-s", "reload"], ["-t", "-s", "stop"], ["-t", "version"], ["stop", "--wait", "x"], [],
         ["run", "-c"], ["explain"],
     ],
