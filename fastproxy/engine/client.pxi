@@ -40,7 +40,7 @@ cdef void client_open(Engine *eng, int fd, Listener *listener,
             count_add(&eng.me.odd[<int> ODD_IP_TABLE_FULL], 1)
     if is_trusted(eng.plan, conn):
         conn.flags |= CONN_TRUSTED
-    connection_timer(eng, conn, settings.client_header_ms)
+    connection_timer(eng, conn, DRAIN_NEWCOMER_MS if eng.draining else settings.client_header_ms)
 
 
 cdef void client_close(Engine *eng, Connection *conn) noexcept nogil:

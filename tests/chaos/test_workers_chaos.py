@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from fastproxy.process.sockets import hush
 from tests.flow.ledger import Ledger, held_ports
 from tests.flow.peers import Gateway, Origin
 from tests.flow.wire import Line, head_of
@@ -273,3 +274,20 @@ def test_wrk_does_not_notice_that_a_worker_joins_again(proxy: Gateway) -> None:
     assert not ledger.failed
     shares = [one["connections"] + one["accepted"] for one in proxy.status()["workers"]]
     assert min(shares) > 0
+
+
+def test_a_hushed_door_lets_in_who_is_there_and_nobody_new() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        port = door.getsockname()[1]
+        with Line(port) as before:
+            hush(door.fileno())
+            with socket.socket() as new:
+                new.settimeout(0.4)
+                with pytest.raises(TimeoutError):
+                    new.connect(("127.0.0.1", port))
+            peer, _ = door.accept()
+            with peer:
+                peer.sendall(b"still here")
+                assert before.reader.more() == b"still here"
+                before.sock.sendall(b"me too")
+                assert peer.recv(10) == b"me too"

@@ -53,8 +53,7 @@ def one_request(rng: random.Random, number: int, heads: bool) -> tuple[bytes, st
         method = "HEAD"
     path = rng.choice(
         [f"/len/{size}", f"/chunked/{size}/{number + 1}", "/status/204", "/status/304",
-         "/status/404", f"/a/../len/{size}", f"/len/{size}?q=%20&x", "/back",
-         "http://b.example/len/3"]
+         "/status/404", f"/a/../len/{size}", f"/len/{size}?q=%20&x", "/back", "http://b.example/len/3"]
     )  # fmt: skip
     if method == "OPTIONS" and rng.random() < 0.5:
         path = "*"
@@ -66,7 +65,7 @@ def one_request(rng: random.Random, number: int, heads: bool) -> tuple[bytes, st
     if rng.random() < 0.2:
         fields.append(b"Connection: keep-alive, X-One")
     body = b""
-    # A local answer to a chunked request closes: timing decides how much of the stream is answered.
+    # A local answer to a chunked request closes, and timing decides what of the stream is answered.
     framing = rng.randrange(4) if path != "*" else 1
     content = pattern(rng.choice([0, 1, 10, 300, 4000, 17000, 40000]), number)
     if framing == 1:
