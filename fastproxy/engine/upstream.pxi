@@ -322,6 +322,9 @@ cdef void upstream_timeout(Engine *eng, Connection *conn) noexcept nogil:
     if conn.state == PEER_PARKED:
         upstream_close(eng, conn)
         return
+    if conn.state == PEER_BUSY and connection_moves(conn):
+        upstream_timer(eng, x)          # it still takes the request, slowly
+        return
     count_add(&backend_count(board_of(eng), eng.slot, x.backend_row).timeouts, 1)
     if conn.state == PEER_CONNECTING:
         x.end_state[0] = c's'
