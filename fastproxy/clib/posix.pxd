@@ -5,7 +5,8 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from "<errno.h>" nogil:
     int errno
-    int EAGAIN, EINTR, EINPROGRESS, EMFILE, ENFILE, ENOBUFS, ENOMEM, ECONNABORTED, EPROTO, EPERM
+    int EAGAIN, EINTR, EINVAL, EINPROGRESS, EMFILE, ENFILE, ENOBUFS, ENOMEM, ECONNABORTED, EPROTO
+    int EPERM
     int ENETDOWN, EHOSTDOWN, ENONET, EHOSTUNREACH, EOPNOTSUPP, ENETUNREACH, ENOPROTOOPT
     int ECONNREFUSED, ETIMEDOUT, EADDRNOTAVAIL
 
@@ -131,3 +132,13 @@ cdef extern from "<sys/resource.h>" nogil:
         uint64_t rlim_max
     int getrlimit(int resource, rlimit *out) noexcept
     int RLIMIT_NOFILE
+
+cdef extern from "<poll.h>" nogil:
+    # POLLRDHUP needs _GNU_SOURCE, which Python.h defines.
+    int POLLRDHUP, POLLHUP, POLLERR
+    ctypedef unsigned long nfds_t
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    int poll(pollfd *fds, nfds_t count, int timeout) noexcept

@@ -27,7 +27,8 @@ cdef void client_open(Engine *eng, int fd, Listener *listener,
     eng.client_count += 1
     list_link(eng, conn)
     if settings.connections_per_ip != 0 and not conn.flags & CONN_UNIX:
-        conn.ip_slot = client_ip_enter(board_of(eng), eng.slot, address_hash(board_of(eng), conn.peer),
+        conn.ip_slot = client_ip_enter(board_of(eng), eng.slot,
+                                       address_hash(board_of(eng), conn.peer),
                                        settings.connections_per_ip)
         if conn.ip_slot == -1:
             count_add(&eng.me.refused, 1)
@@ -39,7 +40,7 @@ cdef void client_open(Engine *eng, int fd, Listener *listener,
             count_add(&eng.me.odd[<int> ODD_IP_TABLE_FULL], 1)
     if is_trusted(eng.plan, conn):
         conn.flags |= CONN_TRUSTED
-    connection_timer(eng, conn, settings.client_header_ms)
+    connection_timer(eng, conn, DRAIN_NEWCOMER_MS if eng.draining else settings.client_header_ms)
 
 
 cdef void client_close(Engine *eng, Connection *conn) noexcept nogil:
@@ -142,8 +143,8 @@ cdef bint client_flush(Engine *eng, Connection *conn) noexcept nogil:
 
 
 cdef inline void client_timer_running(Engine *eng, Connection *conn, Exchange *x) noexcept nogil:
-    """While an exchange runs, the client is waited for when it has to read (the timer was set as bytes
-    were kept for it), or when its body is due and the other side would take it."""
+    """While an exchange runs, the client is waited for when it has to read (the timer was set as
+    bytes were kept for it), or when its body is due and the other side would take it."""
     if buffer_size(&conn.output) != 0:
         return
     if (x.request_flow.done or x.state < EXCHANGE_WAITING or x.server == NULL

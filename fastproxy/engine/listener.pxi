@@ -78,9 +78,30 @@ cdef void adopt_or_hand_back(Engine *eng) noexcept nogil:
 
 
 cdef void listeners_tick(Engine *eng) noexcept nogil:
+    cdef Listener *listener
+    cdef uint32_t which
+    cdef int left = 65536
     adopt_or_hand_back(eng)
     if eng.accept_paused and eng.now_ms >= eng.accept_retry_ms:
         accept_resume(eng)
+    if not eng.draining or eng.accept_done:
+        return
+    # EPOLLEXCLUSIVE tells only one of us that a shared door was shut, and accept on a unix socket
+    # does not tell at all: ask.
+    for which in range(eng.listener_count):
+        listener = &eng.listeners[which]
+        if listener.wanted and listener_is_shut(listener.fd):
+            while left > 0 and accept_one(eng, listener):
+                left -= 1
+            listener_over(eng, listener)
+
+
+cdef bint listener_is_shut(int fd) noexcept nogil:
+    cdef pollfd one
+    one.fd = fd
+    one.events = POLLRDHUP
+    one.revents = 0
+    return poll(&one, 1, 0) > 0 and one.revents & (POLLRDHUP | POLLHUP | POLLERR) != 0
 
 
 # ---- accepting ------------------------------------------------------------------------------
@@ -132,6 +153,9 @@ cdef bint accept_one(Engine *eng, Listener *listener) noexcept nogil:
                 return True
             accept_pause(eng)
             return False
+        if errno == EINVAL:
+            listener_over(eng, listener)
+            return False
         # Everything else is the new connection's own trouble (accept(2)), or an empty queue.
         return errno != EAGAIN and errno != EINTR and errno != EPERM
     if eng.client_count >= eng.client_limit:
@@ -146,7 +170,8 @@ cdef bint accept_one(Engine *eng, Listener *listener) noexcept nogil:
 # ---- drain ----------------------------------------------------------------------------------
 
 cdef void engine_drain(Engine *eng) noexcept nogil:
-    """Take what is queued now, then no more; idle clients go, the others after their answer."""
+    """Take what is queued now; idle clients go soon, the others after their answer. The doors stay
+    open until the master shuts them (accept then says EINVAL): who comes in between is served."""
     cdef uint32_t which
     cdef uint32_t accepted
     cdef Listener *listener
@@ -159,10 +184,27 @@ cdef void engine_drain(Engine *eng) noexcept nogil:
         accepted = 0
         while listener.wanted and accepted < 65536 and accept_one(eng, listener):
             accepted += 1
-    eng.accept_done = True
-    listeners_apply(eng)
+    drain_look(eng)
     idle_hurry(eng)
     bury_the_dead(eng)
+
+
+cdef void listener_over(Engine *eng, Listener *listener) noexcept nogil:
+    """The master has shut this one, for all who hold it."""
+    listener.wanted = False
+    listener_apply(eng, <uint32_t> (listener - &eng.listeners[0]))
+    drain_look(eng)
+
+
+cdef void drain_look(Engine *eng) noexcept nogil:
+    """Is there a door left by which somebody may come in?"""
+    cdef uint32_t which
+    if not eng.draining:
+        return
+    for which in range(eng.listener_count):
+        if eng.listeners[which].wanted:
+            return
+    eng.accept_done = True
 
 
 cdef enum:
@@ -176,7 +218,7 @@ cdef enum:
 
 
 cdef void idle_hurry(Engine *eng) noexcept nogil:
-    """Nobody idle is waited for longer than that. (Who still has an answer to read has his timer.)"""
+    """Nobody idle is waited for longer than that (who has an answer to read has a timer)."""
     cdef Connection *conn = eng.idle.list_next
     while conn != &eng.idle:
         if buffer_size(&conn.output) == 0:

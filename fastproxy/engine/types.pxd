@@ -339,7 +339,7 @@ cdef struct Engine:
     uint32_t slot
     uint8_t draining
     uint8_t accept_paused
-    uint8_t accept_done         # drain: every own queue was empty once
+    uint8_t accept_done         # drain: every door is shut, nobody comes in any more
     uint8_t reserve
     const Scan *scan
     uint64_t now_us             # CLOCK_MONOTONIC, read at each event

@@ -97,7 +97,7 @@ class Master:
         self.seats = [Seat(n) for n in (CONTROL, *range(handover.workers))]
         self.flags: list[str] = []
         self.phase = "running"
-        self.deadline = self.door_deadline = 0.0
+        self.deadline = self.door_deadline = self.hushed = 0.0
         self.doors_shut = self.ever_served = self.said_ready = False
         self.unsent: set[tuple[int, str]] = set()
         self.exit_code = EXIT_OK
@@ -449,6 +449,9 @@ class Master:
         self.phase = "draining"
         self.deadline = now + self.handover.drain_seconds
         self.door_deadline = now + DOOR_SECONDS
+        self.hushed = now
+        for listener in self.listeners:
+            listener.hush()
         segment.set_header(self.board, stopping=1)
         if why:
             self.log.info(f"{why}: draining for at most {self.handover.drain_seconds:g} s")
@@ -472,7 +475,8 @@ class Master:
         alive = [seat for seat in self.seats[1:] if seat.pid]
         if not self.doors_shut:
             inside = [s for s in alive if self.board.state(s.number) != WorkerState.DRAINING]
-            if not inside or now >= self.door_deadline:
+            quiet = now >= self.hushed + sockets.HUSH_SECONDS
+            if (quiet and not inside) or now >= self.door_deadline:
                 for listener in self.listeners:
                     listener.shut()
                 self.doors_shut = True

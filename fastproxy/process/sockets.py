@@ -20,6 +20,8 @@ import os
 import pwd
 import socket
 import stat
+import struct
+from array import array
 from dataclasses import dataclass, field
 
 from fastproxy.process.handover import ListenerSpec
@@ -28,6 +30,18 @@ from fastproxy.process.place import Lock, PlaceError, lock_path
 SHARED = -1
 """Slot of a socket that all workers share."""
 UNIX_PATH_MAX = 107
+HUSH_SECONDS = 0.1
+"""From the last SYN that is heard to the end of listening: a round trip for handshakes under way."""
+SO_ATTACH_FILTER = 26
+NO_SYN = struct.pack(
+    "@" + "HBBI" * 5,
+    *(0x30, 0, 0, 13),  # ldb [13]       the flags of the TCP header
+    *(0x54, 0, 0, 0x12),  # and #0x12    SYN, ACK
+    *(0x15, 0, 1, 0x02),  # jne #2, 1    SYN alone:
+    *(0x06, 0, 0, 0),  # ret #0          drop
+    *(0x06, 0, 0, 0xFFFFFFFF),  # ret #-1
+)
+"""A classic BPF program: no new handshake begins, those under way are completed."""
 
 
 class BindError(Exception):
@@ -63,6 +77,11 @@ class Listener:
         host, _, port = self.spec.bind.rpartition(":")
         return f"{host}:{self.port}" if port == "0" and self.port else self.spec.bind
 
+    def hush(self) -> None:
+        """Before a stop: nobody new."""
+        for one in self.sockets.values():
+            hush(one.fileno())
+
     def shut(self) -> None:
         """No process accepts here any more; new clients are refused. The master's last word."""
         for one in self.sockets.values():
@@ -82,6 +101,22 @@ class Listener:
                 pass
             self.lock.release()
             self.lock = None
+
+
+def hush(fd: int) -> None:
+    """No new handshake on a listening TCP socket. What is queued when listening ends is reset by
+    the kernel; so first nobody may join the queue, then it is emptied, and only then it is shut.
+    Who is not heard now asks again after a second and is refused."""
+    one = socket.socket(fileno=fd)
+    program = array("B", NO_SYN)
+    try:
+        if one.family != socket.AF_UNIX:
+            value = struct.pack("@HP", len(NO_SYN) // 8, program.buffer_info()[0])
+            one.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, value)
+    except OSError:
+        pass  # forbidden here: then only those lose who connect in the last moment
+    finally:
+        one.detach()
 
 
 def shut(fd: int) -> None:

@@ -25,7 +25,7 @@ from fastproxy.process import channels
 from fastproxy.process.channels import Channels, Message
 from fastproxy.process.log import Log
 from fastproxy.process.rights import drop_privileges
-from fastproxy.process.sockets import shut
+from fastproxy.process.sockets import HUSH_SECONDS, hush, shut
 from fastproxy.scoreboard.segment import Ring, WorkerState
 
 IGNORED = (
@@ -246,26 +246,28 @@ class Worker:
         self.orphan = True
         self.task.log.warning("the master is gone: draining")
         if self.deadline:
-            self.shut_own_sockets()
+            self.own_sockets(shut)
         else:
             self.start_drain()
 
     def start_drain(self) -> None:
-        """Accept what is queued, then no more; tell the master, who closes the door for all. With
-        the master gone we close our own."""
+        """Accept what is queued; tell the master, who shuts the doors for all. With the master gone
+        we shut our own."""
         self.deadline = time.monotonic() + self.task.drain_seconds
         self.engine.drain()
         self.board.set_state(self.task.slot, WorkerState.DRAINING)
         if self.orphan:
-            self.shut_own_sockets()
+            self.own_sockets(hush)
+            self.loop.call_later(HUSH_SECONDS, self.own_sockets, shut)
         else:
             channels.ring(self.task.channels.master_bell)
         self.look_whether_drained()
 
-    def shut_own_sockets(self) -> None:
+    def own_sockets(self, treat: Callable[[int], None]) -> None:
+        """`hush` or `shut` the sockets that nobody else answers for."""
         for slot, _, fd in self.task.sockets:
             if slot in (self.task.slot, -1) or self.board.state(slot) == WorkerState.GONE:
-                shut(fd)
+                treat(fd)
 
     def look_whether_drained(self) -> None:
         if self.engine.drained():

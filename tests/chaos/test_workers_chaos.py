@@ -7,9 +7,11 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from fastproxy.process.sockets import hush
 from tests.flow.ledger import Ledger, held_ports
 from tests.flow.peers import Gateway, Origin
 from tests.flow.wire import Line, head_of
@@ -53,7 +55,7 @@ def kill_and_see(proxy: Gateway, slot: int) -> set[int]:
     wait_until(lambda: serving(proxy, slot))
     pid = proxy.worker_pids()[slot]
     os.kill(pid, signal.SIGSTOP)
-    wait_until(lambda: " T " in open(f"/proc/{pid}/stat").read())
+    wait_until(lambda: " T " in Path(f"/proc/{pid}/stat").read_text())
     held = held_ports(pid, proxy.port)
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not alive(pid))
@@ -90,7 +92,7 @@ def test_kill_9_under_load_costs_only_what_the_dead_had_accepted(
 
 
 def test_who_had_not_been_accepted_yet_is_not_lost(proxy: Gateway, origin: Origin) -> None:
-    """Both workers stop, connections queue in the kernel, one worker is killed: all are answered."""
+    """Both workers stop, connections queue in the kernel, one is killed: all are answered."""
     pids = proxy.worker_pids()
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
@@ -251,9 +253,10 @@ def test_a_drain_ends_bodies_and_then_idle_lines(origin: Origin) -> None:
 
 
 def test_a_drain_that_takes_too_long_is_cut_off(origin: Origin) -> None:
-    with Gateway("--drain-timeout=700ms", upstreams=[origin.url], workers=2) as proxy, Line(
-        proxy.port
-    ) as line:
+    with (
+        Gateway("--drain-timeout=700ms", upstreams=[origin.url], workers=2) as proxy,
+        Line(proxy.port) as line,
+    ):
         line.sock.sendall(head_of("GET", "/slow?ms=20000"))
         wait_until(lambda: proxy.inflight() == 1)
         started = time.monotonic()
@@ -271,3 +274,20 @@ def test_wrk_does_not_notice_that_a_worker_joins_again(proxy: Gateway) -> None:
     assert not ledger.failed
     shares = [one["connections"] + one["accepted"] for one in proxy.status()["workers"]]
     assert min(shares) > 0
+
+
+def test_a_hushed_door_lets_in_who_is_there_and_nobody_new() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        port = door.getsockname()[1]
+        with Line(port) as before:
+            hush(door.fileno())
+            with socket.socket() as new:
+                new.settimeout(0.4)
+                with pytest.raises(TimeoutError):
+                    new.connect(("127.0.0.1", port))
+            peer, _ = door.accept()
+            with peer:
+                peer.sendall(b"still here")
+                assert before.reader.more() == b"still here"
+                before.sock.sendall(b"me too")
+                assert peer.recv(10) == b"me too"
