@@ -141,6 +141,12 @@ cdef bint exchange_dial_backend(Engine *eng, Exchange *x, const RosterBackend *b
         return True
     if upstream_connect(eng, x, backend):
         return True
+    if x.flags & X_NO_ROOM:
+        # Our trouble, not the backend's; another one could not be reached either.
+        in_flight(eng, x, -1)
+        end_state(x, b"L", b"C")
+        exchange_fail(eng, x, 503, b"too many connections are open")
+        return True
     exchange_dial_failed(eng, x)
     return False
 
