@@ -148,3 +148,7 @@ cdef extern from "<poll.h>" nogil:
         short events
         short revents
     int poll(pollfd *fds, nfds_t count, int timeout) noexcept
+
+cdef extern from "<fcntl.h>" nogil:
+    int F_GETFD
+    int fcntl(int fd, int command, ...) noexcept
