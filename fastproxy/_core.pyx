@@ -74,6 +74,7 @@ def layout_hash():
 include "engine/loop.pxi"
 include "engine/transport.pxi"
 include "engine/listener.pxi"
+include "engine/identity.pxi"
 include "engine/client.pxi"
 include "engine/request.pxi"
 include "engine/exchange.pxi"

@@ -5,7 +5,7 @@
 # ---- connecting -----------------------------------------------------------------------------
 
 cdef bint upstream_connect(Engine *eng, Exchange *x, const RosterBackend *backend) noexcept nogil:
-    """Begin a connection to this backend. False: refused at once (or no fd)."""
+    """Begin a connection to this backend. False: refused at once (X_NO_ROOM: not its fault)."""
     cdef const sockaddr *address = <const sockaddr *> backend.address
     cdef const UpstreamRow *row = upstream_row(x)
     cdef Connection *conn
@@ -13,10 +13,12 @@ cdef bint upstream_connect(Engine *eng, Exchange *x, const RosterBackend *backen
     cdef int result
     cdef bint is_unix = address.sa_family == AF_UNIX
     cdef int fd = socket(address.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
-    if fd < 0 and (errno == EMFILE or errno == ENFILE) and parked_close_any(eng):
+    if fd < 0 and (errno == EMFILE or errno == ENFILE) and (
+            parked_close_any(eng) or idle_close_oldest(eng)):
         fd = socket(address.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
     if fd < 0:
         count_add(&eng.me.odd[<int> ODD_NO_FD], 1)
+        x.flags |= X_NO_ROOM
         return False
     if not is_unix:
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
@@ -27,6 +29,7 @@ cdef bint upstream_connect(Engine *eng, Exchange *x, const RosterBackend *backen
     count_add(&eng.me.upstream_connects, 1)
     conn = connection_open(eng, fd, ROLE_UPSTREAM)
     if conn == NULL:
+        x.flags |= X_NO_ROOM
         return False
     connection_move(conn, PEER_CONNECTING)
     conn.backend = backend.row
@@ -321,6 +324,9 @@ cdef void upstream_timeout(Engine *eng, Connection *conn) noexcept nogil:
     cdef Exchange *x = conn.exchange
     if conn.state == PEER_PARKED:
         upstream_close(eng, conn)
+        return
+    if conn.state == PEER_BUSY and connection_moves(conn):
+        upstream_timer(eng, x)          # it still takes the request, slowly
         return
     count_add(&backend_count(board_of(eng), eng.slot, x.backend_row).timeouts, 1)
     if conn.state == PEER_CONNECTING:
