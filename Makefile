@@ -5,18 +5,29 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 SHELL := /bin/bash
-SOURCES := $(wildcard fastproxy/*.pyx fastproxy/*.pxd fastproxy/*/*.pxd fastproxy/*/*.pxi fastproxy/*/*.h) setup.py
+# What is compiled: an edit of one of these compiles, an edit of any Python file does not.
+SOURCES := setup.py $(filter-out fastproxy/_layout.pxi, \
+	$(wildcard $(foreach kind,pyx pxd pxi h,fastproxy/*.$(kind) fastproxy/*/*.$(kind))))
 BUILT := build/.built
+# How it was built last (setup.py writes it). Tests run on a debug build until somebody asks for
+# the ordinary one.
+MODE := $(findstring debug=True,$(shell cat build/mode 2>/dev/null))
+BACK := $(and $(MODE),$(filter build demo bench bench-quick,$(MAKECMDGOALS)))
+DEBUG := $(if $(BACK),,$(if $(MODE),FASTPROXY_DEBUG=1))
+PYTEST := $(PY) -m pytest
 
 .DEFAULT_GOAL := help
 .PHONY: help demo build test test-slow debug asan fuzz bench bench-quick lint wheel clean setup
+ifneq ($(BACK)$(if $(wildcard fastproxy/_core.*.so),,missing),)
+.PHONY: $(BUILT)
+endif
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
 
 $(VENV)/.tools: pyproject.toml ci/install-deps
-	@ci/install-deps headers
-	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@ci/install-deps headers $(PYTHON)
+	@ci/install-deps venv $(PYTHON) $(VENV)
 	@ci/install-deps python $(PY)
 	@touch $@
 
@@ -25,33 +36,37 @@ $(VENV)/.tests: $(VENV)/.tools
 	@ci/install-deps python-test $(PY)
 	@touch $@
 
+$(VENV)/.lint: $(VENV)/.tests
+	@ci/install-deps python-lint $(PY)
+	@touch $@
+
 setup: $(VENV)/.tools
 
 $(BUILT): $(VENV)/.tools $(SOURCES)
-	@echo "compiling fastproxy._core ..."
-	@$(PY) setup.py -q build_ext --inplace
-	@mkdir -p build && touch $@
+	@echo "compiling fastproxy$(if $(DEBUG), with MUST_HOT) ..."
+	@$(DEBUG) $(PY) setup.py -q build_ext --inplace
+	@touch $@
 
 build: $(BUILT)  ## compile in place (under 2 s when nothing changed)
 
-demo: build      ## start fastproxy on 127.0.0.1:8080 before two demo backends (ARGS="--listen :9090")
+demo: build      ## fastproxy on 127.0.0.1:8080 before two demo backends (ARGS="--listen :9090")
 	@exec $(PY) -m fastproxy demo $(ARGS)
 
-test: build $(VENV)/.tests  ## the whole fast suite
-	$(PY) -m pytest tests
+test: $(BUILT) $(VENV)/.tests  ## the whole fast suite
+	$(PYTEST) tests $(ARGS)
 
-test-slow: build $(VENV)/.tests  ## soaks and big bodies: minutes
-	$(PY) -m pytest tests -m slow
+test-slow: $(BUILT) $(VENV)/.tests  ## soaks, big bodies, packaging: minutes
+	$(PYTEST) tests -m slow $(ARGS)
 
-debug:           ## compile with MUST_HOT asserts and line numbers
-	@$(MAKE) --no-print-directory $(VENV)/.tools
-	FASTPROXY_DEBUG=1 $(PY) setup.py -q build_ext --inplace --force
-	@mkdir -p build && touch $(BUILT)
+debug: $(VENV)/.tools  ## compile with MUST_HOT asserts and line numbers; `make build` goes back
+	@echo "compiling fastproxy with MUST_HOT ..."
+	@FASTPROXY_DEBUG=1 $(PY) setup.py -q build_ext --inplace
+	@touch $(BUILT)
 
-asan: $(VENV)/.tests  ## build with ASan and UBSan, then the raw and flow tests on it
-	@ci/asan
+asan: $(VENV)/.tests  ## ASan and UBSan: raw and flow tests on a build of their own (ARGS=tests/raw)
+	@ci/asan $(PY) $(ARGS)
 
-fuzz: build $(VENV)/.tests  ## bounded fuzz run of every target (FUZZ_SECONDS=20 each)
+fuzz: $(BUILT) $(VENV)/.tests  ## bounded fuzz run of every target (FUZZ_SECONDS=20 each)
 	$(PY) -m tests.fuzz
 
 bench: build $(VENV)/.tests  ## compare with nginx and HAProxy on this machine: 8 minutes
@@ -60,16 +75,23 @@ bench: build $(VENV)/.tests  ## compare with nginx and HAProxy on this machine: 
 bench-quick: build $(VENV)/.tests  ## the same in 3 minutes
 	$(PY) -m bench --quick $(ARGS)
 
-lint: $(VENV)/.tests  ## ruff, mypy, cython-lint
-	@ci/install-deps python-lint $(PY)
+# A build in which any warning is an error; it serves as the ordinary one, too.
+build/.strict: $(VENV)/.lint $(SOURCES)
+	@echo "compiling fastproxy, no warning allowed ..."
+	@FASTPROXY_STRICT=1 $(PY) setup.py -q build_ext --inplace
+	@touch $(BUILT) $@
+
+lint: $(VENV)/.lint build/.strict  ## ruff, mypy, cython-lint, a build without warnings
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	$(VENV)/bin/cython-lint fastproxy
+	PATH="$(VENV)/bin:$$PATH" $(VENV)/bin/cython-lint fastproxy
+	ci/draw_states.py --check
 
 wheel: $(VENV)/.tools  ## build a wheel into dist/
 	$(PY) -m pip wheel -q --no-deps -w dist .
 	@ls dist/*.whl
 
 clean:           ## remove what was built (the .venv stays)
-	rm -rf build dist *.egg-info fastproxy/*.so fastproxy/*.c fastproxy/_layout.pxi
+	rm -rf build dist *.egg-info fastproxy/_layout.pxi
+	rm -f fastproxy/*.so fastproxy/_core.c fastproxy/_probe.c

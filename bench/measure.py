@@ -228,7 +228,7 @@ class Bench:
         elapsed = time.monotonic() - began
         others = busy_seconds(self.proxy_cpu) - busy - spent.total
         if stand.job.scenario.log:
-            check_log(stand.job.access_log, found.requests)
+            check_log(stand.peer.name, stand.job.access_log, found.requests)
         return Sample(
             user_us=spent.user / found.requests * 1e6,
             system_us=spent.system / found.requests * 1e6,
@@ -259,10 +259,10 @@ def lines_in(path: Path) -> int:
     return count
 
 
-def check_log(path: Path, requests: int) -> None:
+def check_log(name: str, path: Path, requests: int) -> None:
     """WrongAnswerError unless every request left a line: a log that drops lines is cheap."""
     end = time.monotonic() + LOG_SECONDS
     while (count := lines_in(path)) < requests:
         if time.monotonic() > end:
-            raise verify.WrongAnswerError(f"{path.name}: {count} lines for {requests} requests")
+            raise verify.WrongAnswerError(f"{name} logged {count} lines for {requests} requests")
         time.sleep(0.2)

@@ -234,7 +234,7 @@ def haproxy(path: str = "haproxy") -> Peer | None:
             origin=job.origin,
         )
         file.write_text(text)
-        return [found, "-q", "-db", "-f", str(file)]
+        return [found, "-db", "-f", str(file)]  # -q would send the log to /dev/null
 
     return Peer("haproxy", _version([found, "-v"]), command, log_to_stdout=True)
 

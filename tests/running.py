@@ -222,7 +222,14 @@ class Proxy:
         return self.process.pid
 
     def worker_pids(self) -> list[int]:
-        return [one["pid"] for one in self.status()["workers"]]
+        """Pids of all workers. A slot that waits for its respawn has pid 0, and a signal to 0 goes
+        to ourselves: so wait until each has one."""
+
+        def pids() -> list[int]:
+            found = [int(one["pid"]) for one in self.status()["workers"]]
+            return found if all(found) else []
+
+        return wait_until(pids, 20)
 
     @property
     def address(self) -> str:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""What control and the workers show of themselves to people."""
+"""What an instance shows of itself to people and to their tools."""

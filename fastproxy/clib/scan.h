@@ -14,7 +14,7 @@ enum {
     CHAR_TARGET = 4,     /* VCHAR without '#' */
     CHAR_UNDERSCORE = 8, /* '_' alone */
     CHAR_UNRESERVED = 16,/* RFC 3986 2.3 */
-    CHAR_PATH_ODD = 32,  /* '%', '\', what no path may hold raw: a path with one goes the slow way */
+    CHAR_PATH_ODD = 32,  /* '%', '\', what no path may hold raw: a path with one is slow */
     CHAR_QUOTED = 64     /* qdtext, RFC 9110 5.6.4 */
 };
 

@@ -152,8 +152,8 @@ cdef bint exchange_dial_backend(Engine *eng, Exchange *x, const RosterBackend *b
 
 
 cdef inline void exchange_send(Engine *eng, Exchange *x) noexcept nogil:
-    """The upstream is there: give it the request, and let the asker go on with the body (it may have
-    waited for a backend that refused, so there is no edge to come). May end the exchange."""
+    """The upstream is there: give it the request, and let the asker go on with the body (it may
+    have waited for a backend that refused: no edge will come). May end the exchange."""
     exchange_move(x, EXCHANGE_WAITING)
     x.server.send(eng, x)
     if x.state == EXCHANGE_WAITING and not x.request_flow.done:

@@ -218,7 +218,7 @@ cdef enum:
 
 
 cdef void idle_hurry(Engine *eng) noexcept nogil:
-    """Nobody idle is waited for longer than that. (Who still has an answer to read has his timer.)"""
+    """Nobody idle is waited for longer than that (who has an answer to read has a timer)."""
     cdef Connection *conn = eng.idle.list_next
     while conn != &eng.idle:
         if buffer_size(&conn.output) == 0:

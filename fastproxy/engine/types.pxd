@@ -148,6 +148,7 @@ cdef struct Connection:
     HeadParser *partial         # a head that came in pieces (PEER_HEAD), else NULL
     uint64_t opened_ms
     uint64_t skip               # client: body bytes still to be thrown away (PEER_DRAINING)
+    uint32_t unsent             # bytes the peer's kernel had not taken when last asked
     uint32_t requests
     uint32_t backend            # upstream: scoreboard row
     uint32_t backend_generation     # upstream: of that row

@@ -40,8 +40,8 @@ cdef enum:
     READ_LEAST_BYTES = 1024
     # Heads and small bodies are put together here before one send.
     BUILD_BYTES = 163840
-    # Bytes kept for slow peers, per worker; above it reads stay at READ_START_BYTES. 24 MiB, so that
-    # 2,000 readers that stop keep at most 24 + 2,000 x 16 KiB = 55 MiB and stay below 64 with all.
+    # Bytes kept for slow peers, per worker; above it reads stay at READ_START_BYTES. 24 MiB, so
+    # that 2,000 readers that stop keep at most 24 + 2,000 x 16 KiB = 55 MiB, with all below 64.
     KEPT_BUDGET_BYTES = 25165824
 
     # Events taken from epoll at once, rounds of a turn, accepts of a wake: small batches keep the

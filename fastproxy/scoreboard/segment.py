@@ -207,7 +207,7 @@ def counts(board: Board, kind: str, index: int, slots: int) -> dict[str, Any]:
         at = (start + (slot * rows + index) * size) // 8
         # `requests` comes first: an unused row is hardly touched. A backend that was never reached
         # has no requests, but connect errors.
-        if words[at] or kind == "backend" and words[at + fields["connect_errors"][0] // 8]:
+        if words[at] or (kind == "backend" and words[at + fields["connect_errors"][0] // 8]):
             row = words[at : at + size // 8].tolist()
             total = [a + b for a, b in zip(total, row, strict=True)]
     found: dict[str, Any] = {}

@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -54,7 +55,7 @@ def kill_and_see(proxy: Gateway, slot: int) -> set[int]:
     wait_until(lambda: serving(proxy, slot))
     pid = proxy.worker_pids()[slot]
     os.kill(pid, signal.SIGSTOP)
-    wait_until(lambda: " T " in open(f"/proc/{pid}/stat").read())
+    wait_until(lambda: " T " in Path(f"/proc/{pid}/stat").read_text())
     held = held_ports(pid, proxy.port)
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not alive(pid))
@@ -91,7 +92,7 @@ def test_kill_9_under_load_costs_only_what_the_dead_had_accepted(
 
 
 def test_who_had_not_been_accepted_yet_is_not_lost(proxy: Gateway, origin: Origin) -> None:
-    """Both workers stop, connections queue in the kernel, one worker is killed: all are answered."""
+    """Both workers stop, connections queue in the kernel, one is killed: all are answered."""
     pids = proxy.worker_pids()
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
@@ -252,9 +253,10 @@ def test_a_drain_ends_bodies_and_then_idle_lines(origin: Origin) -> None:
 
 
 def test_a_drain_that_takes_too_long_is_cut_off(origin: Origin) -> None:
-    with Gateway("--drain-timeout=700ms", upstreams=[origin.url], workers=2) as proxy, Line(
-        proxy.port
-    ) as line:
+    with (
+        Gateway("--drain-timeout=700ms", upstreams=[origin.url], workers=2) as proxy,
+        Line(proxy.port) as line,
+    ):
         line.sock.sendall(head_of("GET", "/slow?ms=20000"))
         wait_until(lambda: proxy.inflight() == 1)
         started = time.monotonic()

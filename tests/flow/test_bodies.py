@@ -317,7 +317,7 @@ def read_slowly(nginx: Nginx, readers: int, size: int) -> tuple[int, int]:
             for line in lines:
                 line.sock.sendall(head_of("GET", "/large"))
             wait_until(lambda: proxy.totals()["requests"] + proxy.inflight() > readers, 60)
-            left = {line: b"" for line in lines}
+            left = dict.fromkeys(lines, b"")
             for _ in range(20):  # sips
                 for line in lines:
                     left[line] += line.sock.recv(1 * KIB)

@@ -88,7 +88,9 @@ class Line:
         body = kept if size <= Answered.KEPT else b""
         return Answered(status, fields, size, found.hexdigest(), body)
 
-    def send_body(self, parts: Iterable[bytes | memoryview], chunked: bool, pause: float = 0) -> None:
+    def send_body(
+        self, parts: Iterable[bytes | memoryview], chunked: bool, pause: float = 0
+    ) -> None:
         for part in parts:
             if chunked:
                 self.sock.sendall(b"%x\r\n" % len(part))

@@ -307,17 +307,16 @@ class Recorder:
         line.at = found + len(mark)
         return taken
 
-    async def _exactly(self, line: Line, size: int, seen: Seen) -> bytes:
-        taken = b""
+    async def _counted(self, line: Line, size: int, seen: Seen) -> None:
+        """So many bytes of payload; `seen` has them as they come."""
         while size:
             if line.at == len(line.received):
                 await self._read(line)
             piece = bytes(line.received[line.at : line.at + size])
             line.at += len(piece)
             seen.coded += piece
+            seen.body += piece
             size -= len(piece)
-            taken += piece
-        return taken
 
     async def _one(self, line: Line) -> None:
         head = await self._until(line, b"\r\n\r\n")
@@ -371,15 +370,7 @@ class Recorder:
 
     async def _body(self, line: Line, seen: Seen) -> None:
         if seen.framing == "length":
-            size = int(seen.one("content-length"))
-            while size:
-                if line.at == len(line.received):
-                    await self._read(line)
-                piece = bytes(line.received[line.at : line.at + size])
-                line.at += len(piece)
-                seen.body += piece
-                seen.coded += piece
-                size -= len(piece)
+            await self._counted(line, int(seen.one("content-length")), seen)
         while seen.framing == "chunked":
             header = await self._until(line, b"\r\n")
             seen.coded += header
@@ -388,14 +379,17 @@ class Recorder:
             if size == 0:
                 await self._trailers(line, seen)
                 break
-            seen.body += await self._exactly(line, size, seen)
-            assert await self._exactly(line, 2, seen) == b"\r\n", "chunk end"
+            await self._counted(line, size, seen)
+            end = await self._until(line, b"\r\n")
+            assert end == b"\r\n", f"chunk end {end!r}"
+            seen.coded += end
         seen.complete = True
 
     async def _trailers(self, line: Line, seen: Seen) -> None:
         """Lines up to the empty one; `seen.trailers` has them."""
         while (field := await self._until(line, b"\r\n")) != b"\r\n":
             seen.coded += field
-            assert (match := FIELD.fullmatch(field[:-2])), f"trailer {field!r}"
+            match = FIELD.fullmatch(field[:-2])
+            assert match, f"trailer {field!r}"
             seen.trailers.append((match[1].decode(), match[2].decode("latin-1")))
         seen.coded += field

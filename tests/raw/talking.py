@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+import time
 from collections.abc import Sequence
 
 from tests.raw.reading import Answer, Client
@@ -96,3 +97,9 @@ class Running(Proxy):
         self.recorder.settle()
         fence = self.recorder.only(path)
         assert self.recorder.bytes() == fence.head, self.recorder.bytes()
+
+
+def in_time(started: float, least: float, most: float = 5.0) -> None:
+    """Timers fire not before their time, and soon after; `most` allows for a loaded machine."""
+    spent = time.monotonic() - started
+    assert least <= spent < most, spent

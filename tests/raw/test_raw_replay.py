@@ -145,9 +145,7 @@ def test_expect_is_not_replayed(proxy: Running) -> None:
 
 def test_connections_that_died_while_idle(proxy: Running) -> None:
     """All of the pool closed by the backend: nobody notices, POST included."""
-    threads = [
-        threading.Thread(target=proxy.ask, args=(GET % b"/slow/0.2",)) for _ in range(5)
-    ]
+    threads = [threading.Thread(target=proxy.ask, args=(GET % b"/slow/0.2",)) for _ in range(5)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -53,7 +53,8 @@ def one_request(rng: random.Random, number: int, heads: bool) -> tuple[bytes, st
         method = "HEAD"
     path = rng.choice(
         [f"/len/{size}", f"/chunked/{size}/{number + 1}", "/status/204", "/status/304",
-         "/status/404", f"/a/../len/{size}", f"/len/{size}?q=%20&x", "/back", "http://b.example/len/3"]
+         "/status/404", f"/a/../len/{size}", f"/len/{size}?q=%20&x", "/back",
+         "http://b.example/len/3"]
     )  # fmt: skip
     if method == "OPTIONS" and rng.random() < 0.5:
         path = "*"
@@ -65,7 +66,7 @@ def one_request(rng: random.Random, number: int, heads: bool) -> tuple[bytes, st
     if rng.random() < 0.2:
         fields.append(b"Connection: keep-alive, X-One")
     body = b""
-    # A local answer to a chunked request closes: how much of the stream is answered, timing decides.
+    # A local answer to a chunked request closes, and timing decides what of the stream is answered.
     framing = rng.randrange(4) if path != "*" else 1
     content = pattern(rng.choice([0, 1, 10, 300, 4000, 17000, 40000]), number)
     if framing == 1:
@@ -153,8 +154,8 @@ WORDS = [
     b"\r", b"\n", b"\r\n", b"\r\n\r\n", b"\0", b" ", b"\t", b":", b"Content-Length: 5\r\n",
     b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n", b"Expect: 100-continue\r\n",
     b"Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Key: x\r\n", b"Host: b\r\n",
-    b"HTTP/1.0", b"0\r\n\r\n", b"ffffffffffffffff", b"%2e%2e/", b"../", b"\xff", b"GET ", b"HTTP/1.1",
-    b";", b"-1", b"0x", b",", b"\x0b", b"a" * 9000,
+    b"HTTP/1.0", b"0\r\n\r\n", b"ffffffffffffffff", b"%2e%2e/", b"../", b"\xff", b"GET ",
+    b"HTTP/1.1", b";", b"-1", b"0x", b",", b"\x0b", b"a" * 9000,
 ]  # fmt: skip
 
 

@@ -286,7 +286,7 @@ def test_help_teaches() -> None:
         (["status", "--help"], ["--watch", "--json"]),
     ]:
         result = call(*args)
-        assert result.exit_code == 0
+        assert result.exit_code == 0, (args, result.output)
         for word in words:
             assert word in result.output, (args, word)
 
