@@ -141,8 +141,8 @@ cdef inline uint32_t unsent_bytes(const Connection *conn) noexcept nogil:
 
 
 cdef bint connection_moves(Connection *conn) noexcept nogil:
-    """A timer says the peer takes nothing: is that so? A full send buffer wakes us only when a third
-    of it is free again, which a slow peer may need long for while it does read."""
+    """A timer says the peer takes nothing: is that so? A full send buffer wakes us when a third is
+    free again and not sooner, however steadily the peer reads."""
     cdef uint32_t held = unsent_bytes(conn)
     cdef bint moved = held < conn.unsent
     conn.unsent = held

@@ -174,9 +174,12 @@ def test_a_kept_connection_that_dies_is_no_reason_to_fail(origin: Origin) -> Non
 
 
 def test_a_black_hole_is_given_up_after_the_connect_timeout(origin: Origin) -> None:
-    with Deaf() as deaf, Gateway(
-        "--upstream-connect-timeout=400ms", upstreams=[deaf.url, origin.url], workers=1
-    ) as proxy:
+    with (
+        Deaf() as deaf,
+        Gateway(
+            "--upstream-connect-timeout=400ms", upstreams=[deaf.url, origin.url], workers=1
+        ) as proxy,
+    ):
         spent = []
         for _ in range(6):
             started = time.monotonic()
@@ -190,9 +193,10 @@ def test_a_black_hole_is_given_up_after_the_connect_timeout(origin: Origin) -> N
 
 
 def test_only_black_holes_is_504(origin: Origin) -> None:
-    with Deaf() as deaf, Gateway(
-        "--upstream-connect-timeout=300ms", upstreams=[deaf.url], workers=1
-    ) as proxy:
+    with (
+        Deaf() as deaf,
+        Gateway("--upstream-connect-timeout=300ms", upstreams=[deaf.url], workers=1) as proxy,
+    ):
         started = time.monotonic()
         assert get(proxy, "/id").status == 504
         assert 0.2 < time.monotonic() - started < 3
@@ -213,9 +217,13 @@ def test_a_silent_backend_is_504_and_the_others_are_not_held_up(origin: Origin) 
 
 
 def test_a_stopped_backend_and_one_that_goes_on() -> None:
-    with Origin() as first, Origin() as second, Gateway(
-        "--upstream-first-byte-timeout=500ms", upstreams=[first.url, second.url], workers=1
-    ) as proxy:
+    with (
+        Origin() as first,
+        Origin() as second,
+        Gateway(
+            "--upstream-first-byte-timeout=500ms", upstreams=[first.url, second.url], workers=1
+        ) as proxy,
+    ):
         assert {get(proxy, "/id").status for _ in range(4)} == {200}
         first.stop()
         with ThreadPoolExecutor(8) as pool:
@@ -246,9 +254,15 @@ def test_the_whole_request_has_a_limit(origin: Origin) -> None:
 
 def test_the_timers_of_one_request_leave_the_next_alone(origin: Origin) -> None:
     """A slow first byte within its limit passes, again and again; then keep-alive ends."""
-    with Gateway(
-        "--upstream-first-byte-timeout=900ms", "--keepalive=600ms", upstreams=[origin.url], workers=1
-    ) as proxy, Line(proxy.port) as line:
+    with (
+        Gateway(
+            "--upstream-first-byte-timeout=900ms",
+            "--keepalive=600ms",
+            upstreams=[origin.url],
+            workers=1,
+        ) as proxy,
+        Line(proxy.port) as line,
+    ):
         for _ in range(3):
             assert line.ask("GET", "/slow?ms=500").status == 200
             time.sleep(0.3)

@@ -6,6 +6,7 @@ import contextlib
 import resource
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -117,6 +118,23 @@ def test_nothing_spins_while_there_is_no_descriptor_and_it_goes_on_by_itself(
         ledger.until(100)
     assert not ledger.failed
     assert cramped.worker_pids()[0] == pid
+
+
+def test_accept_itself_runs_out(cramped: Gateway) -> None:
+    """Clients and their upstreams together: accept4 says EMFILE. Everybody gets an answer."""
+    port = cramped.port
+
+    def ask(_: int) -> int:
+        with Line(port) as line:
+            return line.ask("GET", "/slow?ms=100", "Connection: close").status
+
+    with ThreadPoolExecutor(100) as pool:
+        found = Counter(pool.map(ask, range(200)))
+    assert set(found) <= {200, 503}
+    assert found[200] > 20
+    assert cramped.totals()["accept_paused"] > 0
+    cramped.settle()
+    assert next(iter(cramped.backends().values()))["connect_errors"] == 0
 
 
 def test_no_descriptor_for_the_upstream_is_said_and_not_blamed_on_it(cramped: Gateway) -> None:
