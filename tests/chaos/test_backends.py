@@ -309,11 +309,11 @@ def test_a_name_is_resolved(origin: Origin) -> None:
         assert any(name.startswith(url) for name in proxy.backends())
 
 
-# ---- who gets how much ---------------------------------------------------------------------------
+# ---- who gets how much --------------------------------------------------------------------------
 
 
 def test_weights_are_exact() -> None:
-    """One worker: after each whole turn of the wheel each has exactly its share, in smooth order."""
+    """One worker: after each whole turn of the wheel each has its exact share, in smooth order."""
     with Origin() as a, Origin() as b, Origin() as c:
         weights = {a.url: 5, b.url: 2, c.url: 1}
         settings = {
@@ -353,11 +353,11 @@ def test_two_workers_begin_at_different_backends() -> None:
         assert abs(shares[0] - shares[1]) <= 2
 
 
-# ---- storms ---------------------------------------------------------------------------------------
+# ---- storms -------------------------------------------------------------------------------------
 
 
 def test_clients_that_reset_in_every_state(origin: Origin) -> None:
-    """RST while the head comes, while it waits, while the body flows, while idle: nothing is left."""
+    """RST while the head comes, while it waits, while the body flows, idle: nothing is left."""
     with Gateway(upstreams=[origin.url], workers=2) as proxy:
         beginnings = [
             b"",

@@ -139,7 +139,6 @@ def test_accept_itself_runs_out(cramped: Gateway) -> None:
 
 def test_no_descriptor_for_the_upstream_is_said_and_not_blamed_on_it(cramped: Gateway) -> None:
     """Clients fill the table; who is in and asks gets 503 (or is served when one is free)."""
-    pid = cramped.worker_pids()[0]
     lines = []
     for _ in range(150):
         line = Line(cramped.port)
