@@ -64,12 +64,13 @@ class Response:
 FRAMING = frozenset(
     {"content-length", "transfer-encoding", "connection", "date", "upgrade", "keep-alive", "te"}
 )
+TOKEN_MARKS = "!#$%&'*+-.^_`|~"
 Fetch = Callable[..., Awaitable[Response]]
 Responder = Callable[[Request, Fetch], Awaitable[Response]]
 
 
 def _token(name: str) -> bool:
-    return name.isascii() and bool(name) and all(c.isalnum() or c in "!#$%&'*+-.^_`|~" for c in name)
+    return bool(name) and name.isascii() and all(c.isalnum() or c in TOKEN_MARKS for c in name)
 
 
 def _line(name: str, value: str) -> bytes:
