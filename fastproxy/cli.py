@@ -74,6 +74,7 @@ def cli(
 
 
 @cli.command(
+    context_settings=CONTEXT,
     help="""Start the proxy, in the foreground.
 
 \b
@@ -93,6 +94,7 @@ def run(context: click.Context, /, **values: Any) -> None:
 
 
 @cli.command(
+    context_settings=CONTEXT,
     help="""Check a configuration: every problem at once, each with file, line and key.
 
 \b
@@ -111,6 +113,7 @@ def check(context: click.Context, /, as_json: bool, dump: bool, **values: Any) -
 
 
 @cli.command(
+    context_settings=CONTEXT,
     help="""Tell which route takes a request, why the others do not, and what the upstream reads.
 
 \b
@@ -150,7 +153,7 @@ def explain(
         click.echo(click.style(f"{label:<9}", bold=label != "not", dim=label == "not") + text)
 
 
-@cli.command(short_help="Show a running instance.")
+@cli.command(context_settings=CONTEXT, short_help="Show a running instance.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.option("--watch", is_flag=True, help="Show it again every second, until Ctrl-C.")
 @click.option("--control-socket", envvar="FASTPROXY_CONTROL_SOCKET", default="", metavar="PATH")
@@ -165,7 +168,7 @@ def status(as_json: bool, watch: bool, control_socket: str) -> None:
             view.print_status(control_socket, watch)
 
 
-@cli.command(short_help="Stop a running instance.")
+@cli.command(context_settings=CONTEXT, short_help="Stop a running instance.")
 @click.option("--quit", "quit_", is_flag=True, help="Send SIGQUIT instead of SIGTERM.")
 @click.option("--wait", type=float, metavar="SECONDS", help="Wait for its end, at most this long.")
 @click.option("--control-socket", envvar="FASTPROXY_CONTROL_SOCKET", default="", metavar="PATH")
@@ -178,7 +181,7 @@ def stop(quit_: bool = False, wait: float | None = None, control_socket: str = "
         click.echo(f"pid {found.pid} {'stopped' if wait is not None else 'is stopping'}")
 
 
-@cli.command(short_help="Reopen the logs.")
+@cli.command(context_settings=CONTEXT, short_help="Reopen the logs.")
 @click.option("--control-socket", envvar="FASTPROXY_CONTROL_SOCKET", default="", metavar="PATH")
 def reopen(control_socket: str = "") -> None:
     """Reopen the logs, after they were moved away."""
@@ -189,7 +192,7 @@ def reopen(control_socket: str = "") -> None:
         click.echo(f"pid {found.pid} reopens its logs")
 
 
-@cli.command()
+@cli.command(context_settings=CONTEXT)
 def schema() -> None:
     """Print the JSON Schema of the configuration, for editors."""
     from fastproxy.config.describe import json_schema
@@ -197,7 +200,7 @@ def schema() -> None:
     click.echo(json.dumps(json_schema(Config), indent=2))
 
 
-@cli.command()
+@cli.command(context_settings=CONTEXT)
 def version() -> None:
     """Print versions: of fastproxy, of Python, of the table layout."""
     from importlib.metadata import version as installed
@@ -209,7 +212,7 @@ def version() -> None:
     click.echo(f"layout {_core.layout_hash():016x}")
 
 
-@cli.command(short_help="Start the proxy before two demo backends.")
+@cli.command(context_settings=CONTEXT, short_help="Start the proxy before two demo backends.")
 @click.option(
     "--listen", default="127.0.0.1:8080", show_default=True, metavar="ADDRESS", help="Where."
 )

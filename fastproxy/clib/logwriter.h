@@ -3,12 +3,15 @@
  * thread that never takes the GIL). The producer never waits: a line that does not fit is refused.
  *
  * The thread writes whole lines: batches of up to 64 KiB to files (O_APPEND keeps processes apart),
- * at most PIPE_BUF to pipes and sockets, so that lines of several workers never mix. It never sets
- * O_NONBLOCK, since the description may be shared with a terminal or another program.
+ * at most PIPE_BUF to pipes and sockets, so that lines of several processes never mix. A line longer
+ * than that goes in pieces; a record lock (which a death releases) keeps the other workers' threads
+ * out until it is whole. It never sets O_NONBLOCK, since the description may be shared with a terminal
+ * or another program.
  */
 #ifndef FASTPROXY_LOGWRITER_H
 #define FASTPROXY_LOGWRITER_H
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
@@ -21,6 +24,7 @@
 
 #define LOG_RING_BYTES (1u << 20)
 #define LOG_BATCH_BYTES 65536u
+#define LOG_LINE_BYTES 163840u      /* BUILD_BYTES: the longest line there can be */
 
 typedef struct LogWriter {
     /* producer's line */
@@ -33,21 +37,30 @@ typedef struct LogWriter {
     int fd __attribute__((aligned(64)));
     int next_fd;                    /* -1: none */
     int stop;
+    int locked;                     /* the consumer's: it is in the middle of a long line */
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t wake;
     char ring[LOG_RING_BYTES];
-    char batch[LOG_BATCH_BYTES];
+    char batch[LOG_LINE_BYTES];
 } LogWriter;
 
-static inline size_t log_batch_limit(int fd) {
+static inline int log_is_file(int fd) {
     struct stat st;
-    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) return LOG_BATCH_BYTES;
-    return PIPE_BUF;
+    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
 }
 
-/* Bytes of whole lines at the tail, at most `limit`; a longer single line goes in pieces. */
-static inline size_t log_take(LogWriter *log, size_t limit) {
+/* Others wait, or may go on. Where locks are not to be had we write without. */
+static inline void log_lock(int fd, short type) {
+    struct flock whole;
+    memset(&whole, 0, sizeof(whole));
+    whole.l_type = type;
+    whole.l_whence = SEEK_SET;
+    while (fcntl(fd, F_SETLKW, &whole) != 0 && errno == EINTR) {}
+}
+
+/* Bytes of whole lines at the tail, at most `limit`; of a longer single line up to `longest`. */
+static inline size_t log_take(LogWriter *log, size_t limit, size_t longest) {
     uint64_t head = __atomic_load_n(&log->head, __ATOMIC_ACQUIRE);
     size_t size = (size_t)(head - log->tail);
     size_t at = (size_t)(log->tail & (LOG_RING_BYTES - 1)), first;
@@ -58,7 +71,8 @@ static inline size_t log_take(LogWriter *log, size_t limit) {
     memcpy(log->batch, log->ring + at, first);
     memcpy(log->batch + first, log->ring, size - first);
     newline = (char *)memrchr(log->batch, '\n', size);
-    return newline ? (size_t)(newline - log->batch) + 1 : size;
+    if (newline) return (size_t)(newline - log->batch) + 1;
+    return limit < longest ? log_take(log, longest, longest) : size;
 }
 
 static inline uint64_t log_count_lines(const char *p, size_t size) {
@@ -93,9 +107,15 @@ static inline void log_switch(LogWriter *log) {
 static void *log_thread(void *arg) {
     LogWriter *log = (LogWriter *)arg;
     for (;;) {
-        size_t size = log_take(log, log_batch_limit(log->fd));
+        int whole = log_is_file(log->fd);
+        size_t size = whole ? log_take(log, LOG_BATCH_BYTES, LOG_LINE_BYTES)
+                            : log_take(log, PIPE_BUF, PIPE_BUF);
         if (size > 0) {
+            int ends = log->batch[size - 1] == '\n';
+            if (!whole && !log->locked) log_lock(log->fd, F_WRLCK);
             log_write(log, log->batch, size);
+            if (!whole && ends) log_lock(log->fd, F_UNLCK);
+            log->locked = !whole && !ends;
             __atomic_store_n(&log->tail, log->tail + size, __ATOMIC_RELEASE);
             continue;
         }

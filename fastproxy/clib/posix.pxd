@@ -67,6 +67,12 @@ cdef extern from "<netinet/in.h>" nogil:
         in6_addr sin6_addr
     uint16_t ntohs(uint16_t value) noexcept
 
+cdef extern from "<sys/ioctl.h>" nogil:
+    int ioctl(int fd, unsigned long request, ...) noexcept
+
+cdef extern from "<linux/sockios.h>" nogil:
+    unsigned long SIOCOUTQ
+
 cdef extern from "<netinet/tcp.h>" nogil:
     int TCP_NODELAY
 
@@ -142,3 +148,7 @@ cdef extern from "<poll.h>" nogil:
         short events
         short revents
     int poll(pollfd *fds, nfds_t count, int timeout) noexcept
+
+cdef extern from "<fcntl.h>" nogil:
+    int F_GETFD
+    int fcntl(int fd, int command, ...) noexcept

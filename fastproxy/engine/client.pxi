@@ -450,6 +450,9 @@ cdef void client_timeout(Engine *eng, Connection *conn) noexcept nogil:
     cdef Exchange *x = conn.exchange
     cdef Fault fault
     if buffer_size(&conn.output) != 0 and conn.state != PEER_LINGERING:
+        if connection_moves(conn):
+            connection_timer(eng, conn, eng.plan.settings.client_write_ms)
+            return
         # The client does not read.
         if x != NULL:
             end_state(x, b"c", b"D")
@@ -476,67 +479,3 @@ cdef void client_timeout(Engine *eng, Connection *conn) noexcept nogil:
         tunnel_end(eng, x, b"c")
     else:
         client_close(eng, conn)
-
-
-# ---- addresses ------------------------------------------------------------------------------
-
-cdef inline uint64_t address_hash(const BoardHeader *board, const uint8_t *address) noexcept nogil:
-    """Keyed with the board's secret, so that nobody can aim at one window of the table. Never 0.
-    IPv6 counts by /64, since one host owns as much (RFC 6177)."""
-    cdef uint64_t high, low
-    memcpy(&high, address, 8)
-    memcpy(&low, address + 8, 8)
-    if high != 0:
-        low = 0
-    high = (high ^ board.client_ip_seed[0]) * <uint64_t> 0x9E3779B97F4A7C15
-    high ^= high >> 32
-    high = (high ^ low ^ board.client_ip_seed[1]) * <uint64_t> 0xBF58476D1CE4E5B9
-    high ^= high >> 29
-    high *= <uint64_t> 0x94D049BB133111EB
-    return (high ^ high >> 32) | 1
-
-
-cdef inline bint is_v4_mapped(const uint8_t *address) noexcept nogil:
-    cdef int i
-    for i in range(10):
-        if address[i] != 0:
-            return False
-    return address[10] == 0xff and address[11] == 0xff
-
-
-cdef size_t address_text(const uint8_t *address, char *out) noexcept nogil:
-    """Dotted quad, or IPv6 text (RFC 5952); at most 45 bytes, length returned."""
-    cdef Out text = out_over(out, 16)
-    cdef int i
-    if is_v4_mapped(address):
-        for i in range(4):
-            if i:
-                put_char(&text, c'.')
-            put_uint(&text, address[12 + i])
-        return text.len
-    inet_ntop(AF_INET6, address, out, 46)
-    return strlen(out)
-
-
-cdef bint in_cidr(const uint8_t *address, const CidrRow *row) noexcept nogil:
-    cdef uint8_t whole = row.bits >> 3
-    cdef uint8_t rest = row.bits & 7
-    if memcmp(address, row.address, whole) != 0:
-        return False
-    return rest == 0 or (address[whole] ^ row.address[whole]) >> (8 - rest) == 0
-
-
-cdef bint address_trusted(const PlanMap *plan, const uint8_t *address) noexcept nogil:
-    cdef const CidrRow *rows = <const CidrRow *> (plan.base + plan.settings.trusted.off)
-    cdef uint32_t i
-    for i in range(plan.settings.trusted.count):
-        if in_cidr(address, &rows[i]):
-            return True
-    return False
-
-
-cdef inline bint is_trusted(const PlanMap *plan, const Connection *conn) noexcept nogil:
-    """Is the socket's peer one of trusted_proxies? Unix sockets never are."""
-    if plan.settings.trusted.count == 0 or conn.flags & CONN_UNIX:
-        return False
-    return address_trusted(plan, conn.peer)

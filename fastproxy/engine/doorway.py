@@ -50,12 +50,15 @@ class Response:
 
     def lines(self) -> bytes:
         """The header lines as they go on the wire."""
-        for name, value in self.headers:
-            if name.lower() in FRAMING or not name.isascii() or not _token(name):
-                raise ValueError(f"a responder may not set the field {name!r}")
-            if any((ord(c) < 32 and c != "\t") or ord(c) == 127 for c in value):
-                raise ValueError(f"control character in the value of {name}")
-        return b"".join(f"{name}: {value}\r\n".encode("latin-1") for name, value in self.headers)
+        return b"".join(_line(name, value) for name, value in self.headers)
+
+    def check(self) -> None:
+        """ValueError or TypeError if this cannot be sent. Asked before the engine gets it."""
+        if not isinstance(self.status, int) or not 200 <= self.status <= 599:
+            raise ValueError(f"a final status is 200 to 599, not {self.status!r}")
+        if not isinstance(self.body, bytes):
+            raise TypeError(f"the body is bytes, not {type(self.body).__name__}")
+        self.lines()
 
 
 FRAMING = frozenset(
@@ -66,17 +69,31 @@ Responder = Callable[[Request, Fetch], Awaitable[Response]]
 
 
 def _token(name: str) -> bool:
-    return bool(name) and all(c.isalnum() or c in "!#$%&'*+-.^_`|~" for c in name)
+    return name.isascii() and bool(name) and all(c.isalnum() or c in "!#$%&'*+-.^_`|~" for c in name)
+
+
+def _line(name: str, value: str) -> bytes:
+    if name.lower() in FRAMING or not _token(name):
+        raise ValueError(f"a handler may not set the field {name!r}")
+    if any((ord(c) < 32 and c != "\t") or ord(c) == 127 for c in value):
+        raise ValueError(f"control character in the value of {name}")
+    return f"{name}: {value}\r\n".encode("latin-1")
 
 
 def request_bytes(method: str, target: str, host: str, headers: list[tuple[str, str]],
                   body: bytes) -> bytes:  # fmt: skip
-    """A whole HTTP/1.1 request for `Engine.begin_subrequest`."""
-    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}"]
-    lines += [f"{name}: {value}" for name, value in headers]
+    """A whole HTTP/1.1 request for `Engine.begin_subrequest`. ValueError if a part holds what would
+    end it: a handler may make them of what a client said."""
+    if not _token(method):
+        raise ValueError(f"{method!r} is no method")
+    for what, text in (("target", target), ("host", host)):
+        if not text or any(not "!" <= c <= "~" for c in text):
+            raise ValueError(f"the {what} of a subrequest is visible ASCII, not {text!r}")
+    head = f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n".encode("ascii")
+    head += b"".join(_line(name, value) for name, value in headers)
     if body:
-        lines.append(f"Content-Length: {len(body)}")
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+        head += b"Content-Length: %d\r\n" % len(body)
+    return head + b"\r\n" + body
 
 
 def running_loop() -> asyncio.AbstractEventLoop:
@@ -88,7 +105,7 @@ async def run_responder(handler: Responder, request: Request, fetch: Fetch) -> R
     """Whatever happens in a handler, the client gets an answer."""
     try:
         response = await handler(request, fetch)
-        response.lines()
+        response.check()
         return response
     except asyncio.CancelledError:
         raise

@@ -101,12 +101,20 @@ cdef void exchange_dial(Engine *eng, Exchange *x) noexcept nogil:
     backend. May end the exchange."""
     cdef const RosterUpstream *upstream = roster_upstream(x.roster, x.upstream_index)
     cdef const RosterBackend *backend
+    cdef PickCursor elsewhere
+    cdef PickCursor *cursor
     if upstream == NULL:
         exchange_nobody(eng, x)
         return
     while True:
-        x.backend = pick(x.roster.base, upstream, &eng.cursors[x.upstream_index],
-                         backend_row(board_of(eng), 0), eng.now_ms, &x.tried)
+        cursor = &eng.cursors[x.upstream_index]
+        if x.retries != 0:
+            # A second try must not take the turn of the next request: with two backends, one of
+            # them dead, every request would begin at the dead one.
+            elsewhere.at = <uint32_t> random_next(eng)
+            cursor = &elsewhere
+        x.backend = pick(x.roster.base, upstream, cursor, backend_row(board_of(eng), 0), eng.now_ms,
+                         &x.tried)
         if x.backend < 0:
             exchange_nobody(eng, x)
             return
@@ -132,6 +140,12 @@ cdef bint exchange_dial_backend(Engine *eng, Exchange *x, const RosterBackend *b
         exchange_send(eng, x)
         return True
     if upstream_connect(eng, x, backend):
+        return True
+    if x.flags & X_NO_ROOM:
+        # Our trouble, not the backend's; another one could not be reached either.
+        in_flight(eng, x, -1)
+        end_state(x, b"L", b"C")
+        exchange_fail(eng, x, 503, b"too many connections are open")
         return True
     exchange_dial_failed(eng, x)
     return False

@@ -119,7 +119,7 @@ cdef void accept_pause(Engine *eng) noexcept nogil:
 cdef inline bint accept_has_room(Engine *eng) noexcept nogil:
     """Below the limit, or somebody idle could make room. Nobody is closed before a new connection
     is really there."""
-    return eng.client_count < eng.client_limit or eng.idle.list_next != &eng.idle
+    return eng.client_count < eng.client_limit or idle_find(eng) != NULL
 
 
 cdef void accept_resume(Engine *eng) noexcept nogil:
@@ -227,18 +227,26 @@ cdef void idle_hurry(Engine *eng) noexcept nogil:
         conn = conn.list_next
 
 
-cdef bint idle_close_oldest(Engine *eng) noexcept nogil:
-    """Make room: close the idle client that has waited longest. Not idle is who still has an answer
-    to read, who has just come and asked nothing yet, and whose request is already there. False:
-    none is idle."""
+cdef Connection *idle_find(Engine *eng) noexcept nogil:
+    """The idle client that has waited longest, to make room; NULL: none is idle. Not idle is who
+    still has an answer to read, who has just come and asked nothing yet, and whose request is
+    already there."""
     cdef Connection *conn = eng.idle.list_next
     cdef int looks = 0
     while conn != &eng.idle and looks < IDLE_LOOKS_MAX:
         if (buffer_size(&conn.output) == 0 and not conn.ready & READY_READ
                 and (conn.requests != 0 or eng.now_ms - conn.opened_ms > DRAIN_NEWCOMER_MS)
                 and not socket_has_bytes(conn)):
-            client_close(eng, conn)
-            return True
+            return conn
         conn = conn.list_next
         looks += 1
-    return False
+    return NULL
+
+
+cdef bint idle_close_oldest(Engine *eng) noexcept nogil:
+    """Make room. False: none is idle."""
+    cdef Connection *conn = idle_find(eng)
+    if conn == NULL:
+        return False
+    client_close(eng, conn)
+    return True

@@ -163,26 +163,43 @@ cdef const char *plan_adopt(Engine *eng, int fd, uint64_t layout) noexcept nogil
     head_limits(plan.settings, plan)
     old = eng.plan
     eng.plan = plan
-    eng.client_limit = client_limit_of(plan.settings)
+    eng.client_limit = client_limit_of(eng, plan.settings)
     store64(&eng.me.plan_generation, plan.header.generation)
     if old != NULL:
         plan_release(eng, old)
     return NULL
 
 
-cdef uint32_t client_limit_of(const Settings *settings) noexcept nogil:
-    """Connections of this worker: as configured, else half of the fds less a reserve, since each
-    client may need an upstream connection."""
+cdef enum:
+    # Descriptors kept back for what is no connection: plans and logs as they are handed over, files
+    # and sockets of Python responders.
+    RESERVED_FDS = 16
+
+
+cdef uint32_t client_limit_of(Engine *eng, const Settings *settings) noexcept nogil:
+    """Connections of this worker: as configured, if there are descriptors for so many; else half of
+    those that are left, since each client may need an upstream connection."""
     cdef rlimit fds
-    cdef uint64_t half = 512
-    if getrlimit(RLIMIT_NOFILE, &fds) == 0 and fds.rlim_cur > 0:
-        half = fds.rlim_cur // 2
-        half -= half // 8 if half < 512 else 64
-    if half > 500000:
-        half = 500000
-    if settings.connections != 0 and settings.connections < half:
-        return settings.connections
-    return <uint32_t> (half if half > 0 else 1)
+    cdef uint64_t left = 1024
+    if eng.base_fds == 0:
+        eng.base_fds = fds_open()
+    if getrlimit(RLIMIT_NOFILE, &fds) == 0:
+        left = fds.rlim_cur if fds.rlim_cur < 10000000 else 10000000
+    left = left - eng.base_fds if left > eng.base_fds else 1
+    if settings.connections != 0:
+        return settings.connections if settings.connections < left else <uint32_t> left
+    left = left - RESERVED_FDS if left > RESERVED_FDS + 2 else 2
+    return <uint32_t> (left // 2 if left < 1000000 else 500000)
+
+
+cdef uint32_t fds_open() noexcept nogil:
+    """How many descriptors this process has open now; those above 4095 are not looked for."""
+    cdef uint32_t count = 0
+    cdef int fd
+    for fd in range(4096):
+        if fcntl(fd, F_GETFD) >= 0:
+            count += 1
+    return count
 
 
 cdef inline void plan_release(Engine *eng, PlanMap *plan) noexcept nogil:

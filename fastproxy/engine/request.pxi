@@ -201,6 +201,12 @@ cdef uint32_t split_draw(Engine *eng, Exchange *x) noexcept nogil:
 
 # ---- what outlives the turn -----------------------------------------------------------------
 
+cdef inline void span_follow(Span *text, ptrdiff_t moved) noexcept nogil:
+    """The bytes it names were moved; an absent one stays absent."""
+    if text.ptr != NULL:
+        text.ptr += moved
+
+
 cdef bint request_keep(Engine *eng, Exchange *x, Request *request, size_t sent_size) noexcept nogil:
     """Make room in the arena for the request as sent, and copy the request itself into it if
     somebody will ask for it later (log, edits of the answer, Python). False: no memory."""
@@ -230,15 +236,15 @@ cdef bint request_keep(Engine *eng, Exchange *x, Request *request, size_t sent_s
     copy.base = at
     kept.head = copy
     moved = at - head.base
-    kept.authority.ptr += moved
-    kept.query.ptr += moved
-    kept.parts.path.ptr += moved
+    span_follow(&kept.authority, moved)
+    span_follow(&kept.query, moved)
+    span_follow(&kept.parts.path, moved)
     at += head.length
     memcpy(at, request.path.ptr, request.path.len)
     moved = at - request.path.ptr
     kept.path.ptr = at
     for i in range(request.hit.param_count):
-        kept.hit.params[i].ptr += moved
+        span_follow(&kept.hit.params[i], moved)
     at += request.path.len
     memcpy(at, request.host.ptr, request.host.len)
     kept.host.ptr = at

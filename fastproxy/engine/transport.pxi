@@ -132,6 +132,23 @@ cdef inline size_t read_size(Engine *eng, Connection *conn, uint32_t largest) no
     return size if size < largest else largest
 
 
+cdef inline uint32_t unsent_bytes(const Connection *conn) noexcept nogil:
+    """What our kernel holds for the peer and the peer's has not acknowledged (tcp(7), SIOCOUTQ)."""
+    cdef int held = 0
+    if ioctl(conn.fd, SIOCOUTQ, &held) != 0 or held < 0:
+        return 0
+    return <uint32_t> held
+
+
+cdef bint connection_moves(Connection *conn) noexcept nogil:
+    """A timer says the peer takes nothing: is that so? A full send buffer wakes us when a third is
+    free again and not sooner, however steadily the peer reads."""
+    cdef uint32_t held = unsent_bytes(conn)
+    cdef bint moved = held < conn.unsent
+    conn.unsent = held
+    return moved
+
+
 cdef enum Sent:
     SENT_ALL = 0
     SENT_KEPT = 1               # all was accepted, some of it is kept
@@ -171,6 +188,7 @@ cdef Sent connection_send(Engine *eng, Connection *conn, iovec *spans, int count
                    spans[i].iov_len - <size_t> sent)
         sent = 0
     keep_change(eng, <int64_t> left)
+    conn.unsent = unsent_bytes(conn)
     return SENT_KEPT
 
 
@@ -202,6 +220,7 @@ cdef Sent connection_flush(Engine *eng, Connection *conn) noexcept nogil:
     buffer_consume(&eng.blocks, &conn.output, <uint32_t> sent)
     if <uint32_t> sent < size:
         conn.ready &= <uint8_t> ~READY_WRITE
+        conn.unsent = unsent_bytes(conn)
         return SENT_KEPT
     return SENT_ALL
 

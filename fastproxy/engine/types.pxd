@@ -148,6 +148,7 @@ cdef struct Connection:
     HeadParser *partial         # a head that came in pieces (PEER_HEAD), else NULL
     uint64_t opened_ms
     uint64_t skip               # client: body bytes still to be thrown away (PEER_DRAINING)
+    uint32_t unsent             # bytes the peer's kernel had not taken when last asked
     uint32_t requests
     uint32_t backend            # upstream: scoreboard row
     uint32_t backend_generation     # upstream: of that row
@@ -206,6 +207,7 @@ cdef enum ExchangeFlag:
     X_JSON = 262144             # errors as JSON (RFC 9457)
     X_TRUSTED = 524288          # the peer is in trusted_proxies
     X_PEER_UNIX = 1048576       # the peer has no address (unix socket, or no client at all)
+    X_NO_ROOM = 2097152         # no descriptor or memory for an upstream connection
 
 
 cdef struct Exchange:
@@ -359,6 +361,7 @@ cdef struct Engine:
     Connection idle             # list head: idle clients, oldest first
     uint32_t client_count
     uint32_t client_limit
+    uint32_t base_fds           # descriptors open before the first connection; 0: not counted yet
     uint32_t upstream_count
     uint32_t upstream_idle_count
     Connection *parked[IDLE_BUCKETS]    # idle upstream connections, newest first, by row

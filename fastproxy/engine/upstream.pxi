@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-# The upstream side: connections that answer, in HTTP/1.1, their idle pool, and their ServerCodec
-# (HTTP1_SERVER, filled in codecs.pxi).
+# The upstream side: connections that answer, in HTTP/1.1, and their ServerCodec (HTTP1_SERVER,
+# filled in codecs.pxi). Idle ones wait in pool.pxi.
 
 # ---- connecting -----------------------------------------------------------------------------
 
 cdef bint upstream_connect(Engine *eng, Exchange *x, const RosterBackend *backend) noexcept nogil:
-    """Begin a connection to this backend. False: refused at once (or no fd)."""
+    """Begin a connection to this backend. False: refused at once (X_NO_ROOM: not its fault)."""
     cdef const sockaddr *address = <const sockaddr *> backend.address
     cdef const UpstreamRow *row = upstream_row(x)
     cdef Connection *conn
@@ -13,10 +13,12 @@ cdef bint upstream_connect(Engine *eng, Exchange *x, const RosterBackend *backen
     cdef int result
     cdef bint is_unix = address.sa_family == AF_UNIX
     cdef int fd = socket(address.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
-    if fd < 0 and (errno == EMFILE or errno == ENFILE) and parked_close_any(eng):
+    if fd < 0 and (errno == EMFILE or errno == ENFILE) and (
+            parked_close_any(eng) or idle_close_oldest(eng)):
         fd = socket(address.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
     if fd < 0:
         count_add(&eng.me.odd[<int> ODD_NO_FD], 1)
+        x.flags |= X_NO_ROOM
         return False
     if not is_unix:
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
@@ -27,6 +29,7 @@ cdef bint upstream_connect(Engine *eng, Exchange *x, const RosterBackend *backen
     count_add(&eng.me.upstream_connects, 1)
     conn = connection_open(eng, fd, ROLE_UPSTREAM)
     if conn == NULL:
+        x.flags |= X_NO_ROOM
         return False
     connection_move(conn, PEER_CONNECTING)
     conn.backend = backend.row
@@ -322,6 +325,9 @@ cdef void upstream_timeout(Engine *eng, Connection *conn) noexcept nogil:
     if conn.state == PEER_PARKED:
         upstream_close(eng, conn)
         return
+    if conn.state == PEER_BUSY and connection_moves(conn):
+        upstream_timer(eng, x)          # it still takes the request, slowly
+        return
     count_add(&backend_count(board_of(eng), eng.slot, x.backend_row).timeouts, 1)
     if conn.state == PEER_CONNECTING:
         x.end_state[0] = c's'
@@ -406,102 +412,3 @@ cdef void http1_drop(Engine *eng, Exchange *x, bint reusable) noexcept nogil:
     if reusable and conn.state == PEER_BUSY and parked_put(eng, conn, x.plan.settings):
         return
     upstream_close(eng, conn)
-
-
-# ---- the idle pool --------------------------------------------------------------------------
-
-cdef bint parked_put(Engine *eng, Connection *conn, const Settings *settings) noexcept nogil:
-    """Keep it for the next exchange if it is clean and there is room. This function decides."""
-    cdef uint32_t row = conn.backend
-    conn.requests += 1
-    if (conn.ready & (READY_FIN | READY_DEAD) or conn.flags & (CONN_EOF | CONN_WRITE_DEAD)
-            or buffer_size(&conn.input) != 0 or buffer_size(&conn.output) != 0
-            or conn.requests >= settings.upstream_requests or eng.draining
-            or eng.parked_count[row] >= settings.upstream_idle
-            or eng.now_ms - conn.opened_ms >= settings.upstream_age_ms):
-        return False
-    if conn.ready & READY_READ and socket_has_bytes(conn):
-        return False
-    connection_move(conn, PEER_PARKED)
-    conn.parked_round = eng.round
-    conn.flags |= CONN_REUSED | CONN_IN_LIST
-    conn.list_prev = NULL
-    conn.list_next = eng.parked[row]
-    if conn.list_next != NULL:
-        conn.list_next.list_prev = conn
-    eng.parked[row] = conn
-    eng.parked_count[row] += 1
-    eng.upstream_idle_count += 1
-    connection_timer(eng, conn, settings.upstream_keepalive_ms)
-    return True
-
-
-cdef bint socket_has_bytes(Connection *conn) noexcept nogil:
-    """Ask the kernel: is anything there to read (bytes nobody asked for, or FIN)?"""
-    cdef char one
-    if recv(conn.fd, &one, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 or errno != EAGAIN:
-        return True
-    conn.ready &= <uint8_t> ~READY_READ
-    return False
-
-
-cdef void parked_unlink(Engine *eng, Connection *conn) noexcept nogil:
-    if not conn.flags & CONN_IN_LIST:
-        return
-    conn.flags &= <uint16_t> ~CONN_IN_LIST
-    if conn.list_prev != NULL:
-        conn.list_prev.list_next = conn.list_next
-    else:
-        eng.parked[conn.backend] = conn.list_next
-    if conn.list_next != NULL:
-        conn.list_next.list_prev = conn.list_prev
-    eng.parked_count[conn.backend] -= 1
-    eng.upstream_idle_count -= 1
-
-
-cdef enum:
-    # How many connections parked in this very round are passed over for an older one.
-    PARKED_PASSED_OVER = 16
-
-
-cdef Connection *parked_take(Engine *eng, const RosterBackend *backend,
-                             bint must_be_alive) noexcept nogil:
-    """The newest idle connection to this backend that is still good, or NULL.
-
-    Good is what epoll has told of it by now. That is nothing yet for one parked in this very round
-    (an older one is better), and a request that could not be sent twice is worth being sure:
-    both ask the kernel first.
-    """
-    cdef Connection *conn
-    cdef int passed
-    while True:
-        conn = eng.parked[backend.row]
-        passed = 0
-        while (conn != NULL and conn.parked_round == eng.round and conn.list_next != NULL
-               and passed < PARKED_PASSED_OVER):
-            conn = conn.list_next
-            passed += 1
-        if conn == NULL:
-            return NULL
-        if (conn.ready & (READY_READ | READY_FIN | READY_DEAD)
-                or conn.backend_generation != backend.generation
-                or eng.now_ms - conn.opened_ms >= eng.plan.settings.upstream_age_ms
-                or ((must_be_alive or conn.parked_round == eng.round)
-                    and socket_has_bytes(conn))):
-            upstream_close(eng, conn)
-            continue
-        parked_unlink(eng, conn)
-        timer_clear(&conn.timer)
-        return conn
-
-
-cdef bint parked_close_any(Engine *eng) noexcept nogil:
-    """Give one idle upstream connection up for its fd."""
-    cdef uint32_t row
-    if eng.upstream_idle_count == 0:
-        return False
-    for row in range(<uint32_t> IDLE_BUCKETS):
-        if eng.parked[row] != NULL:
-            upstream_close(eng, eng.parked[row])
-            return True
-    return False

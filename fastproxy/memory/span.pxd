@@ -84,7 +84,8 @@ cdef inline void put(Out *out, const char *ptr, size_t length) noexcept nogil:
 
 
 cdef inline void put_span(Out *out, Span s) noexcept nogil:
-    put(out, s.ptr, s.len)
+    if s.len != 0:              # an absent one is NULL, which memcpy may not see
+        put(out, s.ptr, s.len)
 
 
 cdef inline void put_char(Out *out, char c) noexcept nogil:

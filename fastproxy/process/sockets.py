@@ -31,7 +31,7 @@ SHARED = -1
 """Slot of a socket that all workers share."""
 UNIX_PATH_MAX = 107
 HUSH_SECONDS = 0.1
-"""From the last SYN that is heard to the end of listening: a round trip for handshakes under way."""
+"""From the last SYN that is heard to the end of listening: a round trip for open handshakes."""
 SO_ATTACH_FILTER = 26
 NO_SYN = struct.pack(
     "@" + "HBBI" * 5,

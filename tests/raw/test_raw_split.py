@@ -53,7 +53,8 @@ def one_request(rng: random.Random, number: int, heads: bool) -> tuple[bytes, st
         method = "HEAD"
     path = rng.choice(
         [f"/len/{size}", f"/chunked/{size}/{number + 1}", "/status/204", "/status/304",
-         "/status/404", f"/a/../len/{size}", f"/len/{size}?q=%20&x", "/back", "http://b.example/len/3"]
+         "/status/404", f"/a/../len/{size}", f"/len/{size}?q=%20&x", "/back",
+         "http://b.example/len/3"]
     )  # fmt: skip
     if method == "OPTIONS" and rng.random() < 0.5:
         path = "*"

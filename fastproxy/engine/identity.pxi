@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: MIT
+# Who asks, and by what name a request goes: addresses, trusted proxies, request ids.
+
+# ---- addresses ------------------------------------------------------------------------------
+
+cdef inline uint64_t address_hash(const BoardHeader *board, const uint8_t *address) noexcept nogil:
+    """Keyed with the board's secret, so that nobody can aim at one window of the table. Never 0.
+    IPv6 counts by /64, since one host owns as much (RFC 6177)."""
+    cdef uint64_t high, low
+    memcpy(&high, address, 8)
+    memcpy(&low, address + 8, 8)
+    if high != 0:
+        low = 0
+    high = (high ^ board.client_ip_seed[0]) * <uint64_t> 0x9E3779B97F4A7C15
+    high ^= high >> 32
+    high = (high ^ low ^ board.client_ip_seed[1]) * <uint64_t> 0xBF58476D1CE4E5B9
+    high ^= high >> 29
+    high *= <uint64_t> 0x94D049BB133111EB
+    return (high ^ high >> 32) | 1
+
+
+cdef inline bint is_v4_mapped(const uint8_t *address) noexcept nogil:
+    cdef int i
+    for i in range(10):
+        if address[i] != 0:
+            return False
+    return address[10] == 0xff and address[11] == 0xff
+
+
+cdef size_t address_text(const uint8_t *address, char *out) noexcept nogil:
+    """Dotted quad, or IPv6 text (RFC 5952); at most 45 bytes, length returned."""
+    cdef Out text = out_over(out, 16)
+    cdef int i
+    if is_v4_mapped(address):
+        for i in range(4):
+            if i:
+                put_char(&text, c'.')
+            put_uint(&text, address[12 + i])
+        return text.len
+    inet_ntop(AF_INET6, address, out, 46)
+    return strlen(out)
+
+
+cdef bint in_cidr(const uint8_t *address, const CidrRow *row) noexcept nogil:
+    cdef uint8_t whole = row.bits >> 3
+    cdef uint8_t rest = row.bits & 7
+    if memcmp(address, row.address, whole) != 0:
+        return False
+    return rest == 0 or (address[whole] ^ row.address[whole]) >> (8 - rest) == 0
+
+
+cdef bint address_trusted(const PlanMap *plan, const uint8_t *address) noexcept nogil:
+    cdef const CidrRow *rows = <const CidrRow *> (plan.base + plan.settings.trusted.off)
+    cdef uint32_t i
+    for i in range(plan.settings.trusted.count):
+        if in_cidr(address, &rows[i]):
+            return True
+    return False
+
+
+cdef inline bint is_trusted(const PlanMap *plan, const Connection *conn) noexcept nogil:
+    """Is the socket's peer one of trusted_proxies? Unix sockets never are."""
+    if plan.settings.trusted.count == 0 or conn.flags & CONN_UNIX:
+        return False
+    return address_trusted(plan, conn.peer)
+
+
+# ---- who the client is ----------------------------------------------------------------------
+
+cdef Span client_address(Engine *eng, Exchange *x, const Head *head, Span peer) noexcept nogil:
+    """The right-most address that is not a trusted proxy's: the socket's peer, or, if that one is
+    trusted, found by walking X-Forwarded-For from the right (B3 24)."""
+    cdef int i
+    cdef Span value, item
+    cdef size_t end, start
+    cdef uint8_t address[16]
+    if not x.flags & X_TRUSTED:
+        return peer
+    i = head.count
+    while i > 0:
+        i -= 1
+        if head.fields[i].id != FIELD_X_FORWARDED_FOR:
+            continue
+        value = value_of(head, &head.fields[i])
+        end = value.len
+        while True:
+            start = end
+            while start > 0 and value.ptr[start - 1] != c',':
+                start -= 1
+            item = trimmed(span(value.ptr + start, end - start))
+            if not address_parse(item, address):
+                return peer
+            peer = item
+            if not address_trusted(x.plan, address):
+                return peer
+            if start == 0:
+                break
+            end = start - 1
+    return peer
+
+
+cdef inline Span trimmed(Span s) noexcept nogil:
+    while s.len != 0 and (s.ptr[0] == c' ' or s.ptr[0] == c'\t'):
+        s.ptr += 1
+        s.len -= 1
+    while s.len != 0 and (s.ptr[s.len - 1] == c' ' or s.ptr[s.len - 1] == c'\t'):
+        s.len -= 1
+    return s
+
+
+cdef bint address_parse(Span text, uint8_t *address) noexcept nogil:
+    """An IPv4 or IPv6 literal, the latter perhaps in brackets, into 16 bytes."""
+    cdef char room[48]
+    if text.len >= 2 and text.ptr[0] == c'[' and text.ptr[text.len - 1] == c']':
+        text = span(text.ptr + 1, text.len - 2)
+    if text.len == 0 or text.len >= sizeof(room):
+        return False
+    memcpy(room, text.ptr, text.len)
+    room[text.len] = 0
+    memset(address, 0, 16)
+    if inet_pton(AF_INET, room, address + 12) == 1:
+        address[10] = 0xff
+        address[11] = 0xff
+        return True
+    return inet_pton(AF_INET6, room, address) == 1
+
+
+# ---- request ids ----------------------------------------------------------------------------
+
+cdef inline uint64_t random_next(Engine *eng) noexcept nogil:
+    """xorshift128+, seeded per process after the fork. For ids and draws, not for secrets."""
+    cdef uint64_t a = eng.random[0]
+    cdef uint64_t b = eng.random[1]
+    eng.random[0] = b
+    a ^= a << 23
+    eng.random[1] = a ^ b ^ (a >> 17) ^ (b >> 26)
+    return eng.random[1] + b
+
+
+cdef void request_id_choose(Engine *eng, Exchange *x, const Head *head) noexcept nogil:
+    """A fresh UUIDv7 (RFC 9562 5.7), or what a trusted peer calls it, if that is asked for."""
+    cdef uint16_t i
+    cdef Span given
+    if (x.plan.settings.request_id_trust and x.flags & X_TRUSTED
+            and has_field(head, FIELD_X_REQUEST_ID)):
+        for i in range(head.count):
+            given = value_of(head, &head.fields[i])
+            if (head.fields[i].id == FIELD_X_REQUEST_ID and 0 < given.len <= sizeof(x.request_id)
+                    and token_only(given)):
+                memcpy(x.request_id, given.ptr, given.len)
+                x.request_id_len = <uint8_t> given.len
+                return
+    uuid7(eng, x.request_id)
+    x.request_id_len = 36
+
+
+cdef void uuid7(Engine *eng, char *out) noexcept nogil:
+    cdef const char *digits = b"0123456789abcdef"
+    cdef uint8_t raw[16]
+    cdef uint64_t high, low
+    cdef int i, at = 0
+    high = ((wall_us(eng) // 1000) << 16) | 0x7000 | (random_next(eng) & 0xfff)
+    low = (random_next(eng) & <uint64_t> 0x3fffffffffffffff) | <uint64_t> 0x8000000000000000
+    for i in range(8):
+        raw[i] = <uint8_t> (high >> (56 - 8 * i))
+        raw[8 + i] = <uint8_t> (low >> (56 - 8 * i))
+    for i in range(16):
+        if i == 4 or i == 6 or i == 8 or i == 10:
+            out[at] = c'-'
+            at += 1
+        out[at] = digits[raw[i] >> 4]
+        out[at + 1] = digits[raw[i] & 15]
+        at += 2
