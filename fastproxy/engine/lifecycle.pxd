@@ -29,7 +29,7 @@ cdef enum PeerState:
 
 cdef enum ExchangeState:
     EXCHANGE_FREE = 0       # in the pool
-    EXCHANGE_ROUTED = 1     # plan, route set; request framed
+    EXCHANGE_ROUTED = 1     # plan and roster held; what it is and where it goes is worked out
     EXCHANGE_JUDGED = 2     # the verdict was PASS
     EXCHANGE_PARKED = 3     # awaiting Python; arena holds the request
     EXCHANGE_DIALING = 4    # a candidate is set, upstream may be NULL or CONNECTING
@@ -47,10 +47,10 @@ cdef extern from * nogil:
     /* From (row) to (bits). FREE is entered by release only, left by taking from the pool. */
     static const uint32_t PEER_MOVES[11] = {
         /* FREE       */ MAY(1) | MAY(8),
-        /* IDLE       */ MAY(2) | MAY(3) | MAY(5) | MAY(0),
-        /* HEAD       */ MAY(1) | MAY(3) | MAY(5) | MAY(0),
+        /* IDLE       */ MAY(2) | MAY(3) | MAY(0),
+        /* HEAD       */ MAY(3) | MAY(0),
         /* RUNNING    */ MAY(1) | MAY(4) | MAY(5) | MAY(7) | MAY(0),
-        /* DRAINING   */ MAY(1) | MAY(5) | MAY(6) | MAY(0),
+        /* DRAINING   */ MAY(1) | MAY(0),
         /* CLOSING    */ MAY(6) | MAY(0),
         /* LINGERING  */ MAY(0),
         /* TUNNEL     */ MAY(0),
@@ -60,10 +60,10 @@ cdef extern from * nogil:
     };
     static const uint32_t EXCHANGE_MOVES[9] = {
         /* FREE      */ MAY(1),
-        /* ROUTED    */ MAY(2) | MAY(3) | MAY(6) | MAY(8),
-        /* JUDGED    */ MAY(4) | MAY(6) | MAY(8),
-        /* PARKED    */ MAY(2) | MAY(6) | MAY(8),
-        /* DIALING   */ MAY(5) | MAY(6) | MAY(8),
+        /* ROUTED    */ MAY(2) | MAY(3) | MAY(8),
+        /* JUDGED    */ MAY(4) | MAY(8),
+        /* PARKED    */ MAY(8),
+        /* DIALING   */ MAY(5) | MAY(8),
         /* WAITING   */ MAY(4) | MAY(6) | MAY(7) | MAY(8),
         /* RECEIVING */ MAY(8),
         /* TUNNEL    */ MAY(8),

@@ -19,7 +19,21 @@ PACKAGE = ROOT / "fastproxy"
 NOT_OURS = {"build", "dist", "__pycache__", "corpus"}
 GENERATED = {"_layout.pxi", "_core.c", "_probe.c"}
 CYTHON = {".pyx", ".pxd", ".pxi"}
-TEXT = {".py", ".pyi", ".h", ".c", ".toml", ".md", ".sh", ".yml", ".yaml", ".cfg", ".txt", ".in"}
+TEXT = {
+    ".py",
+    ".pyi",
+    ".h",
+    ".c",
+    ".toml",
+    ".md",
+    ".sh",
+    ".yml",
+    ".yaml",
+    ".cfg",
+    ".txt",
+    ".in",
+    ".typed",
+}
 
 
 @functools.cache
