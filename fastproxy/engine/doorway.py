@@ -69,7 +69,9 @@ Responder = Callable[[Request, Fetch], Awaitable[Response]]
 
 
 def _token(name: str) -> bool:
-    return name.isascii() and bool(name) and all(c.isalnum() or c in "!#$%&'*+-.^_`|~" for c in name)
+    return (
+        name.isascii() and bool(name) and all(c.isalnum() or c in "!#$%&'*+-.^_`|~" for c in name)
+    )
 
 
 def _line(name: str, value: str) -> bytes:

@@ -72,7 +72,9 @@ async def one(request: Request, fetch: Fetch) -> Response:
 async def fan(request: Request, fetch: Fetch) -> Response:
     """n subrequests at once."""
     wanted = asked(request)
-    answers = await asyncio.gather(*(fetch("GET", f"{wanted['u']}") for _ in range(int(wanted["n"]))))
+    answers = await asyncio.gather(
+        *(fetch("GET", f"{wanted['u']}") for _ in range(int(wanted["n"])))
+    )
     return Response(200, b",".join(answer.body for answer in answers))
 
 

@@ -24,7 +24,8 @@ from tests.flow.wire import Line, head_of
 from tests.running import ROOT, wait_until
 
 COMMON = re.compile(
-    r'127\.0\.0\.1 - - \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] "([^"]*)" (\d{3}) (\d+)'
+    r"127\.0\.0\.1 - - \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] "
+    r'"([^"]*)" (\d{3}) (\d+)'
 )
 COMBINED = re.compile(COMMON.pattern + r' "([^"]*)" "([^"]*)"')
 HOSTILE = 'a"b\\c\td\x80\xff é \u2028</script>{status}%n\x7f'.encode("utf-8").replace(b"\x7f", b"")
@@ -136,7 +137,7 @@ def test_requests_that_were_none_are_logged_too(origin: Origin, log: Path) -> No
     assert all(COMBINED.fullmatch(row) for row in rows), rows
 
 
-# ---- end states -----------------------------------------------------------------------------------
+# ---- end states ---------------------------------------------------------------------------------
 
 
 def test_end_states(origin: Origin, log: Path) -> None:
@@ -180,7 +181,7 @@ def test_end_states(origin: Origin, log: Path) -> None:
     }
 
 
-# ---- where it goes -----------------------------------------------------------------------------------
+# ---- where it goes ------------------------------------------------------------------------------
 
 
 def test_standard_output(origin: Origin) -> None:
@@ -249,7 +250,7 @@ class Piped:
 
 
 def test_a_pipe_that_nobody_reads_holds_nobody_up(origin: Origin) -> None:
-    """The writer is stuck, its ring fills, lines are dropped and counted; requests go on as fast."""
+    """The writer is stuck, its ring fills, lines are dropped and counted; requests go on."""
     agent = "User-Agent: " + "x" * 4000
     with Piped(origin, workers=1) as piped:
         proxy = piped.proxy
@@ -306,7 +307,7 @@ def test_two_workers_never_mix_lines_in_a_pipe(origin: Origin) -> None:
 
 def test_two_workers_never_mix_lines_in_a_file(nginx: Nginx, log: Path) -> None:
     with Gateway(f"--access-log={log}", upstreams=[nginx.url], workers=2) as proxy:
-        load = wrk(f"{proxy.url}/small", 32, 2, "-H", "User-Agent: " + "y" * 700)
+        load = wrk(f"{proxy.url}/small", 32, 1, "-H", "User-Agent: " + "y" * 700)
         assert load.clean
         proxy.settle()
         total = proxy.totals()
@@ -316,7 +317,7 @@ def test_two_workers_never_mix_lines_in_a_file(nginx: Nginx, log: Path) -> None:
     assert all(COMBINED.fullmatch(row) for row in rows)
 
 
-# ---- rotation ------------------------------------------------------------------------------------------
+# ---- rotation -----------------------------------------------------------------------------------
 
 
 def test_rotation_under_load_loses_no_line(origin: Origin, log: Path) -> None:
@@ -355,7 +356,7 @@ def test_a_stop_writes_what_is_left(origin: Origin, log: Path) -> None:
         assert log.read_bytes().count(b"\n") == len(ledger.entries)
 
 
-# ---- counters --------------------------------------------------------------------------------------------
+# ---- counters -----------------------------------------------------------------------------------
 
 
 def status_json(proxy: Gateway) -> dict[str, Any]:
@@ -426,7 +427,7 @@ def test_counters_are_what_was_sent(counted: tuple[Gateway, str], origin: Origin
 def test_times_are_plausible(origin: Origin) -> None:
     with Gateway(upstreams=[origin.url], workers=1) as proxy:
         with Line(proxy.port) as line:
-            for turn in range(100):
+            for turn in range(50):
                 ms = 200 if turn % 10 == 9 else 20
                 assert line.ask("GET", f"/slow?ms={ms}").status == 200
         found = status_json(proxy)
