@@ -55,7 +55,7 @@ class Deaf:
             one.close()
 
 
-# ---- dead before, dead meanwhile ---------------------------------------------------------------
+# ---- dead before, dead meanwhile ----------------------------------------------------------------
 
 
 def test_all_are_down() -> None:
@@ -129,21 +129,18 @@ def test_dies_before_a_word_of_the_answer(origin: Origin) -> None:
 @pytest.mark.parametrize("how", ["length", "chunked"])
 def test_dies_in_the_middle_of_the_answer(how: str) -> None:
     """The client must be able to see that the answer is not whole."""
-    with (
-        Origin() as victim,
-        Gateway(upstreams=[victim.url], workers=1) as proxy,
-        Line(proxy.port) as line,
-    ):
-        line.sock.sendall(head_of("GET", f"/bytes?n=100000000&framing={how}"))
-        status, fields = line.head()
-        assert status == 200
-        body = line.reader.body(fields, 1 << 16)
-        for _ in range(10):
-            next(body)
-        victim.kill()
-        with pytest.raises((Closed, OSError)):
-            for _ in body:
-                pass
+    with Origin() as victim, Gateway(upstreams=[victim.url], workers=1) as proxy:
+        with Line(proxy.port) as line:
+            line.sock.sendall(head_of("GET", f"/bytes?n=100000000&framing={how}"))
+            status, fields = line.head()
+            assert status == 200
+            body = line.reader.body(fields, 1 << 16)
+            for _ in range(10):
+                next(body)
+            victim.kill()
+            with pytest.raises((Closed, OSError)):
+                for _ in body:
+                    pass
         proxy.settle()
         assert get(proxy, "/id").status == 502
 
@@ -177,18 +174,18 @@ def test_a_black_hole_is_given_up_after_the_connect_timeout(origin: Origin) -> N
     with (
         Deaf() as deaf,
         Gateway(
-            "--upstream-connect-timeout=400ms", upstreams=[deaf.url, origin.url], workers=1
+            "--upstream-connect-timeout=350ms", upstreams=[deaf.url, origin.url], workers=1
         ) as proxy,
     ):
         spent = []
-        for _ in range(6):
+        for _ in range(4):
             started = time.monotonic()
             assert get(proxy, "/id").status == 200
             spent.append(time.monotonic() - started)
-        assert len([one for one in spent if one < 0.3]) == 3, spent  # the turns of the good one
+        assert len([one for one in spent if one < 0.3]) == 2, spent  # the turns of the good one
         assert 0.3 < max(spent) < 3
         counts = proxy.backends()[deaf.url]
-        assert counts["timeouts"] >= 3
+        assert counts["timeouts"] == 2
         assert counts["inflight"] == 0
 
 
@@ -243,7 +240,7 @@ def test_an_answer_that_stops_in_the_middle_is_cut(origin: Origin) -> None:
 
 def test_the_whole_request_has_a_limit(origin: Origin) -> None:
     """A backend that trickles is never idle; the total timeout ends it."""
-    with Gateway("--request-timeout=700ms", upstreams=[origin.url], workers=1) as proxy:
+    with Gateway("--request-timeout=500ms", upstreams=[origin.url], workers=1) as proxy:
         assert get(proxy, "/slow?ms=3000").status == 504
         started = time.monotonic()
         with pytest.raises((Closed, OSError)):
@@ -256,17 +253,17 @@ def test_the_timers_of_one_request_leave_the_next_alone(origin: Origin) -> None:
     """A slow first byte within its limit passes, again and again; then keep-alive ends."""
     with (
         Gateway(
-            "--upstream-first-byte-timeout=900ms",
-            "--keepalive=600ms",
+            "--upstream-first-byte-timeout=600ms",
+            "--keepalive=500ms",
             upstreams=[origin.url],
             workers=1,
         ) as proxy,
         Line(proxy.port) as line,
     ):
         for _ in range(3):
-            assert line.ask("GET", "/slow?ms=500").status == 200
-            time.sleep(0.3)
-        time.sleep(0.9)
+            assert line.ask("GET", "/slow?ms=300").status == 200
+            time.sleep(0.2)
+        time.sleep(0.5)
         assert line.sock.recv(1) == b""  # keep-alive is over
 
 
@@ -313,7 +310,7 @@ def test_a_name_is_resolved(origin: Origin) -> None:
 
 
 def test_weights_are_exact() -> None:
-    """One worker: after each whole turn of the wheel each has its exact share, in smooth order."""
+    """One worker: after each whole turn of the wheel each has exactly its share, smoothly."""
     with Origin() as a, Origin() as b, Origin() as c:
         weights = {a.url: 5, b.url: 2, c.url: 1}
         settings = {

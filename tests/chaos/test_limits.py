@@ -31,7 +31,7 @@ def origin() -> Iterator[Origin]:
 def cramped(origin: Origin) -> Iterator[Gateway]:
     """One worker that may have 64 descriptors, all of its own included; no limit of connections
     below that, so that accept really meets EMFILE."""
-    flags = ["--max-connections=1000", "--client-header-timeout=2500ms"]
+    flags = ["--max-connections=1000", "--client-header-timeout=1500ms"]
     with Gateway(*flags, upstreams=[origin.url], workers=1,
                  limits={resource.RLIMIT_NOFILE: FEW}) as one:  # fmt: skip
         yield one
@@ -102,10 +102,10 @@ def test_nothing_spins_while_there_is_no_descriptor_and_it_goes_on_by_itself(
         wait_until(lambda: cramped.totals()["accept_paused"] > 0)
         assert open_fds(pid) > FEW - 12
         before, turns = cpu_seconds(pid), cramped.totals()["turns"]
-        time.sleep(1.5)
+        time.sleep(1)
         spent, turned = cpu_seconds(pid) - before, cramped.totals()["turns"] - turns
-        assert spent < 0.3, f"{spent} s of CPU in 1.5 s"
-        assert turned < 1500, f"{turned} turns in 1.5 s"
+        assert spent < 0.2, f"{spent} s of CPU in 1 s"
+        assert turned < 1000, f"{turned} turns in 1 s"
         for line in lines[:75]:
             line.sock.close()
         with Line(cramped.port) as line:
@@ -160,7 +160,7 @@ def test_the_connection_limit(origin: Origin) -> None:
         port, most = proxy.port, 0
         pid = proxy.worker_pids()[0]
         with ThreadPoolExecutor(60) as pool:
-            waiting = [pool.submit(slow, port, 300) for _ in range(60)]
+            waiting = [pool.submit(slow, port, 200) for _ in range(50)]
             before = cpu_seconds(pid)
             while not all(one.done() for one in waiting):
                 most = max(most, proxy.totals()["connections"])

@@ -235,7 +235,7 @@ def test_a_drain_ends_bodies_and_then_idle_lines(origin: Origin) -> None:
         port = proxy.port
         with Line(port) as down, Line(port) as up, Line(port) as idle:
             assert idle.ask("GET", "/id").status == 200
-            down.sock.sendall(head_of("GET", "/bytes?n=1000000&piece=100000&pause=100"))
+            down.sock.sendall(head_of("GET", "/bytes?n=1000000&piece=100000&pause=60"))
             up.sock.sendall(head_of("POST", "/hash", "Content-Length: 500000"))
             up.sock.sendall(bytes(1000))
             wait_until(lambda: proxy.inflight() == 2)

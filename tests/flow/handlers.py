@@ -72,8 +72,9 @@ async def one(request: Request, fetch: Fetch) -> Response:
 async def fan(request: Request, fetch: Fetch) -> Response:
     """n subrequests at once."""
     wanted = asked(request)
-    times = range(int(wanted["n"]))
-    answers = await asyncio.gather(*(fetch("GET", wanted["u"]) for _ in times))
+    answers = await asyncio.gather(
+        *(fetch("GET", f"{wanted['u']}") for _ in range(int(wanted["n"])))
+    )
     return Response(200, b",".join(answer.body for answer in answers))
 
 

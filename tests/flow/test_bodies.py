@@ -118,14 +118,14 @@ def test_slowness_of_one_side_is_not_held_against_the_other(origin: Origin) -> N
     size = 1 * MIB
     with Gateway(*slow, upstreams=[origin.url], workers=1) as proxy:
         with Line(proxy.port) as line:
-            line.sock.sendall(head_of("POST", "/hash?pause=20&rcvbuf=65536",
-                                      framing(True, 12 * size)))  # fmt: skip
-            line.send_body(pattern(12 * size, 64 * KIB), True)
-            assert line.answer().text == f"{12 * size} {pattern_hash(12 * size)}"
+            line.sock.sendall(head_of("POST", "/hash?pause=15&rcvbuf=65536",
+                                      framing(True, 8 * size)))  # fmt: skip
+            line.send_body(pattern(8 * size, 64 * KIB), True)
+            assert line.answer().text == f"{8 * size} {pattern_hash(8 * size)}"
         with Line(proxy.port, rcvbuf=16 * KIB) as line:
             line.sock.sendall(head_of("POST", "/echo", framing(True, 2 * size)))
             sender = Sender(line, pattern(2 * size, 64 * KIB), True)
-            time.sleep(2)
+            time.sleep(1.2)
             found = line.answer()
             sender.join()
             assert (found.size, found.sha256) == (2 * size, pattern_hash(2 * size))
@@ -306,7 +306,7 @@ def test_pipelined_requests_are_answered_in_order(alone: Gateway) -> None:
 
 
 def read_slowly(nginx: Nginx, readers: int, size: int) -> tuple[int, int]:
-    """(growth of the worker, bytes it kept) while that many clients read slowly. Every fourth
+    """(growth of the worker, bytes it kept) while that many clients read slowly. Every eighth
     reads it all in the end, the others leave."""
     body = b"".join(bytes(part) for part in pattern(size, MIB))
     (nginx.www / "large").write_bytes(body)
@@ -323,7 +323,7 @@ def read_slowly(nginx: Nginx, readers: int, size: int) -> tuple[int, int]:
                     left[line] += line.sock.recv(1 * KIB)
             wait_until(lambda: settled(proxy), 30, 0.3)
             kept = proxy.totals()["kept_bytes"]
-            patient = lines[::4]
+            patient = lines[::8]
             for line in set(lines) - set(patient):
                 line.sock.close()
                 del left[line]
@@ -430,5 +430,5 @@ def test_8000_idle_connections(nginx: Nginx) -> None:
 
 
 def test_idle_connections_are_small(nginx: Nginx) -> None:
-    """The same at a smaller scale, so with more noise."""
-    assert min(idle_cost(nginx, 400, 2000) for _ in range(2)) <= 600
+    """The same at a smaller scale, so with more noise: a second chance."""
+    assert idle_cost(nginx, 400, 2000) <= 600 or idle_cost(nginx, 400, 2000) <= 600

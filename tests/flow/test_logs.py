@@ -307,7 +307,7 @@ def test_two_workers_never_mix_lines_in_a_pipe(origin: Origin) -> None:
 
 def test_two_workers_never_mix_lines_in_a_file(nginx: Nginx, log: Path) -> None:
     with Gateway(f"--access-log={log}", upstreams=[nginx.url], workers=2) as proxy:
-        load = wrk(f"{proxy.url}/small", 32, 2, "-H", "User-Agent: " + "y" * 700)
+        load = wrk(f"{proxy.url}/small", 32, 1, "-H", "User-Agent: " + "y" * 700)
         assert load.clean
         proxy.settle()
         total = proxy.totals()
@@ -427,7 +427,7 @@ def test_counters_are_what_was_sent(counted: tuple[Gateway, str], origin: Origin
 def test_times_are_plausible(origin: Origin) -> None:
     with Gateway(upstreams=[origin.url], workers=1) as proxy:
         with Line(proxy.port) as line:
-            for turn in range(100):
+            for turn in range(50):
                 ms = 200 if turn % 10 == 9 else 20
                 assert line.ask("GET", f"/slow?ms={ms}").status == 200
         found = status_json(proxy)
