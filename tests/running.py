@@ -14,6 +14,7 @@ import http.client
 import http.server
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -31,6 +32,9 @@ from fastproxy.process import client
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 15.0
+# A MUST that failed, a sanitizer's report, a death by SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE or
+# SIGSEGV.
+CRASH = re.compile(r"MUST failed|ERROR: AddressSanitizer|by signal (?:4|5|6|7|8|11)\b")
 T = TypeVar("T")
 
 
@@ -181,8 +185,17 @@ class Proxy:
                 time.sleep(0.02)
             for pid in left:
                 os.kill(pid, signal.SIGKILL)
+        crashed = self._crashes()
         shutil.rmtree(self.directory, ignore_errors=True)
         assert not left, f"processes were left behind: {left}"
+        assert not crashed, "\n".join(crashed)
+
+    def _crashes(self) -> list[str]:
+        """What standard error says of processes that fell. The master respawns them, as it should,
+        so that a test may not have noticed; no test makes one fall by these signals itself."""
+        path = self.directory / "stderr"
+        lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+        return [line for line in lines if CRASH.search(line)]
 
     def _family(self) -> list[int]:
         """Pids of its children now."""

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# The upstream side: connections that answer, in HTTP/1.1, and their ServerCodec (HTTP1_SERVER, filled
-# in codecs.pxi). Idle ones wait in pool.pxi.
+# The upstream side: connections that answer, in HTTP/1.1, and their ServerCodec (HTTP1_SERVER,
+# filled in codecs.pxi). Idle ones wait in pool.pxi.
 
 # ---- connecting -----------------------------------------------------------------------------
 

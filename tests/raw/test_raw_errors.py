@@ -190,3 +190,34 @@ def test_the_other_statuses(proxy: Running) -> None:
         answer = proxy.refused(data, status)
         assert answer.body
         assert answer.one("content-type") == "text/html; charset=utf-8"
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize(
+    ("size", "chunked", "kept"), [(40, False, True), (60_000, False, True), (70_000, False, False),
+                                  (40, True, False)],
+)  # fmt: skip
+def test_a_local_answer_while_a_body_is_coming(
+    proxy: Running, size: int, chunked: bool, kept: bool, late: bool
+) -> None:
+    """B3 14: a short rest is read and thrown away, else the connection ends; no byte of the body is
+    taken for a request."""
+    body = (b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n" * (size // 30 + 1))[:size]
+    framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % size
+    if chunked:
+        body = b"%x\r\n%b\r\n0\r\n\r\n" % (size, body)
+    head = b"POST /x HTTP/1.1\r\nHost: known.example\r\n" + framing + b"\r\n\r\n"
+    with proxy.client() as client:
+        client.send(head)
+        if late:
+            assert client.answer().status == 404
+        client.send(body + GET % b"/len/3")
+        if not late:
+            assert client.answer().status == 404
+        if kept:
+            assert client.answer().body == pattern(3)
+        else:
+            assert client.end() == "fin"
+    proxy.recorder.settle()
+    assert b"smuggled" not in proxy.recorder.bytes()
+    assert proxy.recorder.count("/len/3") == kept

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.raw.conftest import StartProxy
-from tests.raw.recorder import BODY, Seen, coded, sized
+from tests.raw.recorder import BODY, Recorder, Seen, coded, sized
 from tests.raw.talking import Running
 
 OURS = {"host", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port",
@@ -301,3 +301,20 @@ def test_what_the_gateway_sets_never_arrives_from_outside(edited: Running, spelt
     assert seen.one("x-forwarded-host") == "a"
     assert answer.one("server") == "ours"
     assert "x-secret" not in answer.names()
+
+
+@pytest.mark.parametrize("spare", ["", "/with/a/path/that/is/long"])
+def test_host_of_the_backend(start: StartProxy, spare: str) -> None:
+    """host = "upstream": each backend reads its own authority, also after a move to another one."""
+    with Recorder() as one, Recorder() as two:
+        named = f"http://localhost:{two.port}"
+        proxy = start([one.url, named], upstream='host = "upstream"', log="off")
+        for at in range(6):
+            answer = proxy.ask(f"GET /{at}{spare} HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n".encode())
+            assert answer.status == 200
+        for recorder, host in ((one, f"127.0.0.1:{one.port}"), (two, f"localhost:{two.port}")):
+            assert len(recorder.requests) == 3
+            for seen in recorder.requests:
+                assert seen.one("host") == host
+                assert seen.one("x-forwarded-host") == "a"
+                assert seen.one("x") == "y"
