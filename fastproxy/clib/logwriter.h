@@ -3,7 +3,7 @@
  * thread that never takes the GIL). The producer never waits: a line that does not fit is refused.
  *
  * The thread writes whole lines: batches of up to 64 KiB to files (O_APPEND keeps processes apart),
- * at most PIPE_BUF to pipes and sockets, so that lines of several processes never mix. A longer line
+ * at most PIPE_BUF to pipes and sockets, so that lines of several processes never mix. A longer one
  * goes in pieces; a record lock (which a death releases) keeps the other workers' threads out until
  * it is whole. It never sets O_NONBLOCK, since the description may be shared with a terminal or
  * another program.
