@@ -262,9 +262,11 @@ cdef engine_map_board(Engine *eng, int slot, int board):
 
 
 cdef void engine_close(Engine *eng) noexcept nogil:
-    """Close every connection and the listeners' registrations; flush the log."""
+    """Close every connection and the listeners' registrations; flush the log. What is still under
+    way is cut by us (end state K), and counts as a 503 if nothing of an answer was there."""
     cdef uint32_t index
     cdef Connection *conn
+    cdef Exchange *x
     cdef LogWriter *log = eng.log
     clock_read(eng)
     eng.draining = True
@@ -275,6 +277,11 @@ cdef void engine_close(Engine *eng) noexcept nogil:
         if conn.item.generation & 1 == 0 or conn.state == PEER_FREE:
             continue
         if conn.role == ROLE_CLIENT:
+            x = conn.exchange
+            if x != NULL:
+                end_state(x, b"K", cut_where(x))
+                if x.status == 0:
+                    x.status = 503
             client_gone(eng, conn)
         elif conn.exchange == NULL:
             upstream_close(eng, conn)
