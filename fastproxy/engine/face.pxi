@@ -80,7 +80,7 @@ cdef class WorkerEngine:
         cdef Engine *eng = self.eng
         with nogil:
             again = engine_turn(eng)
-        if eng.knock_head != eng.knock_tail:
+        if eng.knock_head != eng.knock_tail or eng.answered != NULL:
             self._answer_knocks()
         return again
 
@@ -147,13 +147,16 @@ cdef class WorkerEngine:
     cdef _answer_knocks(self):
         cdef Engine *eng = self.eng
         cdef Knock knock
+        cdef Exchange *x
         while eng.knock_tail != eng.knock_head:
             knock = eng.knocks[eng.knock_tail % DOORWAY_RING]
             eng.knock_tail += 1
-            if knock.reason == KNOCK_RESPONDER:
-                self._start_responder(knock.index, knock.generation)
-            else:
-                self._deliver(knock.index, knock.generation)
+            self._start_responder(knock.index, knock.generation)
+        while eng.answered != NULL:
+            x = eng.answered
+            eng.answered = x.next_dead
+            self._deliver(x)
+        bury_the_dead(eng)
 
     cdef _start_responder(self, uint32_t index, uint32_t generation):
         cdef const Text *names
@@ -219,12 +222,9 @@ cdef class WorkerEngine:
         if self.turn():
             self.doorway.running_loop().call_soon(self._go_on)
 
-    cdef _deliver(self, uint32_t index, uint32_t generation):
-        cdef Exchange *x = <Exchange *> pool_find(&self.eng.exchanges, index, generation)
+    cdef _deliver(self, Exchange *x):
         cdef uint32_t length = 0
         cdef Span data
-        if x == NULL or not x.flags & X_HELD:
-            return
         future = self.waiting.pop(x.sub, None)
         data = buffer_span(&x.collected)
         response = self.doorway.Response(x.status)
@@ -237,7 +237,6 @@ cdef class WorkerEngine:
                 (line.partition(":") for line in raw.split("\r\n") if line)]
         x.flags &= ~<uint32_t> X_HELD
         exchange_release(self.eng, x)
-        bury_the_dead(self.eng)
         if future is not None and not future.done():
             future.set_result(response)
 

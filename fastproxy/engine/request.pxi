@@ -182,7 +182,7 @@ cdef Verdict exchange_judge(Engine *eng, Exchange *x, Request *request) noexcept
             exchange_fail(eng, x, 503, b"out of memory")
             return VERDICT_REPLY
         exchange_move(x, EXCHANGE_PARKED)
-        knock(eng, x, KNOCK_RESPONDER)
+        knock(eng, x)
         return VERDICT_AWAIT
     answer_from_route(eng, x, request)
     return VERDICT_REPLY

@@ -251,7 +251,7 @@ cdef struct Exchange:
     uint64_t first_byte_us
     uint64_t bytes_in
     uint64_t bytes_out
-    Exchange *next_dead
+    Exchange *next_dead         # in Engine.dead_exchanges, or before that in Engine.answered
     uint32_t allow              # 405: bits 1 << Method that would do
     uint32_t sub                # subrequest: key of the waiter in Python
     Buffer collected            # subrequest: the answer
@@ -322,15 +322,9 @@ cdef enum:
 
 
 cdef struct Knock:
-    # A message for Python: `reason` is a DoorwayReason.
+    # For Python: this exchange is PARKED and wants a reply.
     uint32_t index
     uint32_t generation
-    uint32_t reason
-
-
-cdef enum DoorwayReason:
-    KNOCK_RESPONDER = 1         # an exchange is PARKED and wants a reply
-    KNOCK_ANSWER = 2            # a subrequest is complete
 
 
 # ---- the engine -----------------------------------------------------------------------------
@@ -381,6 +375,7 @@ cdef struct Engine:
     uint64_t knock_head
     uint64_t knock_tail
     Knock knocks[DOORWAY_RING]
+    Exchange *answered          # subrequests that are complete; Python fetches them
     LogWriter *log
     uint32_t next_sub
     # worker-wide scratch, used within one event only
