@@ -205,7 +205,7 @@ def test_what_a_stop_cuts_is_logged_as_cut_by_us(echo: EchoServer, tmp_path: Pat
     async def work(proxy: Gateway) -> None:
         line = await opened(proxy.port)
         await works(line, "hello")
-        echo.hold = 5.0
+        echo.hold = 1.5
         asking = asyncio.ensure_future(opened(proxy.port))
         while await asyncio.to_thread(proxy.inflight) != 2:
             await asyncio.sleep(0.01)
