@@ -53,6 +53,7 @@ from fastproxy.rewrite.check cimport edits_check, rewrite_check
 from fastproxy.engine.table cimport *
 from fastproxy.engine.timers cimport *
 from fastproxy.engine.lifecycle cimport *
+from fastproxy.engine.maps cimport *
 from fastproxy.engine.types cimport *
 
 include "_layout.pxi"

@@ -57,9 +57,7 @@ cdef void client_gone(Engine *eng, Connection *conn) noexcept nogil:
     """The client is not there any more (RST, error, FIN inside a body)."""
     cdef Exchange *x = conn.exchange
     if x != NULL:
-        end_state(x, b"C", b"T" if x.state == EXCHANGE_TUNNEL
-                  else b"D" if x.flags & X_ANSWER_BEGUN
-                  else b"H" if x.request_flow.done else b"Q")
+        end_state(x, b"C", cut_where(x))
         conn.exchange = NULL
         x.client = NULL
         exchange_abandon(eng, x)

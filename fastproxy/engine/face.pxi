@@ -94,7 +94,7 @@ cdef class WorkerEngine:
             door_empty(eng)
             again = engine_turn(eng)
             door_fill(eng)
-        if eng.knock_head != eng.knock_tail:
+        if doorway_waits(eng):
             self._answer_knocks()
         return again
 
@@ -161,13 +161,16 @@ cdef class WorkerEngine:
     cdef _answer_knocks(self):
         cdef Engine *eng = self.eng
         cdef Knock knock
+        cdef Exchange *x
         while eng.knock_tail != eng.knock_head:
             knock = eng.knocks[eng.knock_tail % DOORWAY_RING]
             eng.knock_tail += 1
-            if knock.reason == KNOCK_RESPONDER:
-                self._start_responder(knock.index, knock.generation)
-            else:
-                self._deliver(knock.index, knock.generation)
+            self._start_responder(knock.index, knock.generation)
+        while eng.answered != NULL:
+            x = eng.answered
+            eng.answered = x.next_dead
+            self._deliver(x)
+        bury_the_dead(eng)
 
     cdef _start_responder(self, uint32_t index, uint32_t generation):
         cdef const Text *names
@@ -226,12 +229,9 @@ cdef class WorkerEngine:
         self.waiting[key] = future
         return future
 
-    cdef _deliver(self, uint32_t index, uint32_t generation):
-        cdef Exchange *x = <Exchange *> pool_find(&self.eng.exchanges, index, generation)
+    cdef _deliver(self, Exchange *x):
         cdef uint32_t length = 0
         cdef Span data
-        if x == NULL or not x.flags & X_HELD:
-            return
         future = self.waiting.pop(x.sub, None)
         data = buffer_span(&x.collected)
         response = self.doorway.Response(x.status)
@@ -244,7 +244,6 @@ cdef class WorkerEngine:
                 (line.partition(":") for line in raw.split("\r\n") if line)]
         x.flags &= ~<uint32_t> X_HELD
         exchange_release(self.eng, x)
-        bury_the_dead(self.eng)
         if future is not None and not future.done():
             future.set_result(response)
 
@@ -269,9 +268,11 @@ cdef engine_map_board(Engine *eng, int slot, int board):
 
 
 cdef void engine_close(Engine *eng) noexcept nogil:
-    """Close every connection and the listeners' registrations; flush the log."""
+    """Close every connection and the listeners' registrations; flush the log. What is still under
+    way is cut by us (end state K), and counts as a 503 if nothing of an answer was there."""
     cdef uint32_t index
     cdef Connection *conn
+    cdef Exchange *x
     cdef LogWriter *log = eng.log
     clock_read(eng)
     eng.draining = True
@@ -282,6 +283,11 @@ cdef void engine_close(Engine *eng) noexcept nogil:
         if conn.item.generation & 1 == 0 or conn.state == PEER_FREE:
             continue
         if conn.role == ROLE_CLIENT:
+            x = conn.exchange
+            if x != NULL:
+                end_state(x, b"K", cut_where(x))
+                if x.status == 0:
+                    x.status = 503
             client_gone(eng, conn)
         elif conn.exchange == NULL:
             upstream_close(eng, conn)

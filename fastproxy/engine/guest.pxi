@@ -26,22 +26,26 @@ cdef extern from * nogil:
     const uint64_t NEVER_MS
 
 
+cdef inline bint doorway_waits(const Engine *eng) noexcept nogil:
+    """Are there messages for Python?"""
+    return eng.knock_head != eng.knock_tail or eng.answered != NULL
+
+
+cdef inline bint python_is_due(const Engine *eng) noexcept nogil:
+    return eng.guest.due or doorway_waits(eng)
+
+
 cdef inline uint64_t guest_deadline(Engine *eng) noexcept nogil:
     """When Python wants its turn though no event says so (CLOCK_MONOTONIC, ms): its next timer.
-    0: now, as callbacks wait, or as there is no guest. Also resets `due`."""
+    0: now, as callbacks or messages wait, or as there is no guest. Also resets `due`."""
     cdef int left
     eng.guest.due = False
-    if eng.guest.loop == NULL:
+    if eng.guest.loop == NULL or doorway_waits(eng):
         return 0
     left = eng.guest.timeout_ms(eng.guest.loop)
     if left == GUEST_NEVER_MS:
         return NEVER_MS
     return eng.guest.now_ms(eng.guest.loop) + <uint64_t> left if left > 0 else 0
-
-
-cdef inline bint python_is_due(Engine *eng) noexcept nogil:
-    """Has the guest events, or does the doorway have messages?"""
-    return eng.guest.due or eng.knock_head != eng.knock_tail
 
 
 cdef const char *guest_take_in(Engine *eng, const char *library, void *loop) noexcept nogil:

@@ -13,14 +13,15 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastproxy.balance.pick cimport PickCursor, Tried
-from fastproxy.balance.table cimport RosterBackend, RosterHeader, RosterUpstream
+from fastproxy.balance.table cimport RosterBackend, RosterUpstream
 from fastproxy.clib.posix cimport iovec
 from fastproxy.clib.scan cimport Scan
-from fastproxy.engine.table cimport PlanHeader, Settings, UpstreamRow
+from fastproxy.engine.maps cimport PlanMap, RosterMap
+from fastproxy.engine.table cimport Settings, UpstreamRow
 from fastproxy.engine.timers cimport Timer, Wheel
 from fastproxy.http1.chunked cimport Chunked
 from fastproxy.http1.head cimport Fault, Framing, Head
-from fastproxy.http1.parse cimport HeadLimits, HeadParser
+from fastproxy.http1.parse cimport HeadParser
 from fastproxy.http1.target cimport TargetParts
 from fastproxy.memory.buffer cimport BlockPool, Buffer
 from fastproxy.memory.limits cimport ROUTE_PARAMS_MAX, UPSTREAMS_MAX
@@ -254,33 +255,10 @@ cdef struct Exchange:
     uint64_t first_byte_us
     uint64_t bytes_in
     uint64_t bytes_out
-    Exchange *next_dead
+    Exchange *next_dead         # in Engine.dead_exchanges, or before that in Engine.answered
     uint32_t allow              # 405: bits 1 << Method that would do
     uint32_t sub                # subrequest: key of the waiter in Python
     Buffer collected            # subrequest: the answer
-
-
-# ---- maps -----------------------------------------------------------------------------------
-
-cdef struct PlanMap:
-    # A plan as mapped. Freed when no exchange holds it and a newer one is in force.
-    const char *base
-    const PlanHeader *header
-    const Settings *settings
-    void *runtime               # RouteRuntime of route/match.pxd
-    size_t length
-    uint32_t holders
-    uint8_t retired
-    HeadLimits request_limits
-    HeadLimits answer_limits
-
-
-cdef struct RosterMap:
-    const char *base
-    const RosterHeader *header
-    size_t length
-    uint32_t holders
-    uint8_t retired
 
 
 # ---- listeners ------------------------------------------------------------------------------
@@ -329,15 +307,9 @@ cdef enum:
 
 
 cdef struct Knock:
-    # A message for Python: `reason` is a DoorwayReason.
+    # For Python: this exchange is PARKED and wants a reply.
     uint32_t index
     uint32_t generation
-    uint32_t reason
-
-
-cdef enum DoorwayReason:
-    KNOCK_RESPONDER = 1         # an exchange is PARKED and wants a reply
-    KNOCK_ANSWER = 2            # a subrequest is complete
 
 
 # ---- the engine -----------------------------------------------------------------------------
@@ -399,6 +371,7 @@ cdef struct Engine:
     uint64_t knock_head
     uint64_t knock_tail
     Knock knocks[DOORWAY_RING]
+    Exchange *answered          # subrequests that are complete; Python fetches them
     LogWriter *log
     uint32_t next_sub
     # worker-wide scratch, used within one event only
