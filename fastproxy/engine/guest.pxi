@@ -50,7 +50,7 @@ cdef inline uint64_t guest_deadline(Engine *eng) noexcept nogil:
 
 cdef const char *guest_take_in(Engine *eng, const char *library, void *loop) noexcept nogil:
     """Take uvloop's descriptor into our epoll set. The functions of libuv are those that uvloop
-    itself runs on: they are looked up in `library`, its extension module. NULL, or what is wrong."""
+    itself runs on: they are looked up in `library`, its extension module. NULL, or the trouble."""
     cdef epoll_event event
     cdef int (*backend_fd)(const void *) noexcept nogil
     cdef Guest *guest = &eng.guest

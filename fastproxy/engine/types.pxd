@@ -13,7 +13,6 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastproxy.balance.pick cimport PickCursor, Tried
-from fastproxy.balance.table cimport RosterBackend, RosterUpstream
 from fastproxy.clib.posix cimport iovec
 from fastproxy.clib.scan cimport Scan
 from fastproxy.engine.maps cimport PlanMap, RosterMap
