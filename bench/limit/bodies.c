@@ -27,7 +27,7 @@ typedef struct Side {
     uint64_t left;              /* bytes of the body still to come from this side */
     uint32_t have;              /* bytes in `kept` */
     char *kept;                 /* the beginning of a message, its head not whole, or NULL */
-    Buffer *refused;            /* what this side did not take yet; meanwhile nothing is read for it */
+    Buffer *refused;            /* what it did not take yet; meanwhile nothing is read for it */
     struct Side *partner;       /* the other side of the exchange under way, or NULL */
     struct Side *next, *last;   /* upstream without partner: in the stack of idle ones */
     uint32_t field_length;

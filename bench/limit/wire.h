@@ -49,7 +49,7 @@ static inline void fail(const char *what) {
     exit(1);
 }
 
-/* Where the head ends (behind its empty line), or NULL. May read, not use, SCAN_SLACK bytes more. */
+/* Where the head ends, behind its empty line, or NULL. May look at SCAN_SLACK bytes more. */
 static inline const char *head_end(const char *from, size_t have) {
 #ifdef __SSE2__
     const __m128i newline = _mm_set1_epi8('\n');

@@ -27,17 +27,14 @@
  * 2 for wrong usage; else 0.
  */
 #define _GNU_SOURCE
+#include "answer.h"
+#include "histogram.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <strings.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -48,72 +45,20 @@
 #define EVENTS 256
 #define CONNECTIONS_MAX 60000
 #define REQUEST_BYTES 16384
-#define LINE_BYTES 16384        /* an answer's head, or line between chunks */
 #define RETRY_NS (10 * SECOND / 1000)   /* before a refused connection is tried again */
-
-/* ---- histogram: log-linear, 128 buckets for each power of two of nanoseconds ---------------- */
-
-#define SUB_BITS 7
-#define SUB (1 << SUB_BITS)
-#define BUCKETS ((42 - SUB_BITS) * SUB)         /* up to 2^41 ns: 36 minutes */
-
-typedef struct Histogram {
-    uint64_t count, max;
-    uint64_t buckets[BUCKETS];
-} Histogram;
-
-static unsigned bucket_of(uint64_t ns) {
-    int shift = 63 - __builtin_clzll(ns | 1) - SUB_BITS;
-    if (shift <= 0) return (unsigned)ns;                /* below 2^(SUB_BITS + 1): exact */
-    unsigned at = (unsigned)((uint64_t)shift * SUB + (ns >> shift));
-    return at < BUCKETS ? at : BUCKETS - 1;
-}
-
-/* The middle of a bucket. */
-static double bucket_ns(unsigned at) {
-    if (at < 2 * SUB) return at;
-    int shift = (int)(at / SUB) - 1;
-    return ((double)(at % SUB + SUB) + 0.5) * (double)(1ULL << shift);
-}
-
-static void histogram_add(Histogram *to, int64_t ns) {
-    uint64_t value = ns > 0 ? (uint64_t)ns : 0;
-    to->count++;
-    if (value > to->max) to->max = value;
-    to->buckets[bucket_of(value)]++;
-}
-
-/* In us; never more than the largest. */
-static double quantile_us(const Histogram *of, double share) {
-    uint64_t seen = 0, wanted = (uint64_t)(share * (double)of->count);
-    if (wanted >= of->count) return (double)of->max / 1e3;
-    for (unsigned i = 0; i < BUCKETS; i++)
-        if ((seen += of->buckets[i]) > wanted) {
-            double ns = bucket_ns(i);
-            return (ns < (double)of->max ? ns : (double)of->max) / 1e3;
-        }
-    return (double)of->max / 1e3;
-}
 
 /* ---- state ---------------------------------------------------------------------------------- */
 
 typedef enum State { CLOSED, CONNECTING, IDLE, BUSY } State;
-typedef enum Part { HEAD, BODY, CHUNK_LINE, CHUNK, CHUNK_END, TRAILER } Part;
 
 typedef struct Connection {
     int fd;                     /* -1: CLOSED */
     State state;
-    Part part;                  /* BUSY: what of the answer comes next */
-    int status;
-    int close;                  /* the answer said so */
-    uint64_t left;              /* bytes of this body or chunk still to come */
-    uint64_t size;              /* of the body so far */
     int64_t due;                /* BUSY: when its request was; CLOSED: when to try again */
     int64_t since;              /* IDLE: when it became that */
     struct Connection *next;    /* in the queue it stands in: IDLE or CLOSED */
     struct Connection *last;
-    uint32_t have;              /* bytes of `line` */
-    char line[LINE_BYTES];      /* of a head or chunk line that is not whole yet */
+    Answer answer;              /* BUSY */
 } Connection;
 
 typedef struct Queue {
@@ -259,8 +204,7 @@ static void send_due(int64_t time) {
             request_length = snprintf(request, sizeof request, "%s%llu%s", before,
                                       (unsigned long long)(due_next % options.url_count), after);
         c->state = BUSY;
-        c->part = HEAD;
-        c->have = 0;
+        answer_begin(&c->answer);
         c->due = due(due_next++);
         histogram_add(&late, time - (c->due > c->since ? c->due : c->since));
         if (send(c->fd, request, (size_t)request_length, MSG_DONTWAIT | MSG_NOSIGNAL)
@@ -274,99 +218,20 @@ static void send_due(int64_t time) {
 /* ---- answers -------------------------------------------------------------------------------- */
 
 static void answer_done(Connection *c, int64_t time) {
+    const Answer *a = &c->answer;
     last_answer = time;
-    if (size_expected < 0 && c->status == 200) size_expected = (int64_t)c->size;
-    if (c->status != 200) statuses++;
-    else if ((int64_t)c->size != size_expected) sizes++;
+    if (size_expected < 0 && a->status == 200) size_expected = (int64_t)a->size;
+    if (a->status != 200) statuses++;
+    else if ((int64_t)a->size != size_expected) sizes++;
     else histogram_add(&latency, time - c->due);
-    if (c->close) connection_close(c, time);
+    if (a->close) connection_close(c, time);
     else connection_idle(c, time);
 }
 
-/* The head in c->line, ended by a zero, was whole. 0: not understood. */
-static int answer_head(Connection *c) {
-    int framed = 0;
-    if (sscanf(c->line, "HTTP/1.1 %3d", &c->status) != 1) return 0;
-    c->close = 0;
-    c->size = c->left = 0;
-    if (c->status < 200) return c->status != 101;           /* another head follows */
-    if (c->status == 204 || c->status == 304) framed = 1;
-    c->part = BODY;
-    for (char *line = strstr(c->line, "\r\n"); line && line[2]; line = strstr(line + 2, "\r\n")) {
-        const char *field = line + 2;
-        if (strncasecmp(field, "content-length:", 15) == 0) {
-            c->left = strtoull(field + 15, NULL, 10);
-            framed = 1;
-        } else if (strncasecmp(field, "transfer-encoding:", 18) == 0) {
-            c->part = CHUNK_LINE;
-            framed = 1;
-        } else if (strncasecmp(field, "connection:", 11) == 0) {
-            c->close = strncasecmp(field + 11 + strspn(field + 11, " "), "close", 5) == 0;
-        }
-    }
-    return framed;
-}
-
-/* A line that ended, c->line without its line feed, of a chunked body. 0: not understood. */
-static int answer_line(Connection *c) {
-    char *end;
-    if (c->have == 0 || c->line[c->have - 1] != '\r') return 0;
-    switch (c->part) {
-    case CHUNK_LINE:
-        c->left = strtoull(c->line, &end, 16);
-        c->part = c->left ? CHUNK : TRAILER;
-        return end > c->line && (*end == '\r' || *end == ';');
-    case CHUNK_END:
-        c->part = CHUNK_LINE;
-        return c->have == 1;
-    default:                                                /* TRAILER */
-        if (c->have == 1) c->part = BODY;                   /* of which nothing is left: done */
-        return 1;
-    }
-}
-
-/* Takes a head or a line from `at` on, as far as it is there. Bytes used; -1: not understood. */
-static ssize_t answer_text(Connection *c, const char *at, size_t have) {
-    const char *feed = memchr(at, '\n', have);
-    size_t used = feed ? (size_t)(feed - at) + 1 : have;
-    if (used > LINE_BYTES - 1 - c->have) return -1;
-    memcpy(c->line + c->have, at, used);
-    c->have += (uint32_t)used;
-    if (!feed) return (ssize_t)used;
-    if (c->part == HEAD) {
-        if (c->have < 4 || memcmp(c->line + c->have - 4, "\r\n\r\n", 4) != 0)
-            return (ssize_t)used;
-        c->line[c->have - 2] = 0;
-        if (!answer_head(c)) return -1;
-    } else {
-        c->line[--c->have] = 0;
-        if (!answer_line(c)) return -1;
-    }
-    c->have = 0;
-    return (ssize_t)used;
-}
-
-/* Takes bytes of an answer. 0: not understood, or more than one answer. */
-static int answer_take(Connection *c, const char *at, size_t have, int64_t time) {
-    while (have > 0) {
-        size_t used = have;
-        if (c->part == BODY || c->part == CHUNK) {
-            if (used > c->left) used = c->left;
-            c->left -= used;
-            c->size += used;
-            if (c->part == CHUNK && c->left == 0) c->part = CHUNK_END;
-        } else {
-            ssize_t text = answer_text(c, at, have);
-            if (text < 0) return 0;
-            used = (size_t)text;
-        }
-        at += used;
-        have -= used;
-        if (c->part == BODY && c->left == 0) {
-            if (have > 0) return 0;
-            answer_done(c, time);
-        }
-    }
+/* Bytes of the answer under way. 0: not understood, or more than was asked for. */
+static int answer_bytes(Connection *c, const char *from, size_t have, int64_t time) {
+    if (c->state != BUSY || answer_take(&c->answer, from, have) != (ssize_t)have) return 0;
+    if (c->answer.part == DONE) answer_done(c, time);
     return 1;
 }
 
@@ -377,7 +242,7 @@ static void connection_read(Connection *c) {
         ssize_t n = recv(c->fd, bytes, sizeof bytes, MSG_DONTWAIT);
         int64_t time = now();
         if (n < 0 && errno == EAGAIN) return;
-        if (n <= 0 || c->state == IDLE || !answer_take(c, bytes, (size_t)n, time)) {
+        if (n <= 0 || !answer_bytes(c, bytes, (size_t)n, time)) {
             broken += c->state == BUSY;
             connection_close(c, time);
             return;
