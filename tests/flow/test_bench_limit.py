@@ -121,7 +121,9 @@ def test_only_the_fields_named_differ(limit: Limit, recorder: Recorder) -> None:
 
 
 def test_pieces_and_pipelines(limit: Limit, recorder: Recorder) -> None:
-    recorder.on("/two", BODY, b"HTTP/1.1 200 OK\r\nContent-Le", 0.05, b"ngth: 4\r\n\r\nab", 0.05, b"cd")
+    recorder.on(
+        "/two", BODY, b"HTTP/1.1 200 OK\r\nContent-Le", 0.05, b"ngth: 4\r\n\r\nab", 0.05, b"cd"
+    )
     request = b"POST /two HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nxyz"
     with limit.client() as client:
         client.send_bytewise(request)
@@ -182,7 +184,9 @@ def test_bodies_both_ways(bodies: Limit, size: int) -> None:
         for _ in range(2):
             got = line.ask("GET", f"/bytes?n={size}&framing=length")
             assert (got.size, got.sha256) == (size, pattern_hash(size))
-        line.sock.sendall(f"PUT /hash HTTP/1.1\r\nHost: a\r\n{framing(False, size)}\r\n\r\n".encode())
+        line.sock.sendall(
+            f"PUT /hash HTTP/1.1\r\nHost: a\r\n{framing(False, size)}\r\n\r\n".encode()
+        )
         sender = Sender(line, pattern(size, 1 << 20), chunked=False)
         assert line.answer().text == f"{size} {pattern_hash(size)}"
         sender.join()
@@ -205,7 +209,9 @@ def test_slow_readers_stop_the_reading(bodies: Limit) -> None:
         assert bodies.memory_bytes() - before < 8 * MIB
 
 
-@pytest.mark.parametrize("args", [[], ["--listen", "1"], ["--listen", "x", "--origin", "127.0.0.1:1"]])
+@pytest.mark.parametrize(
+    "args", [[], ["--listen", "1"], ["--listen", "x", "--origin", "127.0.0.1:1"]]
+)
 def test_wrong_usage_is_told(args: list[str]) -> None:
     done = subprocess.run(
         [program("limit/limit"), *args], capture_output=True, text=True, check=False, timeout=10
