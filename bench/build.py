@@ -17,14 +17,15 @@ class BuildError(Exception):
 
 
 def program(name: str) -> Path:
-    """The path of `bench/NAME.c`, compiled."""
+    """The path of `bench/NAME.c`, compiled. What it includes lies beside it."""
     source, made = HERE / f"{name}.c", BUILD / name
-    if made.exists() and made.stat().st_mtime >= source.stat().st_mtime:
+    written = max(one.stat().st_mtime for one in (source, *source.parent.glob("*.h")))
+    if made.exists() and made.stat().st_mtime >= written:
         return made
     compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc")
     if not compiler:
         raise BuildError("no C compiler: sudo apt-get install gcc libc6-dev")
-    BUILD.mkdir(parents=True, exist_ok=True)
+    made.parent.mkdir(parents=True, exist_ok=True)
     part = made.with_suffix(f".{os.getpid()}")
     done = subprocess.run(
         [compiler, "-O2", "-Wall", "-Wextra", "-o", str(part), str(source)],
