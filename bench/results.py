@@ -74,7 +74,7 @@ class Row(msgspec.Struct):
     def values(self, measure: str) -> list[float]:
         """Of all turns, or the one that was taken once; empty: not measured."""
         found = [one[measure] for one in self.samples if measure in one]
-        return found or [self.once[measure]] * (measure in self.once)
+        return found or [value for name, value in self.once.items() if name == measure]
 
     def median(self, measure: str) -> float | None:
         values = self.values(measure)

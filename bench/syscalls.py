@@ -47,7 +47,7 @@ def count(
             with ready.open("rb") as pipe:  # it counts from here on
                 pipe.read(1)
             run()
-            child.process.send_signal(signal.SIGINT)
+            os.killpg(child.pid, signal.SIGINT)  # perf ends with the command that it waits for
             child.process.wait(SECONDS)
         except subprocess.TimeoutExpired:
             return None

@@ -33,8 +33,8 @@ def body(size: int) -> bytes:
 def check(
     port: int, request: Request, same_fields: bool = False, exempt: Collection[str] = ()
 ) -> None:
-    """WrongAnswerError unless whoever listens on `port` serves this request rightly. `exempt`: checks
-    that it is known not to pass (peers/base.py)."""
+    """WrongAnswerError unless whoever listens on `port` serves this request rightly. `exempt`:
+    checks that it is known not to pass (peers/base.py)."""
     line = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
     paths = request.paths()
     tried = sorted({paths[n * (len(paths) - 1) // (ROUTES - 1)] for n in range(ROUTES)})
