@@ -42,7 +42,6 @@ def cannot(_: Scenario, setting: Setting) -> str:
     return any_of(
         no_such_fields=setting.same_fields,
         no_other_buffers=setting.tuned,
-        nothing_but_round_robin=setting.least_loaded,
     )
 
 

@@ -65,7 +65,6 @@ def cannot(scenario: Scenario, setting: Setting) -> str:
         no_such_fields=setting.same_fields,
         no_other_buffers=setting.tuned,
         no_log_to_a_file=setting.log,
-        nothing_but_round_robin=setting.least_loaded,
         takes_minutes_with_such_bodies=scenario.request.body > MIB,
     )
 
