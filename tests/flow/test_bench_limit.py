@@ -15,9 +15,9 @@ import pytest
 
 from bench import load, verify
 from bench.build import program
-from bench.measure import free_port
 from bench.processes import Processes, cpus
 from bench.scenarios import BY_NAME
+from bench.stand import free_port
 from tests.flow.origin import pattern, pattern_hash
 from tests.flow.peers import Origin
 from tests.flow.wire import Line, Sender, framing

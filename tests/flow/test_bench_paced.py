@@ -17,8 +17,8 @@ import pytest
 
 from bench import build
 from bench.build import program
-from bench.measure import free_port
 from bench.processes import Processes, cpus
+from bench.stand import free_port
 from tests.raw.recorder import BODY, CLOSE, HANG, Recorder, Seen, Step, coded, sized
 
 SANITIZED = ("-Werror", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
