@@ -13,7 +13,7 @@ from bench.peers.base import Installed
 from bench.processes import Processes, places
 from bench.results import Plan, Result, judge
 from bench.scenarios import Scenario
-from bench.stand import Scene, Stand, entries, set_up
+from bench.stand import Scene, Stand, entries, excused, set_up
 
 COUNT_SECONDS = 1.0
 IDLE_SECONDS = 5.0
@@ -53,16 +53,20 @@ class Bench:
         """Measure one. Errors: verify.WrongAnswerError, load.LoadError, StartError."""
         where = places(scenario.setting.workers)
         with tempfile.TemporaryDirectory(prefix="fastproxy-bench-") as name, Processes() as all_:
-            scene = set_up(scenario, found, all_, where, Path(name), self.plan.spoil)
+            strict = not self.plan.pairs
+            spoil = self.plan.spoil
+            scene = set_up(scenario, found, all_, where, Path(name), strict=strict, spoil=spoil)
             self._warm(scene)
             if scenario.method == "paced" and self.plan.pairs:
                 self._pace(scene)
             turns = min(1, self.plan.pairs) if scenario.method == "idle" else self.plan.pairs
             for turn in range(turns):
-                for stand in scene.stands:
-                    self._turn(scene, stand, f"{turn + 1} of {turns}")
-            for stand in scene.stands if turns else ():
-                self._once(scene, stand)
+                for stand in list(scene.stands):
+                    with excused(scene, stand.row.name):
+                        self._turn(scene, stand, f"{turn + 1} of {turns}")
+            for stand in list(scene.stands) if turns else ():
+                with excused(scene, stand.row.name):
+                    self._once(scene, stand)
             result = Result(scenario, [stand.row for stand in scene.stands], notes=scene.notes)
         if turns:
             result.verdicts = judge(result)
@@ -72,9 +76,10 @@ class Bench:
     def _warm(self, scene: Scene) -> None:
         if not self.plan.warm or not self.plan.pairs or scene.scenario.method == "idle":
             return
-        for stand in scene.stands:
+        for stand in list(scene.stands):
             self.tell(f"{scene.scenario.name}: {stand.row.name}, warming up", self.plan.warm)
-            scene.loader.closed(scene.scenario, stand.job.port, self.plan.warm)
+            with excused(scene, stand.row.name):
+                scene.loader.closed(scene.scenario, stand.job.port, self.plan.warm)
 
     def _pace(self, scene: Scene) -> None:
         """The rate of a paced scenario."""

@@ -9,6 +9,7 @@ idle     connections that have asked once and wait: memory
 from __future__ import annotations
 
 import resource
+import select
 import socket
 import time
 from collections.abc import Callable
@@ -28,6 +29,7 @@ SETTLE_SECONDS = 1.0
 """For buffers to be given back once the last answer left."""
 WARM_CONNECTIONS = 64
 ANSWER_SECONDS = 10.0
+OPEN_SECONDS = 60.0
 
 Sample = dict[str, float]
 Method = Callable[[Scene, Stand, float], Sample]
@@ -131,10 +133,13 @@ def idle(scene: Scene, stand: Stand, _: float) -> Sample:
         time.sleep(SETTLE_SECONDS)
         after = stand.child.memory()
         stand.child.check()
+        closed = _ended(lines)
     finally:
         _close(lines)
+    if closed:
+        scene.notes.append(f"{stand.row.name} closed {closed} of {count} idle connections")
     return {
-        "idle_bytes": max(0, after.pss - before.pss) / count,
+        "idle_bytes": max(0, after.pss - before.pss) / max(1, count - closed),
         "pss_before": before.pss,
         "pss_bytes": after.pss,
         "rss_bytes": after.rss,
@@ -155,8 +160,11 @@ def _open(port: int, count: int, scene: Scene) -> list[socket.socket]:
     asked = f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
     expected = verify.body(size)
     lines: list[socket.socket] = []
+    end = time.monotonic() + OPEN_SECONDS
     try:
         for _ in range(count):
+            if time.monotonic() > end:
+                raise OSError(f"{count} connections took more than {OPEN_SECONDS:g} s")
             line = socket.create_connection(("127.0.0.1", port), ANSWER_SECONDS)
             lines.append(line)
             line.sendall(asked)
@@ -164,12 +172,20 @@ def _open(port: int, count: int, scene: Scene) -> list[socket.socket]:
             while not found.endswith(b"\r\n\r\n" + expected):
                 part = line.recv(CHUNK)
                 if not part:
-                    raise LoadError(f"connection {len(lines)} was closed: {found[:200]!r}")
+                    raise OSError(f"closed: {found[:200]!r}")
                 found += part
     except OSError as error:
         _close(lines)
         raise LoadError(f"connection {len(lines)}: {error}") from error
     return lines
+
+
+def _ended(lines: list[socket.socket]) -> int:
+    """How many of them the other side has closed."""
+    poll = select.poll()
+    for line in lines:
+        poll.register(line, select.POLLIN)
+    return len(poll.poll(0))
 
 
 def _close(lines: list[socket.socket]) -> None:

@@ -3,23 +3,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench import verify
 from bench.build import program
-from bench.load import Loader
+from bench.load import Loader, LoadError
 from bench.peers.base import Installed, Job
 from bench.processes import Child, Places, Processes, StartError
 from bench.results import Row
-from bench.scenarios import Scenario, Setting
+from bench.scenarios import OURS, Scenario, Setting
 
 START_SECONDS = 30.0
+FAILURES = (LoadError, StartError, verify.WrongAnswerError)
 
 
 @dataclass
@@ -77,9 +79,11 @@ def set_up(
     processes: Processes,
     places: Places,
     directory: Path,
+    *,
+    strict: bool = False,
     spoil: bool = False,
 ) -> Scene:
-    """Start and verify everything. Errors: verify.WrongAnswerError, StartError."""
+    """Start and verify everything. Errors: FAILURES."""
     loader = Loader(processes, places.load, directory / "load.log")
     scene = Scene(scenario, processes, places, directory, loader, [], [], [])
     rows, scene.notes = entries(scenario, found)
@@ -88,11 +92,27 @@ def set_up(
     if scenario.slow_ms:
         start_origin(scene, "--delay", str(scenario.slow_ms))
     for one, variant, setting in rows:
-        stand = start(scene, one, variant, setting)
-        scene.stands.append(stand)
-        verify_one(scenario, stand)
-        scene.notes += [f"{stand.row.name}: {why}" for why in one.peer.exempt.values()]
+        name = row_name(one, variant)
+        with excused(scene, name, strict):
+            stand = start(scene, one, name, setting)
+            stand.row.variant = variant
+            verify_one(scenario, stand)
+            scene.stands.append(stand)
+            scene.notes += [f"{name}: {why}" for why in one.peer.exempt.values()]
     return scene
+
+
+@contextlib.contextmanager
+def excused(scene: Scene, name: str, strict: bool = False) -> Iterator[None]:
+    """A peer that fails is left out with a line: the rest of a long run is not lost. What is ours
+    fails the run, and so does everybody if it is `strict`."""
+    try:
+        yield
+    except FAILURES as error:
+        if strict or name.startswith(OURS):
+            raise
+        scene.stands = [one for one in scene.stands if one.row.name != name]
+        scene.notes.append(f"{name} is left out, it FAILED: {error}")
 
 
 def start_origin(scene: Scene, *options: str) -> None:
@@ -117,15 +137,18 @@ def backends(scene: Scene, count: int) -> tuple[tuple[str, int], ...]:
     return tuple(all_)
 
 
-def start(scene: Scene, one: Installed, variant: str, setting: Setting) -> Stand:
-    name = row_name(one, variant)
+def start(scene: Scene, one: Installed, name: str, setting: Setting) -> Stand:
     own = scene.directory / name.replace(", ", "-").replace(" ", "-")
     own.mkdir()
     job = Job(own, free_port(), backends(scene, setting.backends), setting, scene.scenario.request)
     log = job.access_log if one.peer.log_to_stdout and setting.log else own / "log"
     child = scene.processes.start(one.command(job), scene.places.proxy, log)
-    wait_for(job.port, child)
-    return Stand(one, job, child, Row(name, one.name, variant, one.version))
+    try:
+        wait_for(job.port, child)
+    except StartError:
+        scene.processes.stop(child)
+        raise
+    return Stand(one, job, child, Row(name, one.name, "", one.version))
 
 
 def verify_one(scenario: Scenario, stand: Stand) -> None:

@@ -65,6 +65,7 @@ def cannot(scenario: Scenario, setting: Setting) -> str:
         no_such_fields=setting.same_fields,
         no_other_buffers=setting.tuned,
         no_log_to_a_file=setting.log,
+        cannot_hold_so_many_connections=scenario.method == "idle",
         takes_minutes_with_such_bodies=scenario.request.body > MIB,
     )
 

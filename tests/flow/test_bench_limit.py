@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import load, verify
+from bench import verify
 from bench.build import program
+from bench.load import Loader
 from bench.processes import Processes, cpus
 from bench.scenarios import BY_NAME
 from bench.stand import free_port
@@ -94,14 +95,13 @@ def test_compiles_without_a_warning(name: str) -> None:
 def test_verified_and_loaded_as_a_peer(name: str, tmp_path: Path) -> None:
     with Processes() as processes:
         origin = processes.start(
-            [str(program("origin")), "0"], cpus()[0], tmp_path / "log", subprocess.PIPE
+            [str(program("origin")), "0"], cpus()[:1], tmp_path / "log", subprocess.PIPE
         )
         with Limit(name, int(origin.output.readline()), flags=("-Werror",)) as limit:
             for scenario in ("small", "close", "large") if name == ALL[1] else ("small", "close"):
-                verify.check(limit.port, BY_NAME[scenario])
-                found = load.run(
-                    processes, BY_NAME[scenario], limit.port, 1, cpus()[0], tmp_path / "wrk"
-                )
+                verify.check(limit.port, BY_NAME[scenario].request)
+                loader = Loader(processes, cpus()[:1], tmp_path / "wrk")
+                found = loader.closed(BY_NAME[scenario], limit.port, 1)
                 assert found.requests > 50
 
 
