@@ -35,6 +35,7 @@ from fastproxy.http1.parse cimport (
     HeadParser, parse_request, parse_response, parser_init_request, parser_init_response)
 from fastproxy.http1.framing cimport frame_request, frame_response
 from fastproxy.http1.chunked cimport chunked_decode, chunked_init
+from fastproxy.http1.emit cimport CHUNK_SPANS, put_chunk
 from fastproxy.http1.target cimport *
 # which route, which backend, what does the other side read
 from fastproxy.template.render cimport render, rows_inside, template_check, text_inside

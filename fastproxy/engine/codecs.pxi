@@ -35,7 +35,7 @@ cdef void asker_head(Engine *eng, Exchange *x, Head *head, Span piece, bint last
         if piece.len <= READ_START_BYTES and out.cap - out.len > READ_START_BYTES + 64:
             put_body_piece(&out, &x.answer_flow, piece, last)
         elif x.answer_flow.out_chunked:
-            count += put_chunk(&x.answer_flow, piece, last, room, &spans[1])
+            count += put_chunk(&x.answer_flow.trailers, piece, last, room, &spans[1])
         else:
             spans[1].iov_base = <void *> piece.ptr
             spans[1].iov_len = piece.len
@@ -51,7 +51,7 @@ cdef void asker_body(Engine *eng, Exchange *x, Span piece, bint last) noexcept n
     cdef iovec spans[CHUNK_SPANS]
     cdef int count = 1
     if x.answer_flow.out_chunked:
-        count = put_chunk(&x.answer_flow, piece, last, room, spans)
+        count = put_chunk(&x.answer_flow.trailers, piece, last, room, spans)
     else:
         spans[0].iov_base = <void *> piece.ptr
         spans[0].iov_len = piece.len

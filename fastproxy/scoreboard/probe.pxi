@@ -34,6 +34,10 @@ cdef class BoardProbe:
     def request(self, unsigned int worker, unsigned int backend, unsigned int route,
                 unsigned int status, unsigned long long us):
         """What the engine's tally does at the end of one exchange."""
+        self._count(worker, backend, route, status, us)
+
+    cdef void _count(self, unsigned int worker, unsigned int backend, unsigned int route,
+                     unsigned int status, unsigned long long us) noexcept nogil:
         count_add(&worker_row(self.header, worker).requests, 1)
         count_add(&backend_count(self.header, worker, backend).requests, 1)
         count_add(&backend_count(self.header, worker, backend).status[status], 1)
@@ -41,6 +45,20 @@ cdef class BoardProbe:
         count_add(&route_count(self.header, worker, route).requests, 1)
         count_add(&route_count(self.header, worker, route).status[status], 1)
         histogram_add(route_count(self.header, worker, route).total, us)
+
+    def time_request(self, unsigned int worker, unsigned int backend, unsigned int route,
+                     unsigned int rounds):
+        """Nanoseconds of what one exchange writes: in flight and out again, and the tally."""
+        cdef unsigned int i
+        cdef double began
+        with nogil:
+            began = _seconds()
+            for i in range(rounds):
+                inflight_add(inflight_cell(self.header, worker, backend), 1)
+                self._count(worker, backend, route, 2, 100 + (i & 1023))
+                inflight_add(inflight_cell(self.header, worker, backend), -1)
+            began = _seconds() - began
+        return began / rounds * 1e9
 
     def inflight(self, unsigned int worker, unsigned int backend, int change):
         inflight_add(inflight_cell(self.header, worker, backend), change)
