@@ -9,7 +9,7 @@
  * the bytes that came behind it, so both leave in one call. No fairness: a source that never runs
  * dry is moved without looking at others. Pipelined requests are not understood.
  *
- * Tried, measured as in limit.c (8 connections, 1 MiB answers; 7 to 12 rounds; against itself 1.03):
+ * Tried, measured as in limit.c (8 connections, 1 MiB answers, 7 to 12 rounds; itself 1.03):
  *
  *     scratch of 64 KiB                               1.27 to 1.36
  *     scratch of 128 KiB                              1.11
