@@ -1,6 +1,37 @@
 /* SPDX-License-Identifier: MIT
  * The bare forwarder: what forwarding a small HTTP/1.1 message costs on this machine if nothing
- * else is done. fastproxy is measured against it; a slow limit would be a cheat.
+ * else is done. fastproxy is measured against it, so it is as fast as we can make it: a slow limit
+ * would be a cheat. Whoever makes it faster: please.
+ *
+ *     limit --listen PORT --origin HOST:PORT
+ *
+ * Listens on 127.0.0.1, writes "ready" when it does, ends on SIGTERM with 0. One process, one epoll
+ * set, every connection registered once, edge-triggered; one recv and one send per side and
+ * message; head lines copied but Connection, X-Forwarded-For added; connections kept on both sides,
+ * the newest idle one used. No checks, no limits, no timers, no replay. A message has at most
+ * 64 KiB and a Content-Length or no body; wire.h says what else is not understood.
+ *
+ * Tried, and how much CPU per request it took of this program's (1.00). Both ran at the same time
+ * on the same core under wrk -c64 with 100-byte answers, 8 to 20 rounds of 2 s, medians; the
+ * program against itself gives 1.00 +- 0.02, so nothing below 2% is a difference:
+ *
+ *     read and write instead of recv and send         1.03
+ *     O_NONBLOCK instead of MSG_DONTWAIT              1.01    the latter saves a call at connect
+ *     without EPOLLOUT in the set                     0.99
+ *     level-triggered                                 1.01
+ *     8 or 32 events a wake instead of 256            1.00
+ *     all reads of a wake, then all its sends         0.99    more code for nothing
+ *     the oldest idle upstream instead of the newest  1.00
+ *     -O3 -march=native                               1.00    96% of its time is the kernel's
+ *     4 KiB instead of 64 KiB to read into            0.99
+ *     TCP_QUICKACK off at the start                   1.01
+ *     without TCP_NODELAY                             0.99    stays: a body that comes in two
+ *                                                             pieces would wait for an ACK
+ *     reno instead of the system's congestion control 1.00
+ *     the six fields that fastproxy writes            1.02
+ *
+ * Not tried: SO_BUSY_POLL polls a network card, and loopback has none; io_uring is another program.
+ * It makes 4.15 system calls for a request: 2 recv, 2 send, 0.15 epoll_wait.
  */
 #define _GNU_SOURCE
 #include "wire.h"
