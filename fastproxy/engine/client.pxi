@@ -333,7 +333,7 @@ cdef inline void reading_adapt(Connection *conn, bint filled, bint refused) noex
     """The next read: twice as much if this one was full and all went out, else the least."""
     if refused:
         conn.reading = 14
-    elif filled and conn.reading < 18:
+    elif filled and conn.reading < 19:
         conn.reading += 1
 
 
