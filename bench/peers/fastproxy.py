@@ -17,7 +17,6 @@ def arguments(job: Job) -> list[str]:
     lines = [
         f'listeners = ["127.0.0.1:{job.port}"]',
         f"workers = {job.setting.workers}",
-        f'control_socket = "{job.directory}/control.sock"',
         'log_format = "json"',
         f'access_log = "{job.access_log if job.setting.log else "off"}"',
         "[limits]",
@@ -29,7 +28,9 @@ def arguments(job: Job) -> list[str]:
     for path in ["/", *job.route_paths()]:
         lines += ["[[routes]]", f'path = "{path}"', 'upstream = "origin"']
     file = job.write("fastproxy.toml", "\n".join(lines) + "\n")
-    return ["-m", "fastproxy", "run", "-c", file]
+    # As a flag: what the environment says of it would win over the file.
+    control = str(job.directory / "control.sock")
+    return ["-m", "fastproxy", "run", "-c", file, "--control-socket", control]
 
 
 PEER = Peer(
