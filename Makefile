@@ -18,7 +18,7 @@ PYTEST := $(PY) -m pytest
 
 .DEFAULT_GOAL := help
 .PHONY: help demo build test test-slow debug asan fuzz lint wheel clean setup
-.PHONY: bench bench-quick bench-check
+.PHONY: bench bench-quick bench-check bench-smoke
 ifneq ($(BACK)$(if $(wildcard fastproxy/_core.*.so),,missing),)
 .PHONY: $(BUILT)
 endif
@@ -70,11 +70,14 @@ asan: $(VENV)/.tests  ## ASan and UBSan: raw and flow tests on a build of their 
 fuzz: $(BUILT) $(VENV)/.tests  ## bounded fuzz run of every target (FUZZ_SECONDS=20 each)
 	$(PY) -m tests.fuzz
 
-bench: build $(VENV)/.tests  ## compare with nginx and HAProxy on this machine: 8 minutes
+bench: build $(VENV)/.tests  ## compare with all proxies that are installed: an hour (ARGS=small)
 	$(PY) -m bench $(ARGS)
 
-bench-quick: build $(VENV)/.tests  ## the same in 3 minutes
+bench-quick: build $(VENV)/.tests  ## with nginx and HAProxy only, what matters most: 3 minutes
 	$(PY) -m bench --quick $(ARGS)
+
+bench-smoke: build $(VENV)/.tests  ## right answers in every scenario? nothing is timed: a minute
+	$(PY) -m bench --check --peer nginx --peer haproxy --peer limit $(ARGS)
 
 bench-check: build $(VENV)/.tests  ## instructions of the hot path against bench/budgets.toml
 	$(PY) -m bench.budgets $(ARGS)

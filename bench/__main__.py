@@ -31,8 +31,8 @@ from bench.progress import Bar
 from bench.results import Plan, Run, dump, load
 from bench.verify import WrongAnswerError
 
-QUICK = Plan(seconds=1.0, pairs=2, warm=0.0)
-CHECK = Plan(pairs=0, warm=0.0, count=False)
+QUICK = Plan(seconds=1.0, pairs=2, warm=0.0, count=False)
+CHECK = Plan(pairs=0)
 QUICK_PEERS = ("nginx", "haproxy", "limit")
 TROUBLE = (BuildError, LoadError, StartError, WrongAnswerError, installing.InstallError)
 
@@ -148,7 +148,7 @@ def measure(
     """All scenarios, with a bar on a terminal, else with a line for each."""
     result = Run(report.machine(), plan, [])
     bench = Bench(plan, lambda text, seconds: bar.tell(text, seconds))
-    if plan.pairs and plan.count and bench.why_not:
+    if plan.pairs and bench.why_not:
         screen.print(bench.why_not, markup=False, soft_wrap=True)
     with Bar(screen, bench.total_seconds(wanted, found)) as bar:
         for scenario in wanted:

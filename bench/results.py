@@ -54,7 +54,8 @@ class Plan(msgspec.Struct, frozen=True):
     warm: float = 1.0
     """Seconds of load before the first turn; 0: none."""
     count: bool = True
-    """Whether system calls are counted, in one more turn of a second."""
+    """Whether system calls are counted, in one more turn of a second: in every scenario, or only
+    where there is a target for them."""
     spoil: bool = False
     """The origin answers wrongly: shows that this is noticed."""
 
@@ -63,7 +64,7 @@ class Row(msgspec.Struct):
     """All turns of one proxy in one setting."""
 
     name: str
-    """`nginx`, or with the variant: `nginx, tuned`."""
+    """`nginx`, or with the variant: `nginx tuned`."""
     peer: str
     variant: str
     version: str
@@ -161,7 +162,7 @@ def _wanted(target: Target) -> str:
     bound = f"at most {target.most:g}" if target.most is not None else f"at least {target.least:g}"
     if not target.against:
         return bound
-    return f"{bound} {'more than' if target.difference else 'x'} {target.better_of}"
+    return f"{bound} {'more than' if target.difference else 'x'} {target.best_of}"
 
 
 def _found(result: Result, target: Target) -> float | None:

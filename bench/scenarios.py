@@ -8,7 +8,7 @@ which every peer either knows or refuses (peers/base.py); if it needs another an
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -57,11 +57,14 @@ class Target:
     difference: bool = False
 
     @property
-    def better_of(self) -> str:
+    def best_of(self) -> str:
+        """The rows of `against` in words."""
         if self.against == REAL:
             return "the best peer"
-        name = self.against[0]
-        return name if len(self.against) == 1 else f"the better of {' and '.join(self.against)}"
+        *some, last = self.against
+        if not some:
+            return last
+        return f"the {'best' if some[1:] else 'better'} of {', '.join(some)} and {last}"
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ def tuned(*peers: str) -> tuple[Variant, ...]:
 
 
 BOTH = ("nginx", "haproxy")
-BOTH_TUNED = ("nginx, tuned", "haproxy, tuned")
+BOTH_TUNED = ("nginx tuned", "haproxy tuned")
 API_FIELDS = (
     ("User-Agent", "orders-client/4.18 (linux; x86_64)"),
     ("Accept", "application/json"),
@@ -235,7 +238,7 @@ ALL = [
         SMALL,
         setting=Setting(backends=1_000),
         variants=(Variant("2 backends", Setting(backends=2), (OURS,)),),
-        targets=(ratio(1.10, f"{OURS}, 2 backends"),),
+        targets=(ratio(1.10, f"{OURS} 2 backends"),),
     ),
     Scenario(
         "many-routes",
@@ -243,7 +246,7 @@ ALL = [
         ROUTES,
         setting=Setting(routes=10_000),
         variants=(Variant("1 route", Setting(), (OURS,)),),
-        targets=(ratio(1.10, f"{OURS}, 1 route"),),
+        targets=(ratio(1.10, f"{OURS} 1 route"),),
     ),
     Scenario(
         "slow-backend",
@@ -269,6 +272,7 @@ ALL = [
         "as small, with a JSON access log to a file",
         SMALL,
         setting=Setting(log=True),
+        quick=False,
     ),
     Scenario(
         "log-cost",
@@ -277,7 +281,7 @@ ALL = [
         setting=Setting(log=True),
         variants=(Variant("no log", Setting(), (OURS,)),),
         peers=(OURS,),
-        targets=(Target("cpu_us", (f"{OURS}, no log",), most=0.7, difference=True),),
+        targets=(Target("cpu_us", (f"{OURS} no log",), most=0.7, difference=True),),
     ),
     Scenario(
         "two-workers",
@@ -289,9 +293,3 @@ ALL = [
     ),
 ]
 BY_NAME = {one.name: one for one in ALL}
-
-
-def small(**changes: object) -> Scenario:
-    """`small` with another setting: for tests."""
-    one = BY_NAME["small"]
-    return replace(one, setting=replace(one.setting, **changes))  # type: ignore[arg-type]

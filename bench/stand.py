@@ -70,7 +70,7 @@ def entries(
 
 
 def row_name(one: Installed, variant: str) -> str:
-    return f"{one.name}, {variant}" if variant else one.name
+    return f"{one.name} {variant}" if variant else one.name
 
 
 def set_up(
@@ -138,7 +138,7 @@ def backends(scene: Scene, count: int) -> tuple[tuple[str, int], ...]:
 
 
 def start(scene: Scene, one: Installed, name: str, setting: Setting) -> Stand:
-    own = scene.directory / name.replace(", ", "-").replace(" ", "-")
+    own = scene.directory / name.replace(" ", "-")
     own.mkdir()
     job = Job(own, free_port(), backends(scene, setting.backends), setting, scene.scenario.request)
     log = job.access_log if one.peer.log_to_stdout and setting.log else own / "log"

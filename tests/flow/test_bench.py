@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import methods, peers, verify
+from bench import install, methods, peers, verify
 from bench.build import program
 from bench.measure import Bench
 from bench.peers.base import Installed
-from bench.processes import Processes, cpus
+from bench.processes import Processes, StartError, cpus
 from bench.results import Plan, Result
 from bench.scenarios import BY_NAME, Request
 from tests.running import alive, wait_until
@@ -85,7 +85,7 @@ def test_a_missing_line_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_bodies_are_told_for_a_mib_and_buffers_tuned_and_shipped() -> None:
     result = measured("upload", "nginx")
-    assert [one.name for one in result.rows] == ["fastproxy", "nginx", "nginx, tuned"]
+    assert [one.name for one in result.rows] == ["fastproxy", "nginx", "nginx tuned"]
     for row in result.rows:
         sample = row.samples[0]
         mib = sample["mib_rate"] / sample["rate"]
@@ -100,10 +100,28 @@ def test_memory_of_idle_connections() -> None:
     assert nginx["pss_bytes"] > nginx["pss_before"]
 
 
+def test_latency_at_half_of_what_saturates_nginx() -> None:
+    result = measured("latency", "nginx")
+    for row in result.rows:
+        sample = row.samples[0]
+        assert sample["requests"] == pytest.approx(sample["rate"] * 1, rel=0.01)
+        assert sum(count for _, count in row.curve) == sample["requests"]
+        assert sample["p50_ms"] <= sample["p99_ms"] <= sample["max_ms"]
+    assert any("half of what saturates nginx" in note for note in result.notes)
+
+
+def test_one_backend_of_three_is_slow() -> None:
+    """Every proxy asks it; who balances by round robin waits for it every third time."""
+    result = measured("slow-backend", "nginx")
+    for row in result.rows:
+        assert row.samples[0]["max_ms"] >= result.scenario.slow_ms
+    assert result.rows[1].samples[0]["p50_ms"] < result.scenario.slow_ms
+
+
 def test_what_fastproxy_costs_in_another_setting() -> None:
     """Rows of ours beside each other; the target is their difference."""
     result = measured("log-cost")
-    assert [one.name for one in result.rows] == ["fastproxy", "fastproxy, no log"]
+    assert [one.name for one in result.rows] == ["fastproxy", "fastproxy no log"]
     (verdict,) = result.verdicts
     on, off = (row.samples[0]["cpu_us"] for row in result.rows)
     assert verdict.found == pytest.approx(on - off)
@@ -149,13 +167,42 @@ def test_a_peer_that_is_missing_is_left_out_with_a_line() -> None:
     assert notes == ["nginx is left out: no program /nowhere/nginx here"]
 
 
+def test_a_peer_that_fails_is_left_out_and_the_run_goes_on(tmp_path: Path) -> None:
+    broken = tmp_path / "nginx"
+    broken.write_text('#!/bin/sh\n[ "$1" = -v ] && exec echo 9.9\necho is broken\nexit 3\n')
+    broken.chmod(0o755)
+    there, _ = peers.find({"nginx": str(broken)}, ["nginx"])
+    assert there[1].version == "9.9"
+    result = Bench(ONE_TURN, quiet).scenario(BY_NAME["small"], there)
+    assert [one.name for one in result.rows] == ["fastproxy"]
+    assert result.notes[0] == "nginx is left out, it FAILED: nginx ended with 3:\nis broken"
+    with pytest.raises(StartError, match="ended with 3"):
+        Bench(Plan(pairs=0), quiet).scenario(BY_NAME["small"], there)
+
+
+def test_installing_what_is_there_does_nothing() -> None:
+    nginx = peers.BY_NAME["nginx"]
+    (line,) = install.install([nginx])
+    found = nginx.find()
+    assert found
+    assert line == f"nginx {found.version}: {found.program}"
+
+
+def test_who_is_not_root_is_told_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(install.InstallError) as told:
+        install.debian(["h2o", "haproxy"])
+    line = "run: sudo apt-get install -y --no-install-recommends h2o haproxy"
+    assert str(told.value) == line
+
+
 def test_another_tree_is_compared(tmp_path: Path) -> None:
     there, notes = peers.find(trees=[str(ROOT), str(tmp_path)])
     assert [one.name for one in there] == ["fastproxy", f"@{ROOT.name}"]
     assert there[0].version == there[1].version
     assert notes == [f"{tmp_path} is left out: no fastproxy there"]
     result = Bench(Plan(pairs=0), quiet).scenario(BY_NAME["log-cost"], there)
-    names = ["fastproxy", "fastproxy, no log", f"@{ROOT.name}", f"@{ROOT.name}, no log"]
+    names = ["fastproxy", "fastproxy no log", f"@{ROOT.name}", f"@{ROOT.name} no log"]
     assert [one.name for one in result.rows] == names
 
 
@@ -174,6 +221,18 @@ def test_a_wrong_answer_ends_the_command_with_1() -> None:
     assert "body: 100 bytes, 100 expected; they differ from byte 99 on" in " ".join(
         done.stdout.split()
     )
+
+
+def test_a_result_is_shown_again(tmp_path: Path) -> None:
+    file, page = tmp_path / "result.json", tmp_path / "page.md"
+    once = command("--pairs", "1", "--seconds", "1", "--json", str(file))
+    first = subprocess.run(once, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    again = [sys.executable, "-m", "bench", "report", str(file), "--markdown", str(page)]
+    second = subprocess.run(again, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    table = first.stdout.partition("small: 100-byte answers, 64 kept connections\n")[2]
+    assert table
+    assert table in second.stdout
+    assert page.read_text().count("| nginx |") == 1
 
 
 def descendants(pid: int) -> list[int]:
