@@ -3,8 +3,17 @@
 #
 # End states, two letters, as HAProxy users know them. Who ended it: `-` nobody, it is complete;
 # C client went away, c client was too slow; S upstream failed, s upstream was too slow; P we
-# refused it; L answered here. When: R request head, Q request body, C connecting, H waiting for the
-# answer's head, D answer body, T tunnel, `-` at the end.
+# refused it; L answered here; K a stop cut it. When: R request head, Q request body, C connecting,
+# H waiting for the answer's head, D answer body, T tunnel, `-` at the end.
+
+cdef inline char cut_where(const Exchange *x) noexcept nogil:
+    """The second letter for one that ends before its end."""
+    if x.state == EXCHANGE_TUNNEL:
+        return c'T'
+    if x.flags & X_ANSWER_BEGUN:
+        return c'D'
+    return c'H' if x.request_flow.done else c'Q'
+
 
 cdef inline uint32_t status_class(uint16_t status) noexcept nogil:
     cdef uint32_t index = status // 100

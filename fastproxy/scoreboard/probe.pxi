@@ -9,7 +9,7 @@ from fastproxy.scoreboard.read cimport (
     is_ejected, is_serving, route_count, worker_row)
 from fastproxy.scoreboard.table cimport BoardHeader
 from fastproxy.scoreboard.write cimport (
-    adopt_claim, adopt_release, client_ip_enter, client_ip_leave, histogram_add, inflight_add)
+    claim_give, claim_take, client_ip_enter, client_ip_leave, histogram_add, inflight_add)
 
 
 cdef class BoardProbe:
@@ -86,10 +86,10 @@ cdef class BoardProbe:
         return refused
 
     def claim(self, unsigned int slot, unsigned int by):
-        return bool(adopt_claim(self.header, slot, by))
+        return bool(claim_take(&worker_row(self.header, slot).adopted_by, by))
 
     def release(self, unsigned int slot, unsigned int by):
-        adopt_release(self.header, slot, by)
+        claim_give(&worker_row(self.header, slot).adopted_by, by)
 
     def eject(self, unsigned int backend, unsigned long long until_ms):
         store64(&backend_row(self.header, backend).ejection, until_ms << 16 | 1)
