@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Bytes of strangers -> bytes that are safe where they go. One function per place.
 
-Each copies runs, not bytes: eight bytes are tested at once (SWAR), and what needs no escape up to
-the next that does is one memcpy. Input may be anything, NUL included.
+Each copies runs, not bytes: a word or a vector is tested at once, up to the next byte that needs an
+escape. Input may be anything, NUL included.
 
     put_header   CTL (0x00-0x1f, 0x7f) are left out; all else as is
     put_log      \\xHH for CTL, quote, backslash and bytes above 0x7e (as nginx and Apache do)
@@ -19,47 +19,18 @@ from libc.string cimport memcpy
 from fastproxy.memory.span cimport Out, Span, put, put_char
 
 
+cdef extern from "fastproxy/clib/clean.h" nogil:
+    # Copy all `length` bytes; how many of them, from the front, are from 0x20 to 0x7e and neither
+    # quote nor backslash. What lies behind those in `to` is of no meaning.
+    size_t copy_clean(char *to, const char *p, size_t length) noexcept
+    uint64_t swar_control(uint64_t w) noexcept
+    int swar_first(uint64_t marks) noexcept
+    uint64_t swar_load_few(const char *p, size_t length) noexcept
+
+
 cdef extern from * nogil:
     """
     #include <stdint.h>
-    #include <string.h>
-    #define SWAR_ONES  0x0101010101010101ULL
-    #define SWAR_HIGHS 0x8080808080808080ULL
-    /* Marks are high bits of bytes; the first mark is right, those behind it may cry wolf (a borrow
-       runs upwards). Runs end at the first one, so nobody looks at the others. */
-    static inline uint64_t swar_zero(uint64_t w) { return (w - SWAR_ONES) & ~w; }
-    /* A byte below 0x20 or equal to 0x7f: a control character. */
-    static inline uint64_t swar_control(uint64_t w) {
-        return (((w - 0x20 * SWAR_ONES) & ~w) | swar_zero(w ^ (0x7f * SWAR_ONES))) & SWAR_HIGHS;
-    }
-    static inline uint64_t swar_dirty_log(uint64_t w) {
-        return (((w - 0x20 * SWAR_ONES) & ~w) | w | swar_zero(w ^ (0x7f * SWAR_ONES))
-            | swar_zero(w ^ ('"' * SWAR_ONES)) | swar_zero(w ^ ('\\\\' * SWAR_ONES))) & SWAR_HIGHS;
-    }
-    /* 1 to 7 bytes as a word and back, without a byte more and without a call. */
-    static inline uint64_t swar_load_few(const char *p, size_t length) {
-        uint64_t pad = 0x6161616161616161ULL << 8 * length;
-        uint32_t low = 0, high = 0;
-        if (length >= 4) {
-            memcpy(&low, p, 4);
-            memcpy(&high, p + length - 4, 4);
-            return low | (uint64_t)high << 8 * (length - 4) | pad;
-        }
-        return (uint8_t)p[0] | (uint64_t)(uint8_t)p[length >> 1] << 8 * (length >> 1)
-            | (uint64_t)(uint8_t)p[length - 1] << 8 * (length - 1) | pad;
-    }
-    static inline void swar_store_few(char *p, uint64_t w, size_t length) {
-        if (length >= 4) {
-            uint32_t low = (uint32_t)w, high = (uint32_t)(w >> 8 * (length - 4));
-            memcpy(p, &low, 4);
-            memcpy(p + length - 4, &high, 4);
-            return;
-        }
-        p[0] = (char)w;
-        p[length >> 1] = (char)(w >> 8 * (length >> 1));
-        p[length - 1] = (char)(w >> 8 * (length - 1));
-    }
-    static inline int swar_first(uint64_t marks) { return __builtin_ctzll(marks) >> 3; }
     /* RFC 3986 without "#" and "?": unreserved, ":/[]@", sub-delims, "%". */
     static const uint8_t TARGET_CLEAN[256] = {
         ['A'] = 1, ['B'] = 1, ['C'] = 1, ['D'] = 1, ['E'] = 1, ['F'] = 1, ['G'] = 1, ['H'] = 1,
@@ -77,11 +48,6 @@ cdef extern from * nogil:
     static const char HEX_UPPER[16] = "0123456789ABCDEF";
     static const char HEX_LOWER[16] = "0123456789abcdef";
     """
-    uint64_t swar_control(uint64_t w) noexcept
-    uint64_t swar_dirty_log(uint64_t w) noexcept
-    int swar_first(uint64_t marks) noexcept
-    uint64_t swar_load_few(const char *p, size_t length) noexcept
-    void swar_store_few(char *p, uint64_t w, size_t length) noexcept
     const uint8_t TARGET_CLEAN[256]
     const char HEX_UPPER[16]
     const char HEX_LOWER[16]
@@ -103,32 +69,17 @@ cdef inline size_t run_header(const char *p, size_t length) noexcept nogil:
     return length
 
 
-cdef inline size_t put_run_log(Out *out, const char *p, size_t length) noexcept nogil:
-    """Copy the leading bytes from 0x20 to 0x7e without quote and backslash; how many (of those that
-    do not fit none is copied). For JSON too: what it stops at and JSON allows (0x7f, UTF-8) is
-    sorted out by the caller. Bytes behind the run are scribbled on, up to `length`."""
-    cdef char *to = out.ptr + out.len
-    cdef size_t at = 0, left
-    cdef uint64_t word, marks
+cdef inline size_t put_clean(Out *out, const char *p, size_t length) noexcept nogil:
+    """Copy the leading bytes that a log line holds as they are; how many. For JSON too: what this
+    stops at and JSON allows (0x7f, UTF-8) is sorted out by the caller. Out must have room for all,
+    else nothing is copied: with escapes it would only be more."""
+    cdef size_t clean
     if out.cap - out.len < length:
         out.full = True
         return length
-    while at < length:
-        left = length - at
-        if left >= 8:
-            memcpy(&word, p + at, 8)
-            memcpy(to + at, &word, 8)
-        else:
-            word = swar_load_few(p + at, left)
-            swar_store_few(to + at, word, left)
-        marks = swar_dirty_log(word)
-        if marks:
-            at += swar_first(marks)
-            out.len += at
-            return at
-        at += 8
-    out.len += length
-    return length
+    clean = copy_clean(out.ptr + out.len, p, length)
+    out.len += clean
+    return clean
 
 
 cdef inline void put_header(Out *out, const char *p, size_t length) noexcept nogil:
@@ -144,7 +95,7 @@ cdef inline void put_log(Out *out, const char *p, size_t length) noexcept nogil:
     cdef size_t at = 0
     cdef char code[4]
     while at < length:
-        at += put_run_log(out, p + at, length - at)
+        at += put_clean(out, p + at, length - at)
         if at < length:
             code[0] = b"\\"
             code[1] = b"x"
@@ -186,7 +137,7 @@ cdef inline size_t utf8_sequence(const char *p, size_t length) noexcept nogil:
 cdef inline void put_json(Out *out, const char *p, size_t length) noexcept nogil:
     cdef size_t at = 0
     while at < length:
-        at += put_run_log(out, p + at, length - at)
+        at += put_clean(out, p + at, length - at)
         if at < length:
             at += put_json_one(out, p + at, length - at)
 

@@ -224,7 +224,10 @@ cdef inline void render(Out *out, const char *base, const Template *template,
     cdef const TemplatePart *parts = <const TemplatePart *> (base + template.parts.off)
     cdef uint32_t i
     for i in range(template.parts.count):
-        render_part(out, base, &parts[i], scene)
+        if parts[i].variable == VAR_LITERAL:    # every other part, nearly
+            put(out, base + parts[i].text.off, parts[i].text.len)
+        else:
+            render_part(out, base, &parts[i], scene)
 
 
 # --- checks of a plan's bytes, once, when it is mapped -----------------------------------------
