@@ -17,7 +17,8 @@ DEBUG := $(if $(BACK),,$(if $(MODE),FASTPROXY_DEBUG=1))
 PYTEST := $(PY) -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-slow debug asan fuzz bench bench-quick lint wheel clean setup
+.PHONY: help demo build test test-slow debug asan coverage fuzz bench bench-quick lint wheel
+.PHONY: clean setup
 ifneq ($(BACK)$(if $(wildcard fastproxy/_core.*.so),,missing),)
 .PHONY: $(BUILT)
 endif
@@ -65,6 +66,9 @@ debug: $(VENV)/.tools  ## compile with MUST_HOT asserts and line numbers; `make 
 
 asan: $(VENV)/.tests  ## ASan and UBSan: raw and flow tests on a build of their own (ARGS=tests/raw)
 	@ci/asan $(PY) $(ARGS)
+
+coverage: $(VENV)/.tests  ## which lines of rooms and engine the tests reach: 10 minutes
+	@ci/coverage $(PY) $(ARGS)
 
 fuzz: $(BUILT) $(VENV)/.tests  ## bounded fuzz run of every target (FUZZ_SECONDS=20 each)
 	$(PY) -m tests.fuzz
