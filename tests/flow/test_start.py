@@ -37,6 +37,7 @@ def answers(proxy: Proxy, port: int) -> bool:
 # -- start --------------------------------------------------------------------------------------
 
 
+@pytest.mark.measures
 def test_start_to_first_answer_is_under_a_second(backend: Backend) -> None:
     """From exec of Python to the answer, the best of three. On a busy machine the clock measures
     the others too: then the CPU time of all our processes must be within the second."""
