@@ -17,7 +17,7 @@ DEBUG := $(if $(BACK),,$(if $(MODE),FASTPROXY_DEBUG=1))
 PYTEST := $(PY) -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-slow debug asan fuzz lint wheel clean setup
+.PHONY: help demo build test test-slow debug asan coverage fuzz lint wheel clean setup
 .PHONY: bench bench-quick bench-check bench-smoke
 ifneq ($(BACK)$(if $(wildcard fastproxy/_core.*.so),,missing),)
 .PHONY: $(BUILT)
@@ -66,6 +66,9 @@ debug: $(VENV)/.tools  ## compile with MUST_HOT asserts and line numbers; `make 
 
 asan: $(VENV)/.tests  ## ASan and UBSan: raw and flow tests on a build of their own (ARGS=tests/raw)
 	@ci/asan $(PY) $(ARGS)
+
+coverage: $(VENV)/.tests  ## which lines of rooms and engine the tests reach: 10 minutes
+	@ci/coverage $(PY) $(ARGS)
 
 fuzz: $(BUILT) $(VENV)/.tests  ## bounded fuzz run of every target (FUZZ_SECONDS=20 each)
 	$(PY) -m tests.fuzz

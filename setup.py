@@ -7,6 +7,7 @@ built in place only and is not part of a wheel.
 Environment:
     FASTPROXY_DEBUG=1   MUST_HOT asserts, line numbers, -O1 -g   (make debug)
     FASTPROXY_ASAN=1    AddressSanitizer and UndefinedBehaviorSanitizer   (make asan)
+    FASTPROXY_COVERAGE=1  line numbers and gcov counters   (make coverage)
     FASTPROXY_STRICT=1  any warning of Cython or the C compiler is an error   (make lint)
 """
 
@@ -25,6 +26,7 @@ HERE = Path(__file__).resolve().parent
 PACKAGE = HERE / "fastproxy"
 DEBUG = bool(os.environ.get("FASTPROXY_DEBUG"))
 ASAN = bool(os.environ.get("FASTPROXY_ASAN"))
+COVERAGE = bool(os.environ.get("FASTPROXY_COVERAGE"))
 STRICT = bool(os.environ.get("FASTPROXY_STRICT"))
 IN_PLACE = "--inplace" in sys.argv
 
@@ -81,7 +83,7 @@ def write_layout() -> None:
 def mode_changed() -> bool:
     """Were the parts last built with other switches? Time stamps would not tell."""
     note = HERE / "build" / "mode"
-    mode = f"debug={DEBUG} asan={ASAN}"
+    mode = f"debug={DEBUG} asan={ASAN}" + " coverage" * COVERAGE
     last = note.read_text() if note.exists() else mode
     if IN_PLACE:
         note.parent.mkdir(exist_ok=True)
@@ -106,6 +108,9 @@ def extension(name: str) -> Extension:
         compile_args += ["-O1", "-g", "-fno-omit-frame-pointer", *flags]
         link_args += flags
         macros.append(("FASTPROXY_DEBUG", "1"))
+    if COVERAGE:
+        compile_args += ["-O0", "--coverage"]
+        link_args.append("--coverage")
     rooms = ("*/*.pxd", "*/*.pxi", "*/*.h", "*.pxd", "*.pxi")
     return Extension(
         f"fastproxy.{name}",
@@ -137,7 +142,7 @@ setup(
             "embedsignature": True,
             "freethreading_compatible": False,
         },
-        emit_linenums=DEBUG or ASAN,
+        emit_linenums=DEBUG or ASAN or COVERAGE,
         show_all_warnings=True,
     ),
     options={"build_ext": {"force": changed, "parallel": os.cpu_count()}},

@@ -36,6 +36,8 @@ START_SECONDS = 15.0
 # SIGSEGV.
 CRASH = re.compile(r"MUST failed|ERROR: AddressSanitizer|by signal (?:4|5|6|7|8|11)\b")
 T = TypeVar("T")
+FOREIGN = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+"""The environment of programs that are not ours: with a sanitizer preloaded (ci/asan) some hang."""
 
 
 def wait_until(what: Callable[[], T], seconds: float = 10.0, step: float = 0.01) -> T:

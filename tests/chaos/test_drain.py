@@ -24,7 +24,7 @@ from fastproxy.process.sockets import hush
 from tests.flow.ledger import Ledger
 from tests.flow.peers import Gateway, Nginx, Origin, read_wrk
 from tests.flow.wire import Line, head_of
-from tests.running import wait_until
+from tests.running import FOREIGN, wait_until
 
 CONNECTIONS = 64
 
@@ -179,7 +179,7 @@ def test_wrk_is_answered_to_the_last_request(nginx: Nginx, tmp_path: Path) -> No
             wait_until(lambda: proxy.totals()["connections"] == 1)
             command = ["wrk", "-t1", f"-c{CONNECTIONS}", "-d4s", "--timeout=3s", "-s", str(script)]
             load = subprocess.Popen(
-                [*command, f"{proxy.url}/small"], stdout=subprocess.PIPE, text=True
+                [*command, f"{proxy.url}/small"], stdout=subprocess.PIPE, text=True, env=FOREIGN
             )
             wait_until(lambda: proxy.totals()["requests"] > 5000)
             terminate(proxy)

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from tests.running import ROOT, Proxy, alive, wait_until
+from tests.running import FOREIGN, ROOT, Proxy, alive, wait_until
 
 START_SECONDS = 20.0
 WHOLE_FDS = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -196,7 +196,7 @@ class Nginx(Peer):
                 conf = f"user root;\n{conf}"
             (self.home / "nginx.conf").write_text(conf)
             command = ["nginx", "-p", str(self.home), "-c", "nginx.conf", "-e", "stderr"]
-            self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+            self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=FOREIGN)
             wait_until(lambda: self.process.poll() is not None or accepts(self.port), START_SECONDS)
             if self.process.poll() is None:
                 return self
@@ -215,7 +215,9 @@ class Granian(Peer):
             self.port = free_port()
             command = [sys.executable, "-m", "granian", "--interface", "asgi", "--http", "1"]
             command += ["--host", "127.0.0.1", "--port", str(self.port), "--no-log"]
-            self.process = subprocess.Popen([*command, "tests.flow.asgi:app"], cwd=ROOT)
+            self.process = subprocess.Popen(
+                [*command, "tests.flow.asgi:app"], cwd=ROOT, env=FOREIGN
+            )
             wait_until(lambda: self.process.poll() is not None or accepts(self.port), START_SECONDS)
             if self.process.poll() is None:
                 return self
@@ -352,7 +354,9 @@ class Load:
 
 def wrk(url: str, connections: int, seconds: float, *more: str) -> Load:
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout=20s", *more, url]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=seconds + 60, env=FOREIGN
+    )
     assert done.returncode == 0, done.stderr
     return read_wrk(done.stdout)
 

@@ -247,6 +247,7 @@ def test_weights_reach_traffic(tmp_path: Path) -> None:
             assert counts() == {one.url: 12, two.url: 4}
 
 
+@pytest.mark.measures
 def test_start_to_first_answer_is_under_a_second() -> None:
     """Best of three: the machine may be busy, our own work may not be slow."""
     times = []

@@ -82,6 +82,7 @@ def drink_up(left: dict[Line, bytes], body: bytes) -> None:
                 chooser.unregister(sock)
 
 
+@pytest.mark.measures
 def test_200_slow_readers(nginx: Nginx) -> None:
     """Of 6 MiB: more than the kernel takes, so that the worker has to wait for them."""
     growth, kept = read_slowly(nginx, 200, 6 * MIB)
@@ -143,6 +144,7 @@ def test_8000_idle_connections(nginx: Nginx) -> None:
     assert cost <= 400
 
 
+@pytest.mark.measures
 def test_idle_connections_are_small(nginx: Nginx) -> None:
     """The same at a smaller scale, so with more noise: a second chance."""
     assert idle_cost(nginx, 400, 2000) <= 600 or idle_cost(nginx, 400, 2000) <= 600

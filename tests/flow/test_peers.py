@@ -18,16 +18,15 @@ from websockets.asyncio.client import connect
 
 from tests.flow.origin import pattern, pattern_hash
 from tests.flow.peers import SMALL, Gateway, Nginx, wrk
-from tests.running import wait_until
+from tests.running import FOREIGN, wait_until
 
 MIB = 1 << 20
 BACKENDS = ("granian", "origin")
 
 
 def curl(*args: str, data: bytes | None = None) -> str:
-    done = subprocess.run(
-        ["curl", "-sS", "--max-time", "30", *args], input=data, capture_output=True
-    )
+    command = ["curl", "-sS", "--max-time", "30", *args]
+    done = subprocess.run(command, input=data, capture_output=True, env=FOREIGN)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode()
 

@@ -274,6 +274,7 @@ class Recorder:
             line.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         line.ended = line.ended or "closed"
         self.loop.remove_reader(line.sock.fileno())
+        self.loop.remove_writer(line.sock.fileno())
         line.sock.close()
 
     async def _serve(self, line: Line) -> None:
