@@ -1,4 +1,4 @@
-"""Peers that stop reading: what is kept for them, what goes on beside them, when they are cut."""
+"""Peers that stop reading: what is kept for them, what goes on beside them, when they are cut.
 
 12 MiB are more than two kernels hold, so the worker must keep some, and wait.
 """
