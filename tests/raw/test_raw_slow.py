@@ -1,4 +1,4 @@
-"""Sides that take what they get slowly, or not at all: what is kept for them, and what comes behind.
+"""Sides that take what they get slowly, or not at all: what is kept for them, what comes behind.
 
 12 MiB are more than two kernels hold, so the worker must keep some, and wait.
 """
