@@ -180,6 +180,12 @@ static inline void log_wake(LogWriter *log) {
     }
 }
 
+/* Lines taken that could not be written since the last call (a full disk). NULL is fine. */
+static inline uint64_t log_lost(LogWriter *log) {
+    if (!log || !__atomic_load_n(&log->lost_lines, __ATOMIC_RELAXED)) return 0;
+    return __atomic_exchange_n(&log->lost_lines, 0, __ATOMIC_RELAXED);
+}
+
 static inline void log_reopen(LogWriter *log, int fd) {
     int old = __atomic_exchange_n(&log->next_fd, fd, __ATOMIC_ACQ_REL);
     if (old >= 0) close(old);

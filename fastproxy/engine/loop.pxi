@@ -200,6 +200,7 @@ cdef void timer_tick(Engine *eng) noexcept nogil:
             connection_timeout(eng, <Connection *> (at - <size_t> &(<Connection *> NULL).timer))
     listeners_tick(eng)
     log_wake(eng.log)
+    count_add(&eng.me.log_dropped, log_lost(eng.log))
 
 
 cdef void clock_strings(Engine *eng) noexcept nogil:

@@ -287,6 +287,7 @@ cdef extern from "fastproxy/clib/logwriter.h" nogil:
     LogWriter *log_open(int fd) noexcept
     bint log_push(LogWriter *log, const char *line, size_t size) noexcept
     void log_wake(LogWriter *log) noexcept
+    uint64_t log_lost(LogWriter *log) noexcept
     void log_reopen(LogWriter *log, int fd) noexcept
     void log_close(LogWriter *log) noexcept
 
