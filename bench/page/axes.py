@@ -7,6 +7,9 @@ import math
 from dataclasses import dataclass
 
 ROUND = (1.0, 2.0, 5.0)
+FINE = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
+"""Where a log axis is so short that it would have less than FEW numbers."""
+FEW = 4
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,17 @@ class Axis:
             step = _step((self.high - self.low) / most)
             count = math.floor(self.high / step + 1e-9)
             return [round(n * step, 12) for n in range(math.ceil(self.low / step), count + 1)]
+        inside = self._within(ROUND)
+        if len(inside) < FEW:
+            return self._within(FINE)
+        return inside if len(inside) <= most + 2 else inside[inside.index(_ten(inside)) % 3 :: 3]
+
+    def _within(self, digits: tuple[float, ...]) -> list[float]:
         first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
         found = [
-            round(digit * 10.0**power, 12) for power in range(first, last + 1) for digit in ROUND
+            round(digit * 10.0**power, 12) for power in range(first, last + 1) for digit in digits
         ]
-        inside = [one for one in found if self.low <= one * 1.001 and one <= self.high * 1.001]
-        return inside if len(inside) <= most + 2 else inside[inside.index(_ten(inside)) % 3 :: 3]
+        return [one for one in found if self.low <= one * 1.001 and one <= self.high * 1.001]
 
 
 def _ten(values: list[float]) -> float:

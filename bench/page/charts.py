@@ -11,6 +11,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from bench.page.axes import Axis, around, at, short
 from bench.page.svg import Drawing, cut, width_of
@@ -20,8 +21,8 @@ TEXT, SMALL = 12.0, 10.5
 LABEL_MAX = 150.0
 RATIOS = (0.02, 50.0)
 """What is beyond is drawn at the rim; its number is written anyway."""
-BROKEN = 4.0
-"""A bar so many times longer than the middle one is broken: it would flatten the others."""
+BROKEN = 3.0
+"""A bar so many times longer than the next shorter one is broken: it would flatten the others."""
 CURVE_HEIGHT = 250.0
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)
 NINES_MAX = 5.0
@@ -137,8 +138,8 @@ def bars(
     split = any(len(one.parts) > 1 for one in rows)
     bottom = TOP + ROW * len(rows)
     drawing = frame(title, text, bottom + FOOT + (18 if split else 0))
-    limit = BROKEN * statistics.median(one.value for one in rows)
-    high = max([one.high for one in rows if one.value <= limit] or [limit])
+    limit = longest([one.value for one in rows])
+    high = max(one.high for one in rows if one.value <= limit)
     high = max(high, goal or 0.0, 1e-9) * 1.04
     room = label_room([one.label for one in rows])
     numbers = max(width_of(one.shown, TEXT) for one in rows) + 10
@@ -157,6 +158,15 @@ def bars(
     return drawing
 
 
+def longest(values: list[float]) -> float:
+    """The largest that is drawn whole: from the middle one up, the first before a leap."""
+    rising = sorted(values)[(len(values) - 1) // 2 :]
+    for value, after in pairwise(rising):
+        if after > BROKEN * value > 0:
+            return value
+    return rising[-1]
+
+
 def _bar(drawing: Drawing, axis: Axis, y: float, row: Bar) -> None:
     name = "ours" if row.ours else "theirs"
     with drawing.group(row.hint):
@@ -167,7 +177,7 @@ def _bar(drawing: Drawing, axis: Axis, y: float, row: Bar) -> None:
         for part, tint in zip(row.parts, ("", "-soft"), strict=False):
             drawing.rect(x, y - 7, part * length, 14, name + tint)
             x += part * length
-        if row.value > axis.high:
+        if row.value > axis.high:  # `longest`
             drawing.line(x - 16, y + 9, x - 9, y - 9, "break")
         elif row.low < row.high:
             ends = axis.place(row.low), axis.place(row.high)
@@ -225,7 +235,8 @@ def curves(title: str, text: str, rows: Sequence[Curve]) -> Drawing:
 
 def _keys(rows: Sequence[Curve]) -> list[tuple[int, float]]:
     """Line and x of each name in the legend."""
-    found, line, x = [], 0, SIDE + 40
+    found: list[tuple[int, float]] = []
+    line, x = 0, SIDE + 40
     for row in rows:
         room = 22 + width_of(row.label, TEXT) + 14
         if x + room > WIDTH and found:
@@ -237,7 +248,8 @@ def _keys(rows: Sequence[Curve]) -> list[tuple[int, float]]:
 
 def _curve(drawing: Drawing, across: Axis, up: Axis, row: Curve) -> None:
     """At most one point for each unit of x: a long curve is no larger than a short one."""
-    total, passed, points = sum(count for _, count in row.counts), 0, []
+    total, passed = sum(count for _, count in row.counts), 0
+    points: list[tuple[float, float]] = []
     for us, count in row.counts:
         passed += count
         spot = across.place(nines(passed / total)), up.place(max(us, 1) / 1000)

@@ -16,8 +16,8 @@ STATES = {True: "reached", False: "missed", None: "not measured"}
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 """The browser itself keeps the promise that nothing is fetched."""
 READING = """CPU is the time that all processes of a proxy take for one request, in microseconds
-(for large bodies, for one MiB): user, in its own code, and system, in the kernel. Ratios are ours to
-theirs, turn by turn, so that noise hits both alike: a dot is the median, the line goes from the
+(for large bodies, for one MiB): user, in its own code, and system, in the kernel. Ratios are ours
+to theirs, turn by turn, so that noise hits both alike: a dot is the median, the line goes from the
 least to the largest turn, and an open dot says that some turn said otherwise. Point at a mark for
 its figures."""
 
@@ -74,8 +74,13 @@ def remarks(lines: list[str]) -> str:
 
 
 def state(one: Verdict) -> str:
-    mark = {True: "✓", False: "✗", None: "–"}[one.reached]
+    mark = {True: "✓", False: "✗", None: "?"}[one.reached]
     return f'<span class="state {KINDS[one.reached]}">{mark} {STATES[one.reached]}</span>'
+
+
+def found_at(one: Verdict) -> str:
+    """With digits enough to tell 0.801 from 0.8."""
+    return "" if one.found is None else f"{one.found:,.4g}"
 
 
 def targets(run: Run) -> Iterator[str]:
@@ -86,9 +91,8 @@ def targets(run: Run) -> Iterator[str]:
     yield '<h2 id="targets">Targets</h2><div class="box table"><table class="words">'
     yield "<tr><th>scenario</th><th>what must be</th><th>found</th><th></th></tr>"
     for one, name in sorted(every, key=lambda pair: (False, None, True).index(pair[0].reached)):
-        found = "" if one.found is None else f"{one.found:.2f}"
         link = f'<a href="#{escape(name)}">{escape(name)}</a>'
-        cells = f'<td>{link}</td><td>{escape(one.text)}</td><td class="figure">{found}</td>'
+        cells = f'<td>{link}</td><td>{escape(one.text)}</td><td class="figure">{found_at(one)}</td>'
         yield f"<tr>{cells}<td>{state(one)}</td></tr>"
     yield "</table></div>"
 
@@ -118,7 +122,7 @@ def section(run: Run, result: Result) -> Iterator[str]:
         names = ", ".join(escape(row.name) for row in result.rows)
         yield f"<p>right answers from {names}; nothing was timed</p>"
     for one in result.verdicts:
-        found = "" if one.found is None else f" ({one.found:.2f})"
+        found = f" ({found_at(one)})" if found_at(one) else ""
         yield f"<p>{state(one)} {escape(one.text)}{found}</p>"
     yield remarks(result.notes)
     yield "</section>"

@@ -115,7 +115,7 @@ def scenario(run: Run, result: Result) -> Iterator[Plot]:
         text = f"{result.rows[0].name} to each, median and range; tinted: better for us"
         yield Plot(f"{name}-ratio", charts.ratios(f"{name}: {word(figure)}", text, there))
     if any(row.curve for row in result.rows):
-        yield Plot(f"{name}-curve", latency(result), main=True)
+        yield Plot(f"{name}-curve", latency(run, result), main=True)
     if any(row.values("cpu_us") for row in result.rows):
         yield Plot(f"{name}-cpu", processor(result), main=result is first)
     if figure in ("rate", "idle_bytes"):
@@ -124,15 +124,16 @@ def scenario(run: Run, result: Result) -> Iterator[Plot]:
         yield Plot(f"{name}-memory", plain(result, "pss_bytes"), main=result is first)
 
 
-def latency(result: Result) -> Drawing:
-    order = {row.name: n for n, row in enumerate(result.rows)}
+def latency(run: Run, result: Result) -> Drawing:
+    """A peer has one colour in all of a run."""
+    order = {name: 1 + n % (SERIES - 1) for n, name in enumerate(peers(run))}
     rows = [
-        charts.Curve(row.name, row.curve, order[row.name] % SERIES)
+        charts.Curve(row.name, row.curve, order.get(row.peer, 0))
         for row in result.rows
         if row.curve
     ]
     text = "ms at percentiles, from when each request was due; all turns together"
-    return charts.curves(f"{result.scenario.name}: latency", text, rows)
+    return charts.curves(f"{result.scenario.name}: waiting for answers", text, rows)
 
 
 def processor(result: Result) -> Drawing:

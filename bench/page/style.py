@@ -8,7 +8,7 @@ import re
 LIGHT = {
     "page": "#f4f5f7", "card": "#ffffff", "text": "#1b2330", "muted": "#667085",
     "line": "#e4e7ec", "strong": "#98a2b3", "zone": "#e9f7ef", "row": "#2563eb12",
-    "good": "#12824c", "bad": "#c8372d", "doubt": "#a15c07",
+    "good": "#12824c", "bad": "#c8372d", "doubt": "#a15c07", "goal": "#e0a100",
     "ours": "#1d4ed8", "ours-soft": "#8fb4fb", "theirs": "#64748b", "theirs-soft": "#c3cbd7",
     "s0": "#1d4ed8", "s1": "#059669", "s2": "#d97706", "s3": "#7c3aed", "s4": "#db2777",
     "s5": "#0891b2", "s6": "#65a30d", "s7": "#92400e", "s8": "#dc2626", "s9": "#64748b",
@@ -16,7 +16,7 @@ LIGHT = {
 DARK = {
     "page": "#0e1217", "card": "#171c24", "text": "#e6eaf0", "muted": "#94a0b3",
     "line": "#283040", "strong": "#5b677a", "zone": "#16291f", "row": "#7aa5ff1c",
-    "good": "#41c98a", "bad": "#ff7b6e", "doubt": "#e9b04a",
+    "good": "#41c98a", "bad": "#ff7b6e", "doubt": "#e9b04a", "goal": "#f2c14e",
     "ours": "#6b9dff", "ours-soft": "#2f56a8", "theirs": "#93a1b5", "theirs-soft": "#4a5669",
     "s0": "#6b9dff", "s1": "#34d399", "s2": "#fbb040", "s3": "#b794ff", "s4": "#f57fb9",
     "s5": "#38c8e8", "s6": "#a3d94b", "s7": "#d39a6a", "s8": "#ff7b6e", "s9": "#94a3b8",
@@ -37,7 +37,7 @@ line,path{fill:none}
 .grid{stroke:var(--line);stroke-width:1}
 .one{stroke:var(--strong);stroke-width:1.5}
 .zone{fill:var(--zone)}
-.goal{stroke:var(--doubt);stroke-width:2}
+.goal{stroke:var(--goal);stroke-width:2}
 .break{stroke:var(--card);stroke-width:3}
 .whisker{stroke:var(--text);stroke-width:1.2;stroke-opacity:.65}
 .good{stroke:var(--good);fill:var(--good);stroke-width:2}
@@ -93,7 +93,10 @@ td.bad,.state.bad,b.bad{color:var(--bad)}
 .state{font-weight:600;white-space:nowrap}
 ul{margin:8px 0;padding-left:20px}
 @media (max-width:600px){main{padding:12px 10px 40px}h1{font-size:24px}
- figure{flex-basis:100%}th,td{padding:5px 8px}.tile{flex:1;padding:10px 12px;min-width:90px}}
+ figure{flex-basis:100%}th,td{padding:5px 8px}.tile{flex:1;padding:10px 12px;min-width:90px}
+ .words tr{display:flex;flex-wrap:wrap;border-top:1px solid var(--line);padding:6px 0}
+ .words tr:first-child{display:none}.words td{border:0;padding:1px 10px}
+ .words td:nth-child(1){flex:1}.words td:nth-child(2){order:1;flex:0 0 100%}}
 @media print{body{background:#fff}figure,.box{break-inside:avoid}}
 """
 
