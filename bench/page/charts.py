@@ -21,8 +21,8 @@ TEXT, SMALL = 12.0, 10.5
 LABEL_MAX = 150.0
 RATIOS = (0.02, 50.0)
 """What is beyond is drawn at the rim; its number is written anyway."""
-BROKEN = 3.0
-"""A bar so many times longer than the next shorter one is broken: it would flatten the others."""
+BROKEN = 5.0
+"""A bar so many times longer than the next shorter one is broken: it would flatten the others. Ours never is."""
 CURVE_HEIGHT = 250.0
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)
 NINES_MAX = 5.0
@@ -138,7 +138,7 @@ def bars(
     split = any(len(one.parts) > 1 for one in rows)
     bottom = TOP + ROW * len(rows)
     drawing = frame(title, text, bottom + FOOT + (18 if split else 0))
-    limit = longest([one.value for one in rows])
+    limit = max([longest([one.value for one in rows]), *(one.value for one in rows if one.ours)])
     high = max(one.high for one in rows if one.value <= limit)
     high = max(high, goal or 0.0, 1e-9) * 1.04
     room = label_room([one.label for one in rows])

@@ -113,7 +113,7 @@ def scenario(run: Run, result: Result) -> Iterator[Plot]:
     there = [one for one in rows if one]
     if there:
         text = f"{result.rows[0].name} to each, median and range; tinted: better for us"
-        yield Plot(f"{name}-ratio", charts.ratios(f"{name}: {word(figure)}", text, there))
+        yield Plot(f"{name}-ratio", charts.ratios(f"{name}: {word(figure)}, ratio", text, there))
     if any(row.curve for row in result.rows):
         yield Plot(f"{name}-curve", latency(run, result), main=True)
     if any(row.values("cpu_us") for row in result.rows):

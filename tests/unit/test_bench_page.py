@@ -6,6 +6,7 @@ import re
 import struct
 import sys
 import zlib
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -245,6 +246,9 @@ def test_a_bar_is_broken_only_where_it_would_flatten_the_others() -> None:
     assert charts.longest([10, 12, 100, 5000]) == 12
     assert charts.longest([5]) == 5
     assert charts.longest([0, 0]) == 0
+    rows = [charts.Bar("x", "", "", one, one, one, ours=one > 99) for one in (10.0, 12.0, 1000.0)]
+    assert "break" not in charts.bars("", "", rows).render()
+    assert "break" in charts.bars("", "", [replace(one, ours=False) for one in rows]).render()
 
 
 def test_percentiles() -> None:
