@@ -22,7 +22,8 @@ LABEL_MAX = 150.0
 RATIOS = (0.02, 50.0)
 """What is beyond is drawn at the rim; its number is written anyway."""
 BROKEN = 5.0
-"""A bar so many times longer than the next shorter one is broken: it would flatten the others. Ours never is."""
+"""A bar so many times longer than the next shorter one is broken: it would flatten the others. Ours
+never is."""
 CURVE_HEIGHT = 250.0
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)
 NINES_MAX = 5.0

@@ -94,7 +94,7 @@ def against(run: Run) -> list[Plot]:
         if there:
             version = next(r.version for one in run.results for r in one.rows if r.peer == peer)
             drawing = charts.ratios(
-                f"{run.results[0].rows[0].peer} to {peer} {version}",
+                f"{run.results[0].rows[0].peer} against {peer} {version}",
                 "ratios, median and range; tinted: better for us; yellow: target",
                 there,
             )
