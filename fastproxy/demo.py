@@ -120,6 +120,8 @@ class Backend:
             await self.send(writer, Request("GET", "/", []), 400, b"bad request\n")
         except (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError):
             pass
+        except asyncio.CancelledError:
+            pass  # the demo ends; asyncio's streams would print a traceback for each connection
         finally:
             with contextlib.suppress(OSError):
                 writer.close()

@@ -28,8 +28,8 @@ def arguments(job: Job) -> list[str]:
     for path in ["/", *job.route_paths()]:
         lines += ["[[routes]]", f'path = "{path}"', 'upstream = "origin"']
     file = job.write("fastproxy.toml", "\n".join(lines) + "\n")
-    # As a flag: what the environment says of it would win over the file.
-    control = str(job.directory / "control.sock")
+    # A flag, for the environment goes before the file.
+    control = f"{job.directory}/control.sock"
     return ["-m", "fastproxy", "run", "-c", file, "--control-socket", control]
 
 

@@ -13,10 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
 from fastproxy.balance.settings import Upstream
 from fastproxy.config.model import Config, Listener
+from fastproxy.engine.settings import Timeouts
 from fastproxy.errors import ConfigError, Problem
 from fastproxy.memory import pack
 from fastproxy.regex.build import RegexList
@@ -79,7 +78,7 @@ def build_stages(config: Config) -> Stages:
     their numbers in what is reported."""
     blob = pack.Blob(pack.size("PlanHeader"))
     numbers = [at for at, route in enumerate(config.routes) if route is not None]
-    routes = [_with_defaults(config.routes[at], config) for at in numbers]
+    routes = [config.routes[at] for at in numbers]
     regexes = RegexList()
     stages = Stages(blob)
     problems: list[Problem] = []
@@ -118,6 +117,7 @@ def _build(
         problems,
         warnings,
         max_body=int(config.limits.max_body),
+        request_timeout_ms=config.timeouts.request.ms,
     )
 
 
@@ -131,12 +131,6 @@ def _numbered(problem: Problem, numbers: list[int], warning: bool) -> Problem:
     path = re.sub(r"^routes\[(\d+)\]", number, problem.path)
     text = re.sub(r"\broutes\[(\d+)\]", number, problem.text)
     return Problem(path, text, problem.hint, warning=warning)
-
-
-def _with_defaults(route: Route, config: Config) -> Route:
-    if not route.request_timeout and config.timeouts.request:
-        return msgspec.structs.replace(route, request_timeout=config.timeouts.request)
-    return route
 
 
 def responders(config: Config) -> dict[str, str]:
@@ -173,10 +167,11 @@ def _listeners(blob: pack.Blob, config: Config) -> list[Mapping[str, Any]]:
 
 
 def _upstreams(blob: pack.Blob, config: Config) -> list[Mapping[str, Any]]:
-    return [_upstream(blob, name, upstream) for name, upstream in config.upstreams.items()]
+    times = config.timeouts
+    return [_upstream(blob, name, upstream, times) for name, upstream in config.upstreams.items()]
 
 
-def _upstream(blob: pack.Blob, name: str, upstream: Upstream) -> Mapping[str, Any]:
+def _upstream(blob: pack.Blob, name: str, upstream: Upstream, times: Timeouts) -> Mapping[str, Any]:
     kind, _, fixed = upstream.host.partition(":")
     policies = {"pass": HOST_PASS, "upstream": HOST_UPSTREAM, "fixed": HOST_FIXED}
     row: dict[str, Any] = {
@@ -186,7 +181,7 @@ def _upstream(blob: pack.Blob, name: str, upstream: Upstream) -> Mapping[str, An
     }
     for key in ("connect", "first_byte", "idle"):
         own = getattr(upstream.timeouts, key)
-        row[f"{key}_ms"] = own.ms if own is not None else 0
+        row[f"{key}_ms"] = (own if own is not None else getattr(times, f"upstream_{key}")).ms
     return row
 
 
@@ -202,15 +197,11 @@ def _settings(blob: pack.Blob, config: Config) -> Mapping[str, Any]:
         "client_body_ms": times.client_body.ms,
         "client_write_ms": times.client_write.ms,
         "keepalive_ms": times.keepalive.ms,
-        "upstream_connect_ms": times.upstream_connect.ms,
-        "upstream_first_byte_ms": times.upstream_first_byte.ms,
-        "upstream_idle_ms": times.upstream_idle.ms,
         "tunnel_idle_ms": times.tunnel_idle.ms,
         "drain_ms": times.drain.ms,
         "lingering_ms": times.lingering.ms,
         "upstream_keepalive_ms": times.upstream_keepalive.ms,
         "upstream_age_ms": times.upstream_age.ms,
-        "max_body": int(limits.max_body),
         "request_line_bytes": int(limits.request_line),
         "header_bytes": int(limits.header),
         "headers_bytes": int(limits.headers),

@@ -1,23 +1,24 @@
 # SPDX-License-Identifier: MIT
 # The doorway to Python: parked exchanges knock, Python answers; and exchanges that have no client.
 #
-# The engine puts (index, generation, reason) into a ring; after the turn, with the GIL back, the
-# worker's loop takes them out and runs handlers (engine/doorway.py). A stale answer (the client
-# went away meanwhile) finds no exchange of that generation and is dropped.
+# The engine puts (index, generation) into a ring; after the turn, with the GIL back, the worker's
+# loop takes them out and runs handlers (engine/doorway.py). A stale answer (the client went away
+# meanwhile) finds no exchange of that generation and is dropped.
 #
 # A subrequest is an exchange whose asker is the COLLECTOR: head and body are gathered in the
-# exchange until Python fetches them. It is routed and limited like any other request.
+# exchange, which stands in a list until Python fetches them (no answer may be lost, and so not in a
+# ring). It is routed and limited like any other request.
 
 cdef enum:
     # Largest answer a subrequest collects: it is held in memory as a whole.
     COLLECTED_MAX = 1048000
 
 
-cdef void knock(Engine *eng, Exchange *x, uint32_t reason) noexcept nogil:
-    """Tell Python. A full ring (thousands waiting) refuses a responder's exchange with 503."""
+cdef void knock(Engine *eng, Exchange *x) noexcept nogil:
+    """Tell Python that it is parked. A full ring (thousands since the last look) refuses it with
+    503, which ends the exchange."""
     cdef Knock *place
-    if reason == KNOCK_RESPONDER:
-        eng.me.parked += 1
+    eng.me.parked += 1
     if eng.knock_head - eng.knock_tail == DOORWAY_RING:
         count_add(&eng.me.odd[<int> ODD_KNOCK_LOST], 1)
         exchange_fail(eng, x, 503, b"too many requests wait for a handler")
@@ -25,7 +26,6 @@ cdef void knock(Engine *eng, Exchange *x, uint32_t reason) noexcept nogil:
     place = &eng.knocks[eng.knock_head % DOORWAY_RING]
     place.index = x.item.index
     place.generation = x.item.generation
-    place.reason = reason
     eng.knock_head += 1
 
 
@@ -95,7 +95,8 @@ cdef void collector_cut(Engine *eng, Exchange *x) noexcept nogil:
 cdef void collector_finished(Engine *eng, Exchange *x) noexcept nogil:
     """AskerCodec.finished: hold it until Python has fetched it."""
     x.flags |= X_HELD
-    knock(eng, x, KNOCK_ANSWER)
+    x.next_dead = eng.answered
+    eng.answered = x
 
 
 cdef bint collector_blocked(Engine *eng, Exchange *x) noexcept nogil:

@@ -16,9 +16,6 @@ from dataclasses import dataclass, field
 
 log = logging.getLogger("fastproxy.doorway")
 
-KNOCK_RESPONDER = 1
-KNOCK_ANSWER = 2
-
 
 @dataclass(slots=True)
 class Request:

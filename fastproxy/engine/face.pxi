@@ -21,7 +21,7 @@ cdef class WorkerEngine:
         self.eng = eng = <Engine *> calloc(1, sizeof(Engine))
         if eng == NULL:
             raise MemoryError
-        eng.epfd = eng.timerfd = -1
+        eng.epfd = eng.timerfd = eng.guest.door = -1
         self.doorway = importlib.import_module("fastproxy.engine.doorway")
         self.responders = {}
         self.waiting = {}
@@ -43,8 +43,9 @@ cdef class WorkerEngine:
         wheel_init(&eng.wheel, eng.now_ms)
         eng.epfd = epoll_create1(EPOLL_CLOEXEC)
         eng.timerfd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)
-        if eng.epfd < 0 or eng.timerfd < 0:
-            raise OSError(errno, "cannot make the engine's epoll set or timer")
+        eng.guest.door = eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC)
+        if eng.epfd < 0 or eng.timerfd < 0 or eng.guest.door < 0:
+            raise OSError(errno, "cannot make the engine's epoll set, timer or door")
         every.it_interval.tv_sec = 0
         every.it_interval.tv_nsec = TICK_MS * 1000000
         every.it_value = every.it_interval
@@ -62,6 +63,8 @@ cdef class WorkerEngine:
             close(eng.epfd)
         if eng.timerfd >= 0:
             close(eng.timerfd)
+        if eng.guest.door >= 0:
+            close(eng.guest.door)
         if eng.board != NULL:
             munmap(eng.board, eng.board_length)
         pool_free(&eng.connections)
@@ -73,14 +76,25 @@ cdef class WorkerEngine:
         free(eng)
 
     def fileno(self):
-        return self.eng.epfd
+        return self.eng.guest.door
+
+    def host(self, loop):
+        cdef const char *trouble
+        uvloop = importlib.import_module("uvloop.loop")
+        path = uvloop.__file__.encode()
+        trouble = guest_take_in(self.eng, path,
+                                PyCapsule_GetPointer(uvloop.libuv_get_loop_t_ptr(loop), NULL))
+        if trouble != NULL:
+            raise OSError(f"{uvloop.__file__}: {trouble.decode()}")
 
     def turn(self):
         cdef bint again
         cdef Engine *eng = self.eng
         with nogil:
+            door_empty(eng)
             again = engine_turn(eng)
-        if eng.knock_head != eng.knock_tail:
+            door_fill(eng)
+        if doorway_waits(eng):
             self._answer_knocks()
         return again
 
@@ -147,13 +161,16 @@ cdef class WorkerEngine:
     cdef _answer_knocks(self):
         cdef Engine *eng = self.eng
         cdef Knock knock
+        cdef Exchange *x
         while eng.knock_tail != eng.knock_head:
             knock = eng.knocks[eng.knock_tail % DOORWAY_RING]
             eng.knock_tail += 1
-            if knock.reason == KNOCK_RESPONDER:
-                self._start_responder(knock.index, knock.generation)
-            else:
-                self._deliver(knock.index, knock.generation)
+            self._start_responder(knock.index, knock.generation)
+        while eng.answered != NULL:
+            x = eng.answered
+            eng.answered = x.next_dead
+            self._deliver(x)
+        bury_the_dead(eng)
 
     cdef _start_responder(self, uint32_t index, uint32_t generation):
         cdef const Text *names
@@ -183,7 +200,6 @@ cdef class WorkerEngine:
         cdef Span fields = span(<char *> lines, len(lines))
         cdef Span content = span(<char *> body, len(body))
         exchange_resume(self.eng, index, generation, response.status, fields, content)
-        self.doorway.running_loop().call_soon(self._go_on)
 
     cdef _request(self, Exchange *x):
         cdef Request *kept = x.kept
@@ -211,20 +227,11 @@ cdef class WorkerEngine:
             raise ValueError("not a request that could be sent")
         future = self.doorway.running_loop().create_future()
         self.waiting[key] = future
-        self.doorway.running_loop().call_soon(self._go_on)
         return future
 
-    def _go_on(self):
-        """What Python began may have left work in the run queue, where no event announces it."""
-        if self.turn():
-            self.doorway.running_loop().call_soon(self._go_on)
-
-    cdef _deliver(self, uint32_t index, uint32_t generation):
-        cdef Exchange *x = <Exchange *> pool_find(&self.eng.exchanges, index, generation)
+    cdef _deliver(self, Exchange *x):
         cdef uint32_t length = 0
         cdef Span data
-        if x == NULL or not x.flags & X_HELD:
-            return
         future = self.waiting.pop(x.sub, None)
         data = buffer_span(&x.collected)
         response = self.doorway.Response(x.status)
@@ -237,7 +244,6 @@ cdef class WorkerEngine:
                 (line.partition(":") for line in raw.split("\r\n") if line)]
         x.flags &= ~<uint32_t> X_HELD
         exchange_release(self.eng, x)
-        bury_the_dead(self.eng)
         if future is not None and not future.done():
             future.set_result(response)
 
@@ -262,9 +268,11 @@ cdef engine_map_board(Engine *eng, int slot, int board):
 
 
 cdef void engine_close(Engine *eng) noexcept nogil:
-    """Close every connection and the listeners' registrations; flush the log."""
+    """Close every connection and the listeners' registrations; flush the log. What is still under
+    way is cut by us (end state K), and counts as a 503 if nothing of an answer was there."""
     cdef uint32_t index
     cdef Connection *conn
+    cdef Exchange *x
     cdef LogWriter *log = eng.log
     clock_read(eng)
     eng.draining = True
@@ -275,6 +283,11 @@ cdef void engine_close(Engine *eng) noexcept nogil:
         if conn.item.generation & 1 == 0 or conn.state == PEER_FREE:
             continue
         if conn.role == ROLE_CLIENT:
+            x = conn.exchange
+            if x != NULL:
+                end_state(x, b"K", cut_where(x))
+                if x.status == 0:
+                    x.status = 503
             client_gone(eng, conn)
         elif conn.exchange == NULL:
             upstream_close(eng, conn)

@@ -124,7 +124,6 @@ cdef bint exchange_route(Engine *eng, Exchange *x, Request *request) noexcept no
     """Which route? False: none, answered."""
     cdef RouteQuery query
     cdef const RouteTables *tables = &x.plan.header.routes
-    cdef uint64_t limit
     query.head = request.head
     query.host = request.host
     query.path = request.path
@@ -149,9 +148,9 @@ cdef bint exchange_route(Engine *eng, Exchange *x, Request *request) noexcept no
     if x.route.rewrite != 0:
         x.rewrite = (<const RewriteRow *> (x.plan.base + x.plan.header.rewrites.rows.off)
                      + x.route.rewrite)
-    limit = x.route.max_body if x.route.max_body != 0 else x.plan.settings.max_body
-    if limit != 0 and not x.request_flow.done:
-        if x.request_flow.kind == BODY_LENGTH and <uint64_t> x.request_flow.left > limit:
+    if x.route.max_body != 0 and not x.request_flow.done:
+        if (x.request_flow.kind == BODY_LENGTH
+                and <uint64_t> x.request_flow.left > x.route.max_body):
             end_state(x, b"P", b"R")
             x.flags |= X_ANSWER_CLOSES
             exchange_fail(eng, x, 413, b"the request body is larger than allowed")
@@ -164,8 +163,7 @@ cdef bint exchange_route(Engine *eng, Exchange *x, Request *request) noexcept no
 
 cdef int filter_max_body(Engine *eng, Exchange *x, Span *piece, bint last) noexcept nogil:
     """BodyFilter: a chunked body says its size only by ending (413)."""
-    cdef uint64_t limit = x.route.max_body if x.route.max_body != 0 else x.plan.settings.max_body
-    return 413 if x.request_flow.moved + piece.len > limit else 0
+    return 413 if x.request_flow.moved + piece.len > x.route.max_body else 0
 
 
 cdef Verdict exchange_judge(Engine *eng, Exchange *x, Request *request) noexcept nogil:
@@ -182,7 +180,7 @@ cdef Verdict exchange_judge(Engine *eng, Exchange *x, Request *request) noexcept
             exchange_fail(eng, x, 503, b"out of memory")
             return VERDICT_REPLY
         exchange_move(x, EXCHANGE_PARKED)
-        knock(eng, x, KNOCK_RESPONDER)
+        knock(eng, x)
         return VERDICT_AWAIT
     answer_from_route(eng, x, request)
     return VERDICT_REPLY

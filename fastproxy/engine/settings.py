@@ -44,7 +44,7 @@ class Timeouts(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     tunnel_idle: Duration = Duration("1h")
     """Idle time of an upgraded connection (WebSocket), both ways. Closes both sides."""
     drain: Duration = Duration("30s")
-    """What a stop gives to running requests before it cuts them."""
+    """What a stop gives to running requests and open WebSockets before it cuts them."""
     request: Duration = Duration("off")
     """Whole request, first byte to last byte of the answer; off, because streams and downloads
     may last. A route may set its own. Answers 504."""

@@ -24,15 +24,11 @@ cdef struct Settings:
     uint64_t client_body_ms         # idle
     uint64_t client_write_ms        # idle
     uint64_t keepalive_ms
-    uint64_t upstream_connect_ms
-    uint64_t upstream_first_byte_ms
-    uint64_t upstream_idle_ms       # between two reads or writes of one exchange
     uint64_t tunnel_idle_ms
     uint64_t drain_ms
     uint64_t lingering_ms           # reading on after an error answer
     uint64_t upstream_keepalive_ms  # idle in the pool
     uint64_t upstream_age_ms
-    uint64_t max_body
     uint32_t request_line_bytes
     uint32_t header_bytes           # one field
     uint32_t headers_bytes          # all
@@ -81,9 +77,9 @@ cdef struct UpstreamRow:
     Text name
     Text host                       # HOST_FIXED
     uint8_t host_policy             # HostPolicy
-    uint64_t connect_ms             # 0: as Settings says
+    uint64_t connect_ms             # these are its own or the defaults; 0: off
     uint64_t first_byte_ms
-    uint64_t idle_ms
+    uint64_t idle_ms                # between two reads or writes of one exchange
 
 
 cdef struct PlanHeader:

@@ -3,8 +3,17 @@
 #
 # End states, two letters, as HAProxy users know them. Who ended it: `-` nobody, it is complete;
 # C client went away, c client was too slow; S upstream failed, s upstream was too slow; P we
-# refused it; L answered here. When: R request head, Q request body, C connecting, H waiting for the
-# answer's head, D answer body, T tunnel, `-` at the end.
+# refused it; L answered here; K a stop cut it. When: R request head, Q request body, C connecting,
+# H waiting for the answer's head, D answer body, T tunnel, `-` at the end.
+
+cdef inline char cut_where(const Exchange *x) noexcept nogil:
+    """The second letter for one that ends before its end."""
+    if x.state == EXCHANGE_TUNNEL:
+        return c'T'
+    if x.flags & X_ANSWER_BEGUN:
+        return c'D'
+    return c'H' if x.request_flow.done else c'Q'
+
 
 cdef inline uint32_t status_class(uint16_t status) noexcept nogil:
     cdef uint32_t index = status // 100
@@ -91,15 +100,10 @@ cdef Span time_iso(Engine *eng) noexcept nogil:
     """2026-11-22T14:38:26.123456Z; the part up to the second is formatted once a second."""
     cdef Out out = out_over(eng.iso_room, sizeof(eng.iso_room))
     cdef uint64_t now = wall_us(eng)
-    cdef uint64_t rest = now % 1000000
-    cdef uint64_t unit = 100000
     if now // 1000000 != eng.wall_sec:
         clock_strings(eng)
     put(&out, eng.time_iso, strlen(eng.time_iso))
-    put_char(&out, c'.')
-    while unit != 0:
-        put_char(&out, <char> (48 + rest // unit % 10))
-        unit //= 10
+    put_millionths(&out, <uint32_t> (now % 1000000))
     put_char(&out, c'Z')
     return span(out.ptr, out.len)
 

@@ -38,8 +38,7 @@ cdef bint upstream_connect(Engine *eng, Exchange *x, const RosterBackend *backen
         conn.flags |= CONN_UNIX
     eng.upstream_count += 1
     upstream_attach(x, conn)
-    connection_timer(eng, conn, row.connect_ms if row.connect_ms != 0
-                     else x.plan.settings.upstream_connect_ms)
+    connection_timer(eng, conn, row.connect_ms)
     return True
 
 
@@ -130,13 +129,11 @@ cdef inline void upstream_timer(Engine *eng, Exchange *x) noexcept nogil:
     cdef const UpstreamRow *row = upstream_row(x)
     cdef uint64_t after
     if x.state == EXCHANGE_RECEIVING or buffer_size(&x.upstream.output) != 0:
-        after = row.idle_ms if row.idle_ms != 0 else x.plan.settings.upstream_idle_ms
+        after = row.idle_ms
     elif not x.request_flow.done:
         after = 0               # the client's body timeout watches
     else:
         after = row.first_byte_ms
-        if after == 0:
-            after = x.plan.settings.upstream_first_byte_ms
     connection_timer(eng, x.upstream, after)
 
 
@@ -315,7 +312,7 @@ cdef void upstream_write_dead(Engine *eng, Exchange *x) noexcept nogil:
     keep_change(eng, -<int64_t> buffer_size(&conn.output))
     buffer_drop(&eng.blocks, &conn.output)
     conn.ready |= READY_READ
-    connection_timer(eng, conn, x.plan.settings.upstream_first_byte_ms)
+    connection_timer(eng, conn, upstream_row(x).first_byte_ms)
     run_later(eng, conn)
 
 
@@ -380,7 +377,7 @@ cdef void http1_body(Engine *eng, Exchange *x, Span piece, bint last) noexcept n
     if x.upstream == NULL or x.upstream.flags & CONN_WRITE_DEAD:
         return                  # the answer is awaited, the body goes nowhere
     if x.request_flow.out_chunked:
-        count = put_chunk(&x.request_flow, piece, last, room, spans)
+        count = put_chunk(&x.request_flow.trailers, piece, last, room, spans)
     else:
         spans[0].iov_base = <void *> piece.ptr
         spans[0].iov_len = piece.len

@@ -49,6 +49,10 @@ cdef enum:
     EVENTS_PER_ROUND = 200
     ROUNDS_PER_TURN = 8
     ACCEPTS_PER_WAKE = 4
+    # A worker accepts beside another one that has a quarter and this many connections more, and
+    # gets the first chance at each for this long.
+    HELP_LEAST = 4
+    HELP_FIRST_US = 200
     # Bytes moved for one connection before the others get their turn.
     QUANTUM_BYTES = 1048576
 

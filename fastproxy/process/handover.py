@@ -62,6 +62,9 @@ class Handover(msgspec.Struct, forbid_unknown_fields=True):
     control_socket: str = ""
     """Empty: the default place (process/place.py)."""
     drain_seconds: float = 30.0
+    start_seconds: float = 30.0
+    """A worker that does not serve by then is killed and tried again. Code of responders is
+    imported in that time; what takes longer than this hangs."""
     access_log: str = "-"
     """"-": standard output, "off", or a path."""
     error_log: str = "-"

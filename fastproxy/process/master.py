@@ -20,7 +20,6 @@ import select
 import signal
 import sys
 import time
-from dataclasses import dataclass
 
 import msgspec
 from setproctitle import setproctitle
@@ -34,14 +33,12 @@ from fastproxy.process.handover import Handover, ListenerSpec, receive
 from fastproxy.process.log import Log
 from fastproxy.process.place import PlaceError, default_control_socket, private_directory
 from fastproxy.process.rights import check_user, raise_file_limit
+from fastproxy.process.seat import CONTROL, Seat
 from fastproxy.process.worker import EngineFactory, WorkerTask, ignore_signals, run_worker
 from fastproxy.scoreboard import segment
 from fastproxy.scoreboard.segment import BEAT_STALE_MS, Ring, WorkerState
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_BIND, EXIT_CUT = 0, 1, 2, 3, 130
-RESPAWN_FIRST_SECONDS, RESPAWN_MOST_SECONDS = 0.1, 10.0
-HEALTHY_SECONDS = 10.0
-"""A child that lived this long starts the back-off anew."""
 LOOK_SECONDS = 0.05
 """How often beats are looked at: half of BEAT_STALE_MS."""
 DOOR_SECONDS = 1.0
@@ -49,8 +46,6 @@ DOOR_SECONDS = 1.0
 KILL_SECONDS = 1.0
 """After the drain deadline (or a fast stop) what is left is killed this much later."""
 NEWS_AT_ONCE = 16
-CONTROL = -1
-"""Control's seat number."""
 NOT_THERE_YET = {
     "HUP": "reload of the configuration (a new plan, no process restarted)",
     "USR2": "upgrade to a new program (sockets handed over, no connection lost)",
@@ -59,32 +54,6 @@ NOT_THERE_YET = {
     "WINCH": "draining all workers while the master stays",
 }
 SIGNALS = ("TERM", "QUIT", "INT", "USR1", *NOT_THERE_YET)
-
-
-@dataclass(slots=True)
-class Seat:
-    """One place for a child: a worker slot, or control. Empty while `pid` is 0."""
-
-    number: int
-    pid: int = 0
-    pidfd: int = -1
-    born: float = 0.0
-    generation: int = 0
-    failures: int = 0
-    due: float = 0.0
-    """When to fork next (monotonic)."""
-    served: bool = False
-    """This child came up."""
-    stale: bool = False
-    """Its beat is old: it is stuck."""
-    loud: bool = False
-    """That has been said."""
-    why: str = ""
-    """Its own word on why it could not start."""
-
-    @property
-    def name(self) -> str:
-        return "control" if self.number == CONTROL else f"worker {self.number}"
 
 
 class Master:
@@ -117,7 +86,11 @@ class Master:
         handover.control_socket = path
         private_directory(path)
         place = ListenerSpec(bind=f"unix:{path}", backlog=64, mode=0o600)
-        self.control_door = sockets.listen_all([place], 1)[0]
+        try:
+            self.control_door = sockets.listen_all([place], 1)[0]
+        except sockets.BindError as error:
+            hint = "another instance may run: give this one --control-socket PATH"
+            raise sockets.BindError(f"{error}; {hint}") from error
         self.pid_file = PidFile(handover.pid_file)
         self.board_fd = segment.create(handover.slots)
         self.board = Board(self.board_fd)
@@ -214,7 +187,7 @@ class Master:
         except OSError as error:
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
             self.log.error(f"cannot fork {seat.name}: {error.strerror}")
-            self.later(seat)
+            seat.wait()
             return
         if pid == 0:
             self.be_child(seat)
@@ -319,20 +292,12 @@ class Master:
         how = f"ended with code {status}" if clean else f"was killed by signal {status}"
         why, seat.why = f": {seat.why}" if seat.why else "", ""
         self.log.error(f"{seat.name} {how}{why}")
-        self.later(seat)
+        seat.wait()
         workers = self.seats[1:]
         if not self.ever_served and not any(one.pid or not one.failures for one in workers):
             self.log.error(f"no worker came up; {seat.name} {how}{why}")
             self.exit_code = EXIT_FAILED
             self.begin_stop("")
-
-    def later(self, seat: Seat) -> None:
-        """When to try again: 100 ms, doubling to 10 s; anew after a healthy life."""
-        if seat.born and time.monotonic() - seat.born >= HEALTHY_SECONDS:
-            seat.failures = 0
-        wait = min(RESPAWN_FIRST_SECONDS * 2**seat.failures, RESPAWN_MOST_SECONDS)
-        seat.failures = min(seat.failures + 1, 16)
-        seat.due = time.monotonic() + wait
 
     def note_served(self, seat: Seat) -> None:
         """Has this worker come up? Then the others may hand its queue back."""
@@ -356,6 +321,9 @@ class Master:
             if not seat.pid:
                 continue
             self.note_served(seat)
+            if not seat.served and seat.age() > self.handover.start_seconds and not seat.why:
+                seat.why = f"it did not come up in {self.handover.start_seconds:g} s"
+                signal.pidfd_send_signal(seat.pidfd, signal.SIGKILL)
             age = self.board.beat_age_ms(seat.number) if seat.served else 0
             if (age > BEAT_STALE_MS) != seat.stale:
                 seat.stale = not seat.stale

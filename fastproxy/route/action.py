@@ -14,7 +14,6 @@ from fastproxy.template.build import Escape, TemplateError, pack_template, parse
 from fastproxy.template.variables import VARIABLES
 
 UPSTREAM, SPLIT, REDIRECT, REPLY, RESPONDER = range(5)  # cdef enum ActionKind
-WEIGHT_MAX = 1_000_000
 ACTIONS = ("upstream", "split", "redirect", "reply", "responder")
 # Statuses without a body (RFC 9110 15.3.5, 15.4.5), and those that need a field to make sense.
 BODYLESS = (204, 205, 304)
@@ -70,9 +69,7 @@ def _split(
     for index, part in enumerate(route.split):
         place = f"{path}.split[{index}]"
         target = _upstream(f"{place}.upstream", part.upstream, upstreams, problems)
-        if not 0 <= part.weight <= WEIGHT_MAX:
-            problems.append(Problem(f"{place}.weight", f"a weight is 0 to {WEIGHT_MAX}"))
-        elif part.weight:
+        if part.weight:
             total += part.weight
             rows.append({"upper": total, "upstream": target})
     if not total:
@@ -110,8 +107,6 @@ def _leads_anywhere(parts: Parts) -> bool:
 def _reply(
     blob: Blob, path: str, reply: Reply, params: Sequence[str], problems: list[Problem]
 ) -> Mapping[str, Any]:
-    if not 200 <= reply.status <= 599:
-        problems.append(Problem(f"{path}.status", "a status is 200 to 599"))
     if reply.body and reply.status in BODYLESS:
         problems.append(Problem(f"{path}.body", f"{reply.status} has no body"))
     kinds = [v.lower() for k, v in reply.headers.items() if k.lower() == "content-type"]

@@ -55,12 +55,14 @@ def build_routes(
     problems: list[Problem],
     warnings: list[Problem],
     max_body: int = 0,
+    request_timeout_ms: int = 0,
 ) -> dict[str, tuple[int, int]]:
     """RouteTables for `pack`, all rows in the blob.
 
     listeners: their `bind` texts; RouteQuery.listener is an index into it. upstreams: names, by
     index. responders: names used are added to it. rewrites, replies: what `build_rewrites` gave
-    for each route. max_body: for routes that do not say. With problems the tables are of no use.
+    for each route. max_body, request_timeout_ms: for routes that do not say; a route may say "off".
+    With problems the tables are of no use.
     """
     names = name_routes(routes, problems)
     if len(routes) > ROUTES_MAX:
@@ -81,7 +83,8 @@ def build_routes(
             "rewrite": rewrites[index],
             "reply_headers": replies[index],
             "max_body": max_body if route.max_body is None else int(route.max_body),
-            "request_timeout_ms": route.request_timeout.ms,
+            "request_timeout_ms": (
+                request_timeout_ms if route.request_timeout is None else route.request_timeout.ms),
         })  # fmt: skip
         conditions = build_conditions(blob, path, route, regexes, predicates, methods, problems)
         hosts = _hosts(path, route, problems)

@@ -287,6 +287,29 @@ cdef class ProbePlan:
         free(room_ptr)
         return kept, got, full
 
+    def time_edits(self, uint32_t row, fields, ProbeScene scene, int rounds):
+        """ns to ask for each field whether it stays, and to write what the edits bring in."""
+        cdef ProbeHead head = ProbeHead(fields, self.ids)
+        cdef const EditList *edits = &(
+            <RewriteRow *> (self.base + self.rewrites.rows.off) + row).request
+        cdef const Field *field
+        cdef char[8192] room
+        cdef Out out
+        cdef int i, at, dropped = 0
+        cdef double began
+        with nogil:
+            began = _seconds()
+            for i in range(rounds):
+                out = out_over(room, sizeof(room))
+                for at in range(head.head.count):
+                    field = &head.head.fields[at]
+                    dropped += edit_drops(
+                        self.base, edits, span(head.head.base + field.name_off, field.name_len),
+                        field.id)
+                edits_emit(&out, self.base, edits, &scene.scene, &head.head)
+            began = _seconds() - began
+        return began / rounds * 1e9, dropped // rounds, out.ptr[:out.len]
+
     def reply(self, uint32_t route, ProbeScene scene):
         """(fields, value) of a route's fixed reply or redirect."""
         cdef EditList edits

@@ -15,9 +15,10 @@ A request that a route would take but for its method gets 405 with Allow, if not
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from fastproxy.schema import ByteSize, Duration
 from fastproxy.template.settings import HeaderEdits, PathRewrite
@@ -25,17 +26,18 @@ from fastproxy.template.settings import HeaderEdits, PathRewrite
 __all__ = ["Condition", "HeaderEdits", "PathRewrite", "Redirect", "Reply", "Route", "Split"]
 
 Condition = str | bool
+WEIGHT_MAX = 1_000_000
 
 
 class Split(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One part of a weighted split.
 
     upstream: Name of the upstream.
-    weight: Share of the requests, relative to the other parts; 0 to 1000000.
+    weight: Share of the requests, relative to the other parts.
     """
 
     upstream: str
-    weight: int = 1
+    weight: Annotated[int, Meta(ge=0, le=WEIGHT_MAX)] = 1
 
 
 class Redirect(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -53,12 +55,12 @@ variable is made absolute, so that a path such as "//evil" cannot lead to anothe
 class Reply(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Answer with a fixed text.
 
-    status: 200 to 599.
+    status: Of the answer.
     body: A template. Variables are escaped as the Content-Type wants it: HTML, JSON, else text.
     headers: Fields of the answer, templates too. Content-Type is text/plain if not given.
     """
 
-    status: int = 200
+    status: Annotated[int, Meta(ge=200, le=599)] = 200
     body: str = ""
     headers: dict[str, str] = {}
 
@@ -88,8 +90,8 @@ what is below. "= /p" is exact. "/users/{id}" takes that path alone, "/users/{id
     rewrite_path: A template that becomes the path; excludes the other three.
     request_headers: Changes to the header fields that the upstream reads.
     response_headers: Changes to the header fields that the client reads.
-    max_body: Largest request body; larger ones get 413. Absent: as in `limits`; 0: unlimited.
-    request_timeout: For the whole exchange; 0 is off.
+    max_body: Largest request body; larger ones get 413. Absent: as in `limits`; "off": unlimited.
+    request_timeout: For the whole exchange; 504. Absent: as in `timeouts`; "off": none.
     access_log: Whether requests of this route are logged.
     """
 
@@ -113,7 +115,7 @@ what is below. "= /p" is exact. "/users/{id}" takes that path alone, "/users/{id
     request_headers: HeaderEdits = HeaderEdits()
     response_headers: HeaderEdits = HeaderEdits()
     max_body: ByteSize | None = None
-    request_timeout: Duration = Duration(0)
+    request_timeout: Duration | None = None
     access_log: bool = True
 
     @property

@@ -22,20 +22,42 @@ from fastproxy.memory.span cimport Out, Span, put, put_char
 cdef extern from * nogil:
     """
     #include <stdint.h>
+    #include <string.h>
     #define SWAR_ONES  0x0101010101010101ULL
     #define SWAR_HIGHS 0x8080808080808080ULL
-    /* The high bit of each byte that is zero (exact), given as w ^ pattern. */
-    static inline uint64_t swar_zero(uint64_t w) {
-        return ~(((w & ~SWAR_HIGHS) + ~SWAR_HIGHS) | w | ~SWAR_HIGHS);
-    }
-    /* The high bit of each byte below 0x20 or equal to 0x7f: a control character (exact). */
+    /* Marks are high bits of bytes; the first mark is right, those behind it may cry wolf (a borrow
+       runs upwards). Runs end at the first one, so nobody looks at the others. */
+    static inline uint64_t swar_zero(uint64_t w) { return (w - SWAR_ONES) & ~w; }
+    /* A byte below 0x20 or equal to 0x7f: a control character. */
     static inline uint64_t swar_control(uint64_t w) {
-        uint64_t low = ~((w & ~SWAR_HIGHS) + 0x60 * SWAR_ONES) & ~w & SWAR_HIGHS;
-        return low | swar_zero(w ^ (0x7f * SWAR_ONES));
+        return (((w - 0x20 * SWAR_ONES) & ~w) | swar_zero(w ^ (0x7f * SWAR_ONES))) & SWAR_HIGHS;
     }
     static inline uint64_t swar_dirty_log(uint64_t w) {
-        return swar_control(w) | (w & SWAR_HIGHS) | swar_zero(w ^ ('"' * SWAR_ONES))
-            | swar_zero(w ^ ('\\\\' * SWAR_ONES));
+        return (((w - 0x20 * SWAR_ONES) & ~w) | w | swar_zero(w ^ (0x7f * SWAR_ONES))
+            | swar_zero(w ^ ('"' * SWAR_ONES)) | swar_zero(w ^ ('\\\\' * SWAR_ONES))) & SWAR_HIGHS;
+    }
+    /* 1 to 7 bytes as a word and back, without a byte more and without a call. */
+    static inline uint64_t swar_load_few(const char *p, size_t length) {
+        uint64_t pad = 0x6161616161616161ULL << 8 * length;
+        uint32_t low = 0, high = 0;
+        if (length >= 4) {
+            memcpy(&low, p, 4);
+            memcpy(&high, p + length - 4, 4);
+            return low | (uint64_t)high << 8 * (length - 4) | pad;
+        }
+        return (uint8_t)p[0] | (uint64_t)(uint8_t)p[length >> 1] << 8 * (length >> 1)
+            | (uint64_t)(uint8_t)p[length - 1] << 8 * (length - 1) | pad;
+    }
+    static inline void swar_store_few(char *p, uint64_t w, size_t length) {
+        if (length >= 4) {
+            uint32_t low = (uint32_t)w, high = (uint32_t)(w >> 8 * (length - 4));
+            memcpy(p, &low, 4);
+            memcpy(p + length - 4, &high, 4);
+            return;
+        }
+        p[0] = (char)w;
+        p[length >> 1] = (char)(w >> 8 * (length >> 1));
+        p[length - 1] = (char)(w >> 8 * (length - 1));
     }
     static inline int swar_first(uint64_t marks) { return __builtin_ctzll(marks) >> 3; }
     /* RFC 3986 without "#" and "?": unreserved, ":/[]@", sub-delims, "%". */
@@ -58,16 +80,11 @@ cdef extern from * nogil:
     uint64_t swar_control(uint64_t w) noexcept
     uint64_t swar_dirty_log(uint64_t w) noexcept
     int swar_first(uint64_t marks) noexcept
+    uint64_t swar_load_few(const char *p, size_t length) noexcept
+    void swar_store_few(char *p, uint64_t w, size_t length) noexcept
     const uint8_t TARGET_CLEAN[256]
     const char HEX_UPPER[16]
     const char HEX_LOWER[16]
-
-
-cdef inline uint64_t load_up_to_8(const char *p, size_t length) noexcept nogil:
-    """The next bytes as a word, padded with "a", which no place escapes."""
-    cdef uint64_t word = 0x6161616161616161
-    memcpy(&word, p, length if length < 8 else 8)
-    return word
 
 
 cdef inline size_t run_header(const char *p, size_t length) noexcept nogil:
@@ -78,7 +95,7 @@ cdef inline size_t run_header(const char *p, size_t length) noexcept nogil:
         if length - at >= 8:
             memcpy(&word, p + at, 8)
         else:
-            word = load_up_to_8(p + at, length - at)
+            word = swar_load_few(p + at, length - at)
         marks = swar_control(word)
         if marks:
             return at + swar_first(marks)
@@ -86,20 +103,31 @@ cdef inline size_t run_header(const char *p, size_t length) noexcept nogil:
     return length
 
 
-cdef inline size_t run_log(const char *p, size_t length) noexcept nogil:
-    """Leading bytes from 0x20 to 0x7e without quote and backslash. For JSON too: what it stops at
-    and JSON allows (0x7f, UTF-8) is sorted out by the caller."""
-    cdef size_t at = 0
+cdef inline size_t put_run_log(Out *out, const char *p, size_t length) noexcept nogil:
+    """Copy the leading bytes from 0x20 to 0x7e without quote and backslash; how many (of those that
+    do not fit none is copied). For JSON too: what it stops at and JSON allows (0x7f, UTF-8) is
+    sorted out by the caller. Bytes behind the run are scribbled on, up to `length`."""
+    cdef char *to = out.ptr + out.len
+    cdef size_t at = 0, left
     cdef uint64_t word, marks
+    if out.cap - out.len < length:
+        out.full = True
+        return length
     while at < length:
-        if length - at >= 8:
+        left = length - at
+        if left >= 8:
             memcpy(&word, p + at, 8)
+            memcpy(to + at, &word, 8)
         else:
-            word = load_up_to_8(p + at, length - at)
+            word = swar_load_few(p + at, left)
+            swar_store_few(to + at, word, left)
         marks = swar_dirty_log(word)
         if marks:
-            return at + swar_first(marks)
+            at += swar_first(marks)
+            out.len += at
+            return at
         at += 8
+    out.len += length
     return length
 
 
@@ -113,13 +141,10 @@ cdef inline void put_header(Out *out, const char *p, size_t length) noexcept nog
 
 
 cdef inline void put_log(Out *out, const char *p, size_t length) noexcept nogil:
-    cdef size_t at = 0, run
+    cdef size_t at = 0
     cdef char code[4]
     while at < length:
-        run = run_log(p + at, length - at)
-        if run:
-            put(out, p + at, run)
-            at += run
+        at += put_run_log(out, p + at, length - at)
         if at < length:
             code[0] = b"\\"
             code[1] = b"x"
@@ -159,12 +184,9 @@ cdef inline size_t utf8_sequence(const char *p, size_t length) noexcept nogil:
 
 
 cdef inline void put_json(Out *out, const char *p, size_t length) noexcept nogil:
-    cdef size_t at = 0, run
+    cdef size_t at = 0
     while at < length:
-        run = run_log(p + at, length - at)
-        if run:
-            put(out, p + at, run)
-            at += run
+        at += put_run_log(out, p + at, length - at)
         if at < length:
             at += put_json_one(out, p + at, length - at)
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from fastproxy.process.sockets import hush
 from tests.flow.ledger import Ledger, held_ports
 from tests.flow.peers import Gateway, Origin
 from tests.flow.wire import Line, head_of
@@ -195,74 +193,7 @@ def test_a_stopped_worker_is_stepped_in_for_and_loses_nothing(origin: Origin) ->
     again(measure)
 
 
-# ---- drain ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
-def test_a_drained_stop_under_load_loses_no_request(origin: Origin, number: signal.Signals) -> None:
-    with Gateway(upstreams=[origin.url], workers=2) as proxy:
-        port = proxy.port
-        with (
-            Ledger(port, lines=24) as kept,
-            Ledger(port, lines=4, fresh=True) as fresh,
-            Ledger(port, lines=4, target="/slow?ms=700") as slow,
-        ):
-            kept.until(200)
-            fresh.until(20)
-            wait_until(lambda: len(slow.entries) >= 4)
-            assert proxy.process
-            proxy.process.send_signal(number)
-            assert proxy.process.wait(20) == 0
-            assert refuses(port)
-            for ledger in (kept, fresh, slow):
-                ledger.stopping = True
-    seen = origin.ask("/seen")
-    for ledger in (kept, fresh, slow):
-        assert {entry.outcome for entry in ledger.failed} <= {"refused"}, ledger.failed[:5]
-        assert len(ledger.ok) == len([e for e in ledger.entries if e.outcome != "refused"])
-        ledger.check_origin(seen)
-    assert any(entry.closes for entry in kept.ok)  # they were told
-
-
-def refuses(port: int) -> bool:
-    with socket.socket() as sock:
-        return sock.connect_ex(("127.0.0.1", port)) != 0
-
-
-def test_a_drain_ends_bodies_and_then_idle_lines(origin: Origin) -> None:
-    """An upload and a download that run longer than the stop takes to arrive are finished whole."""
-    with Gateway(upstreams=[origin.url], workers=2) as proxy:
-        port = proxy.port
-        with Line(port) as down, Line(port) as up, Line(port) as idle:
-            assert idle.ask("GET", "/id").status == 200
-            down.sock.sendall(head_of("GET", "/bytes?n=1000000&piece=100000&pause=60"))
-            up.sock.sendall(head_of("POST", "/hash", "Content-Length: 500000"))
-            up.sock.sendall(bytes(1000))
-            wait_until(lambda: proxy.inflight() == 2)
-            assert proxy.process
-            proxy.process.terminate()
-            wait_until(lambda: refuses(port))
-            time.sleep(0.3)
-            up.sock.sendall(bytes(499_000))
-            answer = up.answer()
-            assert answer.text.split()[0] == "500000"
-            assert answer.fields["connection"] == "close"
-            assert down.answer().size == 1_000_000
-            assert idle.sock.recv(1) == b""
-        assert proxy.process.wait(10) == 0
-
-
-def test_a_drain_that_takes_too_long_is_cut_off(origin: Origin) -> None:
-    with (
-        Gateway("--drain-timeout=700ms", upstreams=[origin.url], workers=2) as proxy,
-        Line(proxy.port) as line,
-    ):
-        line.sock.sendall(head_of("GET", "/slow?ms=20000"))
-        wait_until(lambda: proxy.inflight() == 1)
-        started = time.monotonic()
-        proxy.stop()
-        assert 0.6 < time.monotonic() - started < 8
-        assert line.sock.recv(1) == b""
+# ---- back again -------------------------------------------------------------------------------
 
 
 def test_wrk_does_not_notice_that_a_worker_joins_again(proxy: Gateway) -> None:
@@ -274,20 +205,3 @@ def test_wrk_does_not_notice_that_a_worker_joins_again(proxy: Gateway) -> None:
     assert not ledger.failed
     shares = [one["connections"] + one["accepted"] for one in proxy.status()["workers"]]
     assert min(shares) > 0
-
-
-def test_a_hushed_door_lets_in_who_is_there_and_nobody_new() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        port = door.getsockname()[1]
-        with Line(port) as before:
-            hush(door.fileno())
-            with socket.socket() as new:
-                new.settimeout(0.4)
-                with pytest.raises(TimeoutError):
-                    new.connect(("127.0.0.1", port))
-            peer, _ = door.accept()
-            with peer:
-                peer.sendall(b"still here")
-                assert before.reader.more() == b"still here"
-                before.sock.sendall(b"me too")
-                assert peer.recv(10) == b"me too"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -76,6 +77,13 @@ async def fan(request: Request, fetch: Fetch) -> Response:
         *(fetch("GET", f"{wanted['u']}") for _ in range(int(wanted["n"])))
     )
     return Response(200, b",".join(answer.body for answer in answers))
+
+
+async def count(request: Request, fetch: Fetch) -> Response:
+    """n subrequests at once: how many had which status."""
+    wanted = asked(request)
+    answers = await asyncio.gather(*(fetch("GET", wanted["u"]) for _ in range(int(wanted["n"]))))
+    return Response(200, json.dumps(Counter(answer.status for answer in answers)).encode())
 
 
 async def wrong(request: Request, fetch: Fetch) -> Any:

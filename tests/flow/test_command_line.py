@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -9,9 +10,11 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +60,19 @@ class Demo:
         assert self.process.poll() is None, self.text()
         return f"http://{self.status()['listeners'][0]}"
 
+    def backend_pids(self) -> list[int]:
+        """Who still runs as it was started, but is not the master."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                if self.control in path.read_text() and int(path.parts[2]) != self.process.pid:
+                    found.append(int(path.parts[2]))
+        return found
+
+    def inflight(self) -> int:
+        (upstream,) = self.status()["upstreams"]
+        return sum(one["inflight"] for one in upstream["backends"])
+
     def backends(self) -> list[str]:
         return re.findall(r"http://127\.0\.0\.1:\d{2,5}", self.text().split("goes to")[1])[:2]
 
@@ -73,6 +89,14 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
 def get(url: str, data: bytes | None = None) -> tuple[dict[str, str], bytes]:
     with urllib.request.urlopen(url, data, timeout=10) as answer:
         return dict(answer.headers), answer.read()
+
+
+def get_status(url: str) -> int:
+    try:
+        with urllib.request.urlopen(url, timeout=15) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
 
 
 def connectable(url: str) -> bool:
@@ -105,6 +129,23 @@ def test_demo_shows_what_it_promises_and_ends_with_ctrl_c(demo: Demo) -> None:
     demo.process.send_signal(signal.SIGINT)
     assert demo.process.wait(10) == 0, demo.text()
     wait_until(lambda: not any(connectable(backend) for backend in backends), 5)
+
+
+def test_demo_says_nothing_of_connections_it_cuts(demo: Demo) -> None:
+    """SIGTERM to its backends while requests run there and kept connections wait."""
+    url = demo.start()
+    with ThreadPoolExecutor(4) as pool:
+        waiting = [pool.submit(get_status, f"{url}/slow?ms=20000") for _ in range(4)]
+        for _ in range(4):
+            assert get_status(f"{url}/hello") == 200
+        wait_until(lambda: demo.inflight() == 4)
+        (pid,) = demo.backend_pids()
+        os.kill(pid, signal.SIGTERM)
+        assert {one.result() for one in waiting} == {502}
+    demo.process.send_signal(signal.SIGTERM)
+    assert demo.process.wait(10) == 0, demo.text()
+    assert "Traceback" not in demo.text()
+    assert "CancelledError" not in demo.text()
 
 
 def test_demo_escapes_what_a_request_brings(demo: Demo) -> None:

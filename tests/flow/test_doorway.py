@@ -15,7 +15,17 @@ from tests.flow.peers import Gateway, Origin
 from tests.flow.wire import Answered, Line, head_of
 from tests.running import wait_until
 
-HANDLERS = ("facts", "wait", "wait_at_gate", "open_gate", "close_gate", "one", "fan", "wrong")
+HANDLERS = (
+    "facts",
+    "wait",
+    "wait_at_gate",
+    "open_gate",
+    "close_gate",
+    "one",
+    "fan",
+    "count",
+    "wrong",
+)
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +37,7 @@ def proxy(origin: Origin) -> Iterator[Gateway]:
             {"name": "status", "path": "= /", "responder": "status"},
             {"name": "people", "path": "/people/{id}", "responder": "facts"},
             *({"name": name, "path": f"/{name}", "responder": name} for name in HANDLERS),
+            {"name": "fixed", "path": "/fixed", "reply": {"body": "so"}},
             {"name": "up", "path": "/up/", "strip_prefix": "/up", "upstream": "u"},
         ],
     }
@@ -210,6 +221,15 @@ def test_many_subrequests_at_once(proxy: Gateway) -> None:
     assert all(text.count(" -") == 20 for text in found)
     proxy.settle()
     assert proxy.status()["status"]["5xx"] > 0  # of the tests above; and none of these hung
+
+
+def test_no_answer_to_a_subrequest_is_lost(proxy: Gateway) -> None:
+    """More at once than the doorway's ring has places (4096): each is answered. Handlers that could
+    not even be told are a 503."""
+    assert json.loads(get(proxy, "/count?n=5000&u=/fixed").text) == {"200": 5000}
+    found = json.loads(get(proxy, "/count?n=5000&u=/people/1").text)
+    assert found == {"200": 4096, "503": 904}
+    wait_until(lambda: parked(proxy) == 0)
 
 
 def test_a_client_leaves_while_its_handler_waits_for_a_subrequest(proxy: Gateway) -> None:

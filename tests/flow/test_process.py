@@ -150,6 +150,7 @@ def test_a_second_instance_on_the_control_socket_exits_3(backend: Backend) -> No
         assert second.process
         assert second.process.wait(10) == 3
         assert f"held by pid {proxy.pid}" in second.log()
+        assert "give this one --control-socket PATH" in second.log()
         second.process = None
         second.close()
         assert proxy.status()["pid"] == proxy.pid

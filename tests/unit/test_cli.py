@@ -92,14 +92,16 @@ def test_run_with_flags_only(launched: dict[str, Any]) -> None:
     assert given.pid_file == os.path.abspath("p.pid")
     assert given.control_socket == os.path.abspath("c.sock")
     assert given.upstreams[0].backends == [("http://127.0.0.1:1", 1), ("http+unix:/tmp/x", 1)]
-    settings = pack.read("PlanHeader", launched["plan"])["settings"]
+    header = pack.read("PlanHeader", launched["plan"])
+    settings = header["settings"]
     assert settings["keepalive_ms"] == 7000
     assert settings["upstream_keepalive_ms"] == 8000
     assert settings["read_bytes"] == 65536
     assert settings["connections"] == 500
     assert settings["client_header_ms"] == 1000
     assert settings["header_bytes"] == 1024
-    assert settings["max_body"] == 5_000_000
+    route = pack.read("RouteRow", launched["plan"], header["routes"]["rows"][0])
+    assert route["max_body"] == 5_000_000
     assert (settings["via"], settings["access_log"], settings["trusted"][1]) == (1, 0, 1)
     assert [row["name"] for row in read_roster(launched["roster"])] == [
         "http://127.0.0.1:1",

@@ -211,6 +211,12 @@ ROUTES = [
      "2 routes[0].request_headers.set"),
     ('routes = [{ upstream = "api", split = [{ upstream = "x", weigth = 1 }] }]',
      '2 routes[0].split[0].weigth: unknown key (did you mean "weight"?)'),
+    ('routes = [{ split = [{ upstream = "api", weight = 1000001 }] }]',
+     "2 routes[0].split[0].weight: must be from 0 to 1000000, got 1000001"),
+    ('routes = [{ reply = { status = 199 } }]',
+     "2 routes[0].reply.status: must be from 200 to 599, got 199"),
+    ('routes = [{ upstream = "api", request_timeout = "x" }]',
+     '2 routes[0].request_timeout: "x" is not a duration'),
 ]  # fmt: skip
 
 

@@ -92,6 +92,19 @@ def validate(schema: dict[str, Any], value: Any, root: dict[str, Any]) -> bool:
     return True
 
 
+@pytest.mark.parametrize(
+    ("definition", "name", "low", "high"),
+    [
+        ("Split", "weight", 0, 1_000_000),
+        ("Reply", "status", 200, 599),
+        ("Backend", "weight", 0, 1000),
+    ],
+)
+def test_the_schema_tells_ranges(definition: str, name: str, low: int, high: int) -> None:
+    found = describe.json_schema(Config)["$defs"][definition]["properties"][name]
+    assert (found["minimum"], found["maximum"]) == (low, high)
+
+
 def test_the_schema_takes_what_the_check_takes() -> None:
     schema = describe.json_schema(Config)
     good: dict[str, Any] = {

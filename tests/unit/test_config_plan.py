@@ -64,9 +64,9 @@ def test_what_stands_in_a_plan() -> None:
         (0, 1, 0),
     ]
     api, other = rows(data, "UpstreamRow", header["upstreams"])
-    assert (text(data, api["name"]), api["host_policy"], api["connect_ms"]) == ("api", 1, 0)
+    assert (text(data, api["name"]), api["host_policy"], api["connect_ms"]) == ("api", 1, 5000)
     assert (text(data, other["host"]), other["host_policy"]) == ("example.com", 2)
-    assert (other["connect_ms"], other["first_byte_ms"], other["idle_ms"]) == (250, 0, 2000)
+    assert (other["connect_ms"], other["first_byte_ms"], other["idle_ms"]) == (250, 60_000, 2000)
     names = rows(data, "Text", header["responders"])
     assert [text(data, (row["off"], row["len"])) for row in names] == ["status"]
     routes = rows(data, "RouteRow", header["routes"]["rows"])
@@ -84,13 +84,14 @@ def test_what_stands_in_a_plan() -> None:
 
 def test_every_default_of_the_issue() -> None:
     """Section 3 of the issue, number by number."""
-    settings = pack.read("PlanHeader", plan.compile_plan(config(limits={}), 1))["settings"]
+    data = plan.compile_plan(config(limits={}), 1)
+    header = pack.read("PlanHeader", data)
+    settings = header["settings"]
     wanted = {
         "client_header_ms": 10_000, "client_body_ms": 30_000, "client_write_ms": 30_000,
-        "keepalive_ms": 75_000, "upstream_connect_ms": 5_000, "upstream_first_byte_ms": 60_000,
-        "upstream_idle_ms": 60_000, "tunnel_idle_ms": 3_600_000, "drain_ms": 30_000,
+        "keepalive_ms": 75_000, "tunnel_idle_ms": 3_600_000, "drain_ms": 30_000,
         "lingering_ms": 2_000, "upstream_keepalive_ms": 60_000, "upstream_age_ms": 3_600_000,
-        "max_body": 0, "request_line_bytes": 8192, "header_bytes": 8192, "headers_bytes": 32768,
+        "request_line_bytes": 8192, "header_bytes": 8192, "headers_bytes": 32768,
         "header_count": 128, "connections": 0, "connections_per_ip": 0,
         "requests_per_connection": 10000, "upstream_idle": 256, "upstream_requests": 10000,
         "read_bytes": 262144, "abort_on_close": 0, "reject_host_mismatch": 0, "merge_slashes": 0,
@@ -98,6 +99,13 @@ def test_every_default_of_the_issue() -> None:
         "request_id_trust": 0, "splice": 0, "access_log": 1,
     }  # fmt: skip
     assert {name: settings[name] for name in wanted} == wanted
+    api = rows(data, "UpstreamRow", header["upstreams"])[0]
+    assert (api["connect_ms"], api["first_byte_ms"], api["idle_ms"]) == (5_000, 60_000, 60_000)
+    routes = rows(data, "RouteRow", header["routes"]["rows"])
+    assert {(row["max_body"], row["request_timeout_ms"]) for row in routes} == {
+        (0, 0),
+        (1024, 3000),
+    }
 
 
 @pytest.mark.parametrize("section", ["timeouts", "limits", "forwarding"])
@@ -130,6 +138,26 @@ def test_the_request_timeout_of_all_routes() -> None:
     header = pack.read("PlanHeader", data)
     routes = rows(data, "RouteRow", header["routes"]["rows"])
     assert [row["request_timeout_ms"] for row in routes] == [9000, 9000, 3000, 9000]
+
+
+def test_what_switches_a_default_off() -> None:
+    """ "off" is not the same as absent."""
+    off = {"name": "v1", "upstream": "api", "request_timeout": "off", "max_body": "off"}
+    upstream = {"backends": ["http://127.0.0.1:1"], "timeouts": {"first_byte": "off", "idle": 0}}
+    made = config(
+        routes=[off, {"upstream": "api", "path": "/other"}],
+        upstreams={"api": upstream},
+        timeouts={"request": "9s"},
+    )
+    data = plan.compile_plan(made, 1)
+    header = pack.read("PlanHeader", data)
+    routes = rows(data, "RouteRow", header["routes"]["rows"])
+    assert [(row["max_body"], row["request_timeout_ms"]) for row in routes] == [
+        (0, 0),
+        (1 << 20, 9000),
+    ]
+    (api,) = rows(data, "UpstreamRow", header["upstreams"])
+    assert (api["connect_ms"], api["first_byte_ms"], api["idle_ms"]) == (5000, 0, 0)
 
 
 def test_every_slice_and_text_is_inside() -> None:
