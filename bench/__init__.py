@@ -23,6 +23,7 @@ machine hits all sides alike.
     measures   the figures: names, headings, columns
     results    what a run found: the schema of --json; targets judged
     report     tables for the terminal and for pages
+    page/      the HTML page, and pictures
     install    brings peers
     processes  start, pin, stop; nothing survives
     build      compiles the C programs

@@ -6,7 +6,7 @@ python -m bench --quick              the ones that matter most: under 3 minutes
 python -m bench small large          two scenarios
 python -m bench --check              right answers everywhere? nothing is timed
 python -m bench install              bring the peers that are missing
-python -m bench report FILE.json     show a result again
+python -m bench report FILE.json     show a result again; --html FILE makes a page of it
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from bench import peers, report, scenarios
 from bench.build import BuildError
 from bench.load import LoadError, wrk
 from bench.measure import Bench
+from bench.page import document, png
 from bench.peers.base import Installed
 from bench.processes import StartError, cpus, interrupt
 from bench.progress import Bar
@@ -34,7 +35,10 @@ from bench.verify import WrongAnswerError
 QUICK = Plan(seconds=1.0, pairs=2, warm=0.0, count=False)
 CHECK = Plan(pairs=0)
 QUICK_PEERS = ("nginx", "haproxy", "limit")
-TROUBLE = (BuildError, LoadError, StartError, WrongAnswerError, installing.InstallError)
+TROUBLE = (
+    *(BuildError, LoadError, StartError, WrongAnswerError),
+    *(installing.InstallError, png.PngError),
+)
 
 
 class Commands(click.Group):
@@ -68,6 +72,17 @@ def peer_paths(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+def pages(command: Callable[..., None]) -> Callable[..., None]:
+    """What is written for people."""
+    for name, metavar, text in (
+        ("--png", "DIR", "The main pictures, as PNG files."),
+        ("--html", "FILE", "All of it as a page with pictures."),
+        ("--markdown", "FILE", "Tables for a page."),
+    ):
+        command = click.option(name, metavar=metavar, help=text)(command)
+    return command
+
+
 @main.command("run", short_help="Measure (or, with --check, only verify).")
 @click.argument("names", nargs=-1, metavar="[SCENARIO]...")
 @click.option("--quick", is_flag=True, help="Few scenarios, few and short turns: 3 minutes.")
@@ -80,7 +95,7 @@ def peer_paths(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--against", multiple=True, metavar="DIR",
               help="Another built tree of fastproxy, not the peers. Repeatable.")  # fmt: skip
 @click.option("--json", "json_file", metavar="FILE", help="All of it, for programs; - is stdout")
-@click.option("--markdown", "markdown_file", metavar="FILE", help="Tables for a page")
+@pages
 @click.option("--list", "list_", is_flag=True, help="Show the scenarios and stop.")
 @click.option("--spoil", is_flag=True, help="Let the origin answer wrongly: must end with code 1.")
 def run(names: tuple[str, ...], **options: Any) -> None:
@@ -95,6 +110,8 @@ def run(names: tuple[str, ...], **options: Any) -> None:
     only = options["only"] or (QUICK_PEERS if options["quick"] else ())
 
     def work() -> Run:
+        if options["png"]:
+            png.painter()
         wrk()
         found, missing = peers.find(paths, only, options["against"])
         for note in missing:
@@ -107,7 +124,11 @@ def run(names: tuple[str, ...], **options: Any) -> None:
 
     finished = guarded(screen, work)
     screen.print(report.summary(finished))
-    save(finished, options["json_file"], options["markdown_file"])
+    if options["json_file"] == "-":
+        click.echo(dump(finished), nl=False)
+    elif options["json_file"]:
+        Path(options["json_file"]).write_bytes(dump(finished))
+    guarded(screen, lambda: save(finished, options))
 
 
 def chosen(names: Sequence[str], quick: bool) -> list[scenarios.Scenario]:
@@ -160,14 +181,14 @@ def measure(
     return result
 
 
-def save(finished: Run, json_file: str | None, markdown_file: str | None) -> None:
-    """The files that were asked for."""
-    if json_file == "-":
-        click.echo(dump(finished), nl=False)
-    elif json_file:
-        Path(json_file).write_bytes(dump(finished))
-    if markdown_file:
-        Path(markdown_file).write_text(report.markdown(finished))
+def save(finished: Run, options: dict[str, Any]) -> None:
+    """The pages that were asked for (`pages`)."""
+    if options["markdown"]:
+        Path(options["markdown"]).write_text(report.markdown(finished))
+    if options["html"]:
+        Path(options["html"]).write_text(document.html(finished), encoding="utf-8")
+    if options["png"]:
+        png.write(finished, Path(options["png"]))
 
 
 @main.command()
@@ -182,8 +203,8 @@ def install(names: tuple[str, ...]) -> None:
 
 @main.command("report")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--markdown", "markdown_file", metavar="FILE", help="Tables for a page")
-def show(file: Path, markdown_file: str | None) -> None:
+@pages
+def show(file: Path, **options: Any) -> None:
     """Show the result in FILE again."""
     screen = Console(highlight=False)
     try:
@@ -201,7 +222,7 @@ def show(file: Path, markdown_file: str | None) -> None:
     for note in found.notes:
         screen.print(note, markup=False, soft_wrap=True)
     screen.print(report.summary(found))
-    save(found, None, markdown_file)
+    guarded(screen, lambda: save(found, options))
 
 
 if __name__ == "__main__":

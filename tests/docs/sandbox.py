@@ -163,7 +163,9 @@ class Sandbox:
                 command += f' ARGS="--listen 127.0.0.1:{self.port("8080")}"'
             return f"{make} {command.removeprefix('make ')}"
         if command.startswith("python -m bench report "):
-            return f"cd {ROOT} && python3 -m bench report {self.work}/bench.json"
+            pages = re.findall(r"--(?:html|markdown|png) ", command)
+            into = "".join(f" {one}{self.work}/page{n}" for n, one in enumerate(pages))
+            return f"cd {ROOT} && python3 -m bench report {self.work}/bench.json{into}"
         if re.match(r"python3? -m bench\b(?! install)", command) and "--list" not in command:
             short = "small --pairs 1 --seconds 1 --peer nginx"
             return f"cd {ROOT} && python3 -m bench {short}" + (
