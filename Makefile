@@ -12,13 +12,13 @@ BUILT := build/.built
 # How it was built last (setup.py writes it). Tests run on a debug build until somebody asks for
 # the ordinary one.
 MODE := $(findstring debug=True,$(shell cat build/mode 2>/dev/null))
-BACK := $(and $(MODE),$(filter build demo bench bench-quick,$(MAKECMDGOALS)))
+BACK := $(and $(MODE),$(filter build demo bench%,$(MAKECMDGOALS)))
 DEBUG := $(if $(BACK),,$(if $(MODE),FASTPROXY_DEBUG=1))
 PYTEST := $(PY) -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-slow debug asan coverage fuzz bench bench-quick lint wheel
-.PHONY: clean setup
+.PHONY: help demo build test test-slow debug asan coverage fuzz lint wheel clean setup
+.PHONY: bench bench-quick bench-check bench-smoke
 ifneq ($(BACK)$(if $(wildcard fastproxy/_core.*.so),,missing),)
 .PHONY: $(BUILT)
 endif
@@ -73,11 +73,17 @@ coverage: $(VENV)/.tests  ## which lines of rooms and engine the tests reach: 10
 fuzz: $(BUILT) $(VENV)/.tests  ## bounded fuzz run of every target (FUZZ_SECONDS=20 each)
 	$(PY) -m tests.fuzz
 
-bench: build $(VENV)/.tests  ## compare with nginx and HAProxy on this machine: 8 minutes
+bench: build $(VENV)/.tests  ## compare with all proxies that are installed: an hour (ARGS=small)
 	$(PY) -m bench $(ARGS)
 
-bench-quick: build $(VENV)/.tests  ## the same in 3 minutes
+bench-quick: build $(VENV)/.tests  ## with nginx and HAProxy only, what matters most: 3 minutes
 	$(PY) -m bench --quick $(ARGS)
+
+bench-smoke: build $(VENV)/.tests  ## right answers in every scenario? nothing is timed: a minute
+	$(PY) -m bench --check --peer nginx --peer haproxy --peer limit $(ARGS)
+
+bench-check: build $(VENV)/.tests  ## instructions of the hot path against bench/budgets.toml
+	$(PY) -m bench.budgets $(ARGS)
 
 # A build in which any warning is an error; it serves as the ordinary one, too.
 build/.strict: $(VENV)/.lint $(SOURCES)

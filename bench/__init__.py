@@ -1,19 +1,30 @@
 # SPDX-License-Identifier: MIT
 """The benchmark: fastproxy against the proxies people know, on this machine, as ratios in one run.
 
-    python -m bench                      # every scenario, minutes
-    python -m bench --quick small        # one scenario, seconds
+    python -m bench                      # every scenario, many minutes
+    python -m bench --quick              # the ones that matter most, 3 minutes
+    python -m bench install              # bring the peers that are missing
 
-One scenario is origin (origin.c) + proxy + load (wrk), all on loopback and pinned: the proxy on the
-last CPU, origin and load on the first. Every proxy has one worker and runs in turn, A B A B; what
-counts is the CPU time that *all* its processes take for one request, from /proc, as the median of
-the ratios of neighbouring runs. So noise from the machine hits both sides alike.
+One scenario is origin (origin.c) + proxy + load (wrk, or paced at a constant rate), all on loopback
+and pinned: the proxy on the last CPU, origin and load on the first. Every proxy has the same number
+of workers and runs in turn, A B C A B C; what counts is the CPU time that *all* its processes take
+for one request, from /proc, as the median of the ratios of neighbouring runs. So noise from the
+machine hits all sides alike.
 
-    scenarios  what is asked for, and what each proxy is told to do about it
-    peers      how each proxy is configured and started
+    scenarios  what is asked for, in which settings, and what must come out: data
+    peers/     how each proxy is found, configured and started
+    stand      a scenario set up: origins, and proxies, each up and verified
     verify     nothing is timed before its answers were right, byte for byte
-    load       wrk
+    load       wrk and the paced load
+    methods    what a turn is: closed loop, constant rate, idle connections
     measure    the turns
-    report     table, JSON, Markdown
+    syscalls   system calls, counted by perf
+    usage      CPU time, memory, context switches, from /proc
+    measures   the figures: names, headings, columns
+    results    what a run found: the schema of --json; targets judged
+    report     tables for the terminal and for pages
+    install    brings peers
     processes  start, pin, stop; nothing survives
+    build      compiles the C programs
+    progress   the bar
 """

@@ -1,144 +1,207 @@
 # SPDX-License-Identifier: MIT
-"""`python -m bench`: see bench/__init__.py."""
+"""`python -m bench`: the benchmark. Without a command: run.
+
+python -m bench                      every scenario against every peer that is installed
+python -m bench --quick              the ones that matter most: under 3 minutes
+python -m bench small large          two scenarios
+python -m bench --check              right answers everywhere? nothing is timed
+python -m bench install              bring the peers that are missing
+python -m bench report FILE.json     show a result again
+"""
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
-from rich.text import Text
 
+from bench import install as installing
 from bench import peers, report, scenarios
 from bench.build import BuildError
 from bench.load import LoadError, wrk
-from bench.measure import Bench, Plan, Result
+from bench.measure import Bench
+from bench.peers.base import Installed
 from bench.processes import StartError, cpus, interrupt
+from bench.progress import Bar
+from bench.results import Plan, Run, dump, load
 from bench.verify import WrongAnswerError
 
-QUICK = Plan(seconds=2.0, pairs=3)
-TROUBLE = (BuildError, LoadError, StartError, WrongAnswerError)
+QUICK = Plan(seconds=1.0, pairs=2, warm=0.0, count=False)
+CHECK = Plan(pairs=0)
+QUICK_PEERS = ("nginx", "haproxy", "limit")
+TROUBLE = (BuildError, LoadError, StartError, WrongAnswerError, installing.InstallError)
 
 
-class TimeLeft(ProgressColumn):
-    """Counts down between the steps too."""
+class Commands(click.Group):
+    """`run` is meant where no command is named."""
 
-    def __init__(self, total: float) -> None:
-        super().__init__()
-        self.left = total
-        self.step_ends = time.monotonic()
-        self.step = 0.0
-
-    def begin(self, seconds: float) -> None:
-        self.left -= self.step
-        self.step = seconds
-        self.step_ends = time.monotonic() + seconds
-
-    def render(self, task: Task) -> Text:
-        late = self.step - max(0.0, self.step_ends - time.monotonic())
-        left = max(0, round(self.left - late))
-        return Text(f"{left // 60}:{left % 60:02d} left", style="cyan")
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or args[0] not in {*self.commands, "-h", "--help"}:
+            args.insert(0, "run")
+        return super().parse_args(ctx, args)
 
 
-def measure(
-    plan: Plan, wanted: Sequence[scenarios.Scenario], found: Sequence[peers.Peer], screen: Console
-) -> list[Result]:
-    """All scenarios, with a bar on a terminal, else with a line for each."""
-    total = plan.total_seconds(len(wanted), len(found))
-    clock = TimeLeft(total)
-    columns = (TextColumn("{task.description}"), BarColumn(), clock)
-    results = []
-    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
-        task = bar.add_task("starting", total=total)
-        done = 0.0
-
-        def tell(text: str, seconds: float) -> None:
-            nonlocal done
-            bar.update(task, description=text, completed=done)
-            clock.begin(seconds)
-            done += seconds
-
-        bench = Bench(plan, tell)
-        for scenario in wanted:
-            if not screen.is_terminal:
-                screen.print(f"{scenario.name}: {scenario.text} ...")
-            result = bench.scenario(scenario, found)
-            results.append(result)
-            screen.print(report.table(result))
-    return results
+@click.group(
+    cls=Commands,
+    help=f"\b\n{__doc__}",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+def main() -> None:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
 
 
-@click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
+def peer_paths(command: Callable[..., None]) -> Callable[..., None]:
+    """`--nginx PATH` and so on."""
+    for peer in reversed(peers.ALL):
+        if peer.program:
+            option = click.option(
+                f"--{peer.option.replace('_', '-')}", peer.option, metavar="PATH", default="",
+                help=f"Another {peer.name}.",
+            )  # fmt: skip
+            command = option(command)
+    return command
+
+
+@main.command("run", short_help="Measure (or, with --check, only verify).")
 @click.argument("names", nargs=-1, metavar="[SCENARIO]...")
-@click.option("--quick", is_flag=True, help="Shorter and fewer turns: under 3 minutes.")
-@click.option("--pairs", type=click.IntRange(1, 1000), help="Turns of each proxy. [default: 5]")
+@click.option("--quick", is_flag=True, help="Few scenarios, few and short turns: 3 minutes.")
+@click.option("--check", is_flag=True, help="Verify the answers of every peer, time nothing.")
+@click.option("--pairs", type=click.IntRange(0, 1000), help="Turns of each proxy. [default: 5]")
 @click.option("--seconds", type=click.IntRange(1, 600), help="Length of a turn. [default: 5]")
-@click.option("--peer", "only", multiple=True, type=click.Choice(["nginx", "haproxy"]),
+@click.option("--peer", "only", multiple=True, type=click.Choice(list(peers.BY_NAME)),
               help="Only this one. Repeatable.")  # fmt: skip
-@click.option("--nginx", metavar="PATH", default="nginx", help="Another nginx.")
-@click.option("--haproxy", metavar="PATH", default="haproxy", help="Another HAProxy.")
+@peer_paths
 @click.option("--against", multiple=True, metavar="DIR",
               help="Another built tree of fastproxy, not the peers. Repeatable.")  # fmt: skip
 @click.option("--json", "json_file", metavar="FILE", help="All of it, for programs; - is stdout")
 @click.option("--markdown", "markdown_file", metavar="FILE", help="Tables for a page")
 @click.option("--list", "list_", is_flag=True, help="Show the scenarios and stop.")
 @click.option("--spoil", is_flag=True, help="Let the origin answer wrongly: must end with code 1.")
-def main(names: tuple[str, ...], **options: Any) -> None:
-    screen = Console(stderr=options["json_file"] == "-")
+def run(names: tuple[str, ...], **options: Any) -> None:
+    """Measure these scenarios, or all."""
+    screen = Console(stderr=options["json_file"] == "-", highlight=False)
     if options["list_"]:
         for one in scenarios.ALL:
-            screen.print(f"{one.name:12} {one.text}")
+            screen.print(f"{one.name:14} {one.text}", markup=False, soft_wrap=True)
         return
+    wanted = chosen(names, options["quick"])
+    paths = {one.name: options[one.option] for one in peers.ALL if one.program}
+    only = options["only"] or (QUICK_PEERS if options["quick"] else ())
+
+    def work() -> Run:
+        wrk()
+        found, missing = peers.find(paths, only, options["against"])
+        for note in missing:
+            screen.print(note, markup=False, soft_wrap=True)
+        if len(cpus()) < 2:
+            screen.print("one CPU only: proxy and load share it; trust CPU figures, not the rates")
+        found_run = measure(planned(options), wanted, found, screen)
+        found_run.notes = missing
+        return found_run
+
+    finished = guarded(screen, work)
+    screen.print(report.summary(finished))
+    save(finished, options["json_file"], options["markdown_file"])
+
+
+def chosen(names: Sequence[str], quick: bool) -> list[scenarios.Scenario]:
     for name in names:
         if name not in scenarios.BY_NAME:
             raise click.UsageError(f"no scenario {name}: {', '.join(scenarios.BY_NAME)}")
-    wanted = [scenarios.BY_NAME[name] for name in names] or scenarios.ALL
-    base = QUICK if options["quick"] else Plan()
-    plan = Plan(
+    every = [one for one in scenarios.ALL if one.quick or not quick]
+    return [scenarios.BY_NAME[name] for name in names] or every
+
+
+def planned(options: dict[str, Any]) -> Plan:
+    base = CHECK if options["check"] else QUICK if options["quick"] else Plan()
+    pairs = base.pairs if options["pairs"] is None else options["pairs"]
+    return Plan(
         seconds=options["seconds"] or base.seconds,
-        pairs=options["pairs"] or base.pairs,
+        pairs=pairs,
+        warm=base.warm,
+        count=base.count,
         spoil=options["spoil"],
     )
-    paths = {"nginx": options["nginx"], "haproxy": options["haproxy"]}
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupt)
+
+
+def guarded(screen: Console, work: Callable[[], Any]) -> Any:
+    """Trouble ends the program with 1 and its message, Ctrl-C with 130."""
     try:
-        wrk()
-        found, missing = peers.find(paths, list(options["only"]), options["against"])
-        for note in missing:
-            screen.print(note)
-        if len(cpus()) < 2:
-            screen.print("one CPU only: proxy and load share it; trust CPU figures, not the rates")
-        about = report.machine()
-        results = measure(plan, wanted, found, screen)
+        return work()
     except TROUBLE as error:
-        screen.print(f"bench: {error}", style="red", markup=False, highlight=False)
+        screen.print(f"bench: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         screen.print("stopped")
         sys.exit(130)
-    for note in report.notes(results):
-        screen.print(note, highlight=False)
-    save(options, results, plan, about)
 
 
-def save(options: dict[str, Any], results: list[Result], plan: Plan, about: dict[str, Any]) -> None:
+def measure(
+    plan: Plan, wanted: Sequence[scenarios.Scenario], found: Sequence[Installed], screen: Console
+) -> Run:
+    """All scenarios, with a bar on a terminal, else with a line for each."""
+    result = Run(report.machine(), plan, [])
+    bench = Bench(plan, lambda text, seconds: bar.tell(text, seconds))
+    if plan.pairs and bench.why_not:
+        screen.print(bench.why_not, markup=False, soft_wrap=True)
+    with Bar(screen, bench.total_seconds(wanted, found)) as bar:
+        for scenario in wanted:
+            if not screen.is_terminal:
+                screen.print(f"{scenario.name}: {scenario.text} ...", markup=False, soft_wrap=True)
+            result.results.append(bench.scenario(scenario, found))
+            for part in report.shown(result.results[-1]):
+                screen.print(part, soft_wrap=True)
+    return result
+
+
+def save(finished: Run, json_file: str | None, markdown_file: str | None) -> None:
     """The files that were asked for."""
-    if options["json_file"]:
-        text = json.dumps(report.as_dict(results, plan, about), indent=2) + "\n"
-        if options["json_file"] == "-":
-            click.echo(text, nl=False)
-        else:
-            Path(options["json_file"]).write_text(text)
-    if options["markdown_file"]:
-        Path(options["markdown_file"]).write_text(report.markdown(results, plan, about))
+    if json_file == "-":
+        click.echo(dump(finished), nl=False)
+    elif json_file:
+        Path(json_file).write_bytes(dump(finished))
+    if markdown_file:
+        Path(markdown_file).write_text(report.markdown(finished))
+
+
+@main.command()
+@click.argument("names", nargs=-1, metavar="[PEER]...", type=click.Choice(list(peers.BY_NAME)))
+def install(names: tuple[str, ...]) -> None:
+    """Install these peers, or all: by apt (as root) and by pip, apart from fastproxy."""
+    screen = Console(highlight=False)
+    wanted = [peers.BY_NAME[name] for name in names] or peers.ALL
+    for line in guarded(screen, lambda: installing.install(wanted)):
+        screen.print(line, markup=False, soft_wrap=True)
+
+
+@main.command("report")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--markdown", "markdown_file", metavar="FILE", help="Tables for a page")
+def show(file: Path, markdown_file: str | None) -> None:
+    """Show the result in FILE again."""
+    screen = Console(highlight=False)
+    try:
+        found = load(file)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    screen.print(
+        report.about(found.machine, found.plan, report.versions(found)),
+        markup=False,
+        soft_wrap=True,
+    )
+    for result in found.results:
+        for part in report.shown(result):
+            screen.print(part, soft_wrap=True)
+    for note in found.notes:
+        screen.print(note, markup=False, soft_wrap=True)
+    screen.print(report.summary(found))
+    save(found, None, markdown_file)
 
 
 if __name__ == "__main__":

@@ -16,18 +16,20 @@ class BuildError(Exception):
     """No compiler, or it said no."""
 
 
-def program(name: str) -> Path:
-    """The path of `bench/NAME.c`, compiled."""
-    source, made = HERE / f"{name}.c", BUILD / name
-    if made.exists() and made.stat().st_mtime >= source.stat().st_mtime:
+def program(name: str, *flags: str) -> Path:
+    """The path of `bench/NAME.c`, compiled: program("origin"), program("limit/limit"). `flags` are
+    more words for the compiler; what they make lies in a folder of its own."""
+    source = HERE / f"{name}.c"
+    made = BUILD.joinpath(*(word.strip("-").replace("/", "_") for word in flags), name)
+    if made.exists() and made.stat().st_mtime >= changed(source):
         return made
     compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc")
     if not compiler:
         raise BuildError("no C compiler: sudo apt-get install gcc libc6-dev")
-    BUILD.mkdir(parents=True, exist_ok=True)
+    made.parent.mkdir(parents=True, exist_ok=True)
     part = made.with_suffix(f".{os.getpid()}")
     done = subprocess.run(
-        [compiler, "-O2", "-Wall", "-Wextra", "-o", str(part), str(source)],
+        [compiler, "-O2", "-Wall", "-Wextra", *flags, "-o", str(part), str(source)],
         capture_output=True,
         text=True,
         check=False,
@@ -36,3 +38,8 @@ def program(name: str) -> Path:
         raise BuildError(f"{source.name} does not compile:\n{done.stderr}")
     part.replace(made)
     return made
+
+
+def changed(source: Path) -> float:
+    """When it, or a header beside it, was written last."""
+    return max(one.stat().st_mtime for one in (source, *source.parent.glob("*.h")))

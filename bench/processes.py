@@ -20,7 +20,8 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, NoReturn, Self
 
-TICKS = os.sysconf("SC_CLK_TCK")
+from bench.usage import Memory, Usage, alive, family, memory, usage
+
 STOP_SECONDS = 5.0
 GUARD = """
 import os, signal, sys
@@ -42,18 +43,17 @@ class StartError(Exception):
 
 
 @dataclass(frozen=True)
-class Cpu:
-    """CPU seconds."""
+class Places:
+    """Which CPUs each part of a scenario may use."""
 
-    user: float
-    system: float
+    load: tuple[int, ...]
+    origin: tuple[int, ...]
+    proxy: tuple[int, ...]
 
     @property
-    def total(self) -> float:
-        return self.user + self.system
-
-    def __sub__(self, other: Cpu) -> Cpu:
-        return Cpu(self.user - other.user, self.system - other.system)
+    def shared(self) -> bool:
+        """Whether proxy and load compete: CPU figures hold, rates and latencies less."""
+        return bool(set(self.proxy) & {*self.load, *self.origin})
 
 
 def cpus() -> list[int]:
@@ -61,9 +61,19 @@ def cpus() -> list[int]:
     return sorted(os.sched_getaffinity(0))
 
 
-def pinned(cpu: int, command: Sequence[str]) -> list[str]:
-    """The command on that CPU; as it is where there is only one."""
-    return ["taskset", "-c", str(cpu), *command] if len(cpus()) > 1 else list(command)
+def places(workers: int) -> Places:
+    """The last CPUs for the proxy, one for each worker; the first for the load, the second for the
+    origin, which share one where there are few. Where there are fewer still, all share all."""
+    all_ = tuple(cpus())
+    left = all_[: len(all_) - workers]
+    if not left:
+        return Places(all_, all_, all_)
+    return Places(left[:1], left[1:2] or left[:1], all_[len(left) :])
+
+
+def pinned(where: Sequence[int], command: Sequence[str]) -> list[str]:
+    """The command on those CPUs."""
+    return ["taskset", "-c", ",".join(str(one) for one in where), *command]
 
 
 class Guard:
@@ -97,13 +107,13 @@ class Processes:
         self.children: list[Child] = []
 
     def start(
-        self, command: Sequence[str], cpu: int, log: Path, output: int | None = None
+        self, command: Sequence[str], where: Sequence[int], log: Path, output: int | None = None
     ) -> Child:
-        """`command` on `cpu`; what it says goes to `log` (its standard output to `output`, if
-        given, such as PIPE)."""
+        """`command` on the CPUs `where`; what it says goes to `log` (its standard output to
+        `output`, if given, such as PIPE)."""
         with log.open("ab") as errors:
             process = subprocess.Popen(
-                pinned(cpu, command),
+                pinned(where, command),
                 stdin=subprocess.DEVNULL,
                 stdout=errors if output is None else output,
                 stderr=errors,
@@ -156,68 +166,31 @@ class Child:
 
     def family(self) -> list[int]:
         """Its pid and those of its descendants, now."""
-        pids = [self.pid]
-        for pid in pids:
-            try:
-                for task in Path(f"/proc/{pid}/task").iterdir():
-                    pids += [int(one) for one in (task / "children").read_text().split()]
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-        return pids
+        return family(self.pid)
 
-    def cpu(self) -> Cpu:
-        """CPU time of the family so far, threads included. A process that ended is not in it: the
-        proxies here keep theirs."""
-        user = system = 0
-        for pid in self.family():
-            try:
-                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            user += int(fields[11])
-            system += int(fields[12])
-        return Cpu(user / TICKS, system / TICKS)
+    def usage(self) -> Usage:
+        """What the family has used so far."""
+        return usage(self.family())
 
-    def memory(self) -> int:
-        """Bytes of memory of the family, shared pages divided among those who share (PSS)."""
-        total = 0
-        for pid in self.family():
-            try:
-                for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                    if line.startswith("Pss:"):
-                        total += int(line.split()[1]) * 1024
-            except (FileNotFoundError, ProcessLookupError, PermissionError):
-                continue
-        return total
+    def memory(self) -> Memory:
+        """Of the family."""
+        return memory(self.family())
 
     def stop(self) -> None:
-        """Ask, wait, then kill the group and whoever left it."""
+        """Kill the group and whoever left it: nothing here has anything to lose, and some take
+        seconds to go when asked."""
         family = self.family()
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                pass
-        for pid in family[1:]:
-            end = time.monotonic() + 1.0
-            while _alive(pid) and time.monotonic() < end:
-                time.sleep(0.01)
         for kill, number in ((os.killpg, self.pid), *((os.kill, pid) for pid in family[1:])):
             try:
                 kill(number, signal.SIGKILL)
             except ProcessLookupError:
                 pass
         self.process.wait()
+        end = time.monotonic() + STOP_SECONDS
+        while any(alive(pid) for pid in family[1:]) and time.monotonic() < end:
+            time.sleep(0.005)
         if self.process.stdout:
             self.process.stdout.close()
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def interrupt(number: int, _: FrameType | None) -> NoReturn:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""What is asked for. A scenario is data: the load, and which variant of each peer takes part.
+"""What is asked for, of whom, and what must come out. A scenario is data.
 
-To add one: a line here; if it needs another configuration of the peers, a `tuning` they know
-(peers.py); if it needs another answer, the origin (origin.c).
+To add one: an entry of ALL. If it needs another configuration of the proxies, a field of `Setting`,
+which every peer either knows or refuses (peers/base.py); if it needs another answer, the origin
+(origin.c); if it is measured in another way, a method (methods.py).
 """
 
 from __future__ import annotations
@@ -11,59 +12,284 @@ from dataclasses import dataclass
 
 KIB = 1024
 MIB = 1024 * KIB
+OURS = "fastproxy"
+REAL = ("nginx", "haproxy", "nghttpx", "h2o", "envoy", "caddy", "traefik", "proxy.py")
+"""Products, as against the bare forwarder `limit`."""
 
 
 @dataclass(frozen=True)
-class Scenario:
-    """One line of the report."""
+class Setting:
+    """What a proxy is configured for."""
+
+    workers: int = 1
+    backends: int = 1
+    routes: int = 1
+    """More than one: paths /100/r0, /100/r1 ... are routes of their own beside `/`."""
+    log: bool = False
+    """Whether an access log (JSON) is written, to a file."""
+    tuned: bool = False
+    """Peers: 256 KiB buffers and no buffering of whole requests, instead of what is shipped."""
+    same_fields: bool = False
+    """Peers: all the fields that fastproxy writes, not X-Forwarded-For alone."""
+    least_loaded: bool = False
+    """The best way of balancing that the proxy has, instead of round robin."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """More rows: these peers once more, in another setting."""
 
     name: str
-    text: str
-    path: str
-    """What is asked of the origin: a number is the size of the body."""
-    connections: int = 64
+    setting: Setting
+    peers: tuple[str, ...]
+    """Names; what has no such setting refuses it."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What our figure must be. With `against` the ratio to the best of those rows counts (or the
+    difference), without it the figure itself."""
+
+    measure: str
+    against: tuple[str, ...] = ()
+    most: float | None = None
+    least: float | None = None
+    difference: bool = False
+
+    @property
+    def best_of(self) -> str:
+        """The rows of `against` in words."""
+        if self.against == REAL:
+            return "the best peer"
+        *some, last = self.against
+        if not some:
+            return last
+        return f"the {'best' if some[1:] else 'better'} of {', '.join(some)} and {last}"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What each connection asks."""
+
+    path: str = "/100"
+    """A number is the size of the body that the origin answers with."""
     headers: tuple[tuple[str, str], ...] = ()
-    """More fields of each request."""
-    log: bool = False
-    """Whether an access log (JSON) is written, by every proxy, to a file."""
-    big_buffers: bool = False
-    """Whether peers get buffers tuned for large answers instead of the shipped ones."""
-    same_fields: bool = False
-    """Whether peers write all the fields that fastproxy writes, not X-Forwarded-For alone."""
-    target: float | None = None
-    """What the ratio of CPU per request, ours to nginx, must not exceed."""
+    """Fields beside Host (and, with a body, Content-Length)."""
+    body: int = 0
+    """Bytes sent with it, as POST."""
+    routes: int = 1
+    """More than one: /r0, /r1 ... are appended to `path` in turn."""
+
+    @property
+    def method(self) -> str:
+        return "POST" if self.body else "GET"
+
+    @property
+    def answer_bytes(self) -> int:
+        return int(self.path.strip("/"))
 
     @property
     def body_bytes(self) -> int:
-        return int(self.path.lstrip("/"))
+        """Both ways."""
+        return self.answer_bytes + self.body
 
     @property
     def closes(self) -> bool:
         return ("Connection", "close") in self.headers
 
+    def paths(self) -> list[str]:
+        return [f"{self.path}/r{n}" for n in range(self.routes)] if self.routes > 1 else [self.path]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One table of the report."""
+
+    name: str
+    text: str
+    request: Request = Request()
+    method: str = "closed"
+    """How it is measured: a name of methods.py."""
+    figure: str = "cpu_us"
+    """The measure that ratios are of."""
+    connections: int = 64
+    setting: Setting = Setting()
+    variants: tuple[Variant, ...] = ()
+    peers: tuple[str, ...] = ()
+    """Only these; none: all."""
+    rate: int = 0
+    """Requests per second where the load is paced; 0: half of what saturates nginx."""
+    slow_ms: int = 0
+    """One of the backends answers so much later."""
+    targets: tuple[Target, ...] = ()
+    quick: bool = True
+    """Whether --quick has it."""
+
+
+def ratio(most: float, *against: str, measure: str = "cpu_us") -> Target:
+    return Target(measure, against, most=most)
+
+
+def tuned(*peers: str) -> tuple[Variant, ...]:
+    return (Variant("tuned", Setting(tuned=True), peers),)
+
+
+BOTH = ("nginx", "haproxy")
+BOTH_TUNED = ("nginx tuned", "haproxy tuned")
+API_FIELDS = (
+    ("User-Agent", "orders-client/4.18 (linux; x86_64)"),
+    ("Accept", "application/json"),
+    ("Accept-Encoding", "gzip, deflate, br"),
+    ("Accept-Language", "en-GB,en;q=0.8"),
+    ("Content-Type", "application/json"),
+    ("Authorization", "Bearer eyJhbGciOiJFUzI1NiIsImtpZCI6IjIwMjYtMTEifQ.eyJzdWIiOiI0NzExIn0.c2ln"),
+    ("Cache-Control", "no-cache"),
+    ("Origin", "https://shop.example"),
+    ("Referer", "https://shop.example/basket?step=2"),
+    ("Cookie", "session=5f2d8c1be0a94f7c; theme=dark; consent=1"),
+    ("X-Api-Version", "2026-11-01"),
+    ("X-Client-Id", "web-frontend"),
+    ("X-Correlation-Id", "0c6f5b5e-6b5c-7a51-9d0c-6a1f0b7f2f11"),
+    ("X-Tenant", "acme"),
+    ("X-Idempotency-Key", "a1b2c3d4e5f6"),
+    ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+    ("tracestate", "vendor=00f067aa0ba902b7"),
+    ("DNT", "1"),
+)
+"""With Host and Content-Length 20."""
+SMALL = Request()
+API = Request("/4096", headers=API_FIELDS, body=KIB)
+CLOSE = Request(headers=(("Connection", "close"),))
+ROUTES = Request(routes=10_000)
+SHIPPED = "buffers of the peers as shipped and tuned to 256 KiB"
+
+
+def bodies(name: str, text: str, request: Request, connections: int, quick: bool) -> Scenario:
+    """Large bodies, down or up: CPU per MiB, peers as shipped and tuned."""
+    measure = "cpu_us_per_mib"
+    return Scenario(
+        name,
+        text,
+        request,
+        figure=measure,
+        connections=connections,
+        variants=tuned("nginx", "haproxy", "limit"),
+        targets=(
+            (ratio(0.8, *BOTH, *BOTH_TUNED, measure=measure),)
+            if request.body
+            else (ratio(0.65, *BOTH, measure=measure), ratio(0.85, *BOTH_TUNED, measure=measure))
+        ),
+        quick=quick,
+    )
+
 
 ALL = [
-    Scenario("small", "100-byte answers, 64 kept connections", "/100", target=0.9),
+    Scenario(
+        "small",
+        "100-byte answers, 64 kept connections",
+        SMALL,
+        targets=(
+            ratio(0.80, "nginx"),
+            ratio(0.75, "haproxy"),
+            ratio(0.35, "envoy"),
+            ratio(1.15, "limit"),
+            Target("user_us", most=2.0),
+            Target("syscalls", most=4.8),
+        ),
+    ),
     Scenario(
         "fields",
         "as small, and the peers write the same six fields as fastproxy",
-        "/100",
-        same_fields=True,
+        SMALL,
+        setting=Setting(same_fields=True),
+        quick=False,
     ),
-    Scenario("log-on", "as small, with a JSON access log to a file", "/100", log=True),
+    Scenario(
+        "api",
+        "POST of 1 KiB JSON, answers of 4 KiB, 20 request fields",
+        API,
+        targets=(ratio(0.85, "nginx"),),
+    ),
+    bodies("large", f"1 MiB answers, {SHIPPED}", Request(f"/{MIB}"), 16, True),
+    bodies("large-64m", f"64 MiB answers, {SHIPPED}", Request(f"/{64 * MIB}"), 4, False),
+    bodies("upload", f"1 MiB requests, {SHIPPED}", Request("/100", body=MIB), 16, True),
+    bodies("upload-64m", f"64 MiB requests, {SHIPPED}", Request("/100", body=64 * MIB), 4, False),
     Scenario(
         "close",
         "100-byte answers, a new connection for each request",
-        "/100",
-        headers=(("Connection", "close"),),
+        CLOSE,
+        targets=(ratio(0.90, "nginx"),),
     ),
-    Scenario("large", "1 MiB answers, buffers of the peers as shipped", f"/{MIB}", connections=16),
     Scenario(
-        "large-tuned",
-        "1 MiB answers, buffers of the peers tuned to 256 KiB",
-        f"/{MIB}",
-        connections=16,
-        big_buffers=True,
+        "idle",
+        "memory of 5,000 kept connections that have asked once and now wait",
+        SMALL,
+        method="idle",
+        figure="idle_bytes",
+        connections=5_000,
+        targets=(
+            Target("idle_bytes", most=400),
+            ratio(1.0, "nginx", measure="idle_bytes"),
+        ),
+    ),
+    Scenario(
+        "many-backends",
+        "as small, with 1,000 backends",
+        SMALL,
+        setting=Setting(backends=1_000),
+        variants=(Variant("2 backends", Setting(backends=2), (OURS,)),),
+        targets=(ratio(1.10, f"{OURS} 2 backends"),),
+    ),
+    Scenario(
+        "many-routes",
+        "100-byte answers by 10,000 routes, each asked in turn",
+        ROUTES,
+        setting=Setting(routes=10_000),
+        variants=(Variant("1 route", Setting(), (OURS,)),),
+        targets=(ratio(1.10, f"{OURS} 1 route"),),
+    ),
+    Scenario(
+        "slow-backend",
+        "1,000 requests a second to three backends, of which one takes 50 ms",
+        SMALL,
+        method="paced",
+        figure="p99_ms",
+        rate=1_000,
+        setting=Setting(backends=3, least_loaded=True),
+        slow_ms=50,
+        quick=False,
+    ),
+    Scenario(
+        "latency",
+        "100-byte answers at half of the rate that saturates nginx",
+        SMALL,
+        method="paced",
+        figure="p99_ms",
+        targets=(ratio(1.0, *REAL, measure="p99_ms"),),
+    ),
+    Scenario(
+        "log-on",
+        "as small, with a JSON access log to a file",
+        SMALL,
+        setting=Setting(log=True),
+        quick=False,
+    ),
+    Scenario(
+        "log-cost",
+        "what a JSON access log costs fastproxy",
+        SMALL,
+        setting=Setting(log=True),
+        variants=(Variant("no log", Setting(), (OURS,)),),
+        peers=(OURS,),
+        targets=(Target("cpu_us", (f"{OURS} no log",), most=0.7, difference=True),),
+    ),
+    Scenario(
+        "two-workers",
+        "as small, two workers (processes, threads) on two CPUs: the rate counts",
+        SMALL,
+        figure="rate",
+        setting=Setting(workers=2),
+        targets=(Target("rate", REAL, least=1.0),),
     ),
 ]
 BY_NAME = {one.name: one for one in ALL}

@@ -85,7 +85,7 @@ def explain(
     target, value, request}. ValueError if the plan is not sound."""
 
 class WorkerEngine:
-    """One worker's engine: an epoll set of its own, nested in the worker's event loop.
+    """One worker's engine: an epoll set of its own, with the worker's event loop nested in it.
 
     All methods are called from the worker's loop thread. Errors of configuration raise ValueError,
     errors of the system OSError; traffic never raises.
@@ -94,9 +94,13 @@ class WorkerEngine:
     def __init__(self, slot: int, board: int) -> None:
         """`slot`: this worker's number. `board`: the scoreboard's memfd (mapped, not kept)."""
     def fileno(self) -> int:
-        """The epoll fd, for `loop.add_reader(engine.fileno(), on_ready)`."""
+        """Readable whenever a turn is due, for `loop.add_reader(engine.fileno(), engine.turn)`."""
+    def host(self, loop: Any) -> None:
+        """Nest this uvloop in the engine's epoll set: turns wait for traffic from now on, and end
+        when the loop has an event, a callback or a timer due. OSError: it is not uvloop's own."""
     def turn(self) -> bool:
-        """Do what is ready, without the GIL. True: work is left, call again soon."""
+        """Do what is ready, without the GIL, and wait for more until the loop has something to do
+        (never without `host`). True: work is left, call again soon."""
     def plan(self, fd: int) -> int:
         """Map, check and swap in a plan memfd (not closed); its generation. ValueError: unsound."""
     def roster(self, fd: int) -> int:

@@ -5,6 +5,7 @@
 import hashlib
 import importlib
 
+from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stddef cimport ptrdiff_t, size_t
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
@@ -34,6 +35,7 @@ from fastproxy.http1.parse cimport (
     HeadParser, parse_request, parse_response, parser_init_request, parser_init_response)
 from fastproxy.http1.framing cimport frame_request, frame_response
 from fastproxy.http1.chunked cimport chunked_decode, chunked_init
+from fastproxy.http1.emit cimport CHUNK_SPANS, put_chunk
 from fastproxy.http1.target cimport *
 # which route, which backend, what does the other side read
 from fastproxy.template.render cimport render, rows_inside, template_check, text_inside
@@ -52,6 +54,7 @@ from fastproxy.rewrite.check cimport edits_check, rewrite_check
 from fastproxy.engine.table cimport *
 from fastproxy.engine.timers cimport *
 from fastproxy.engine.lifecycle cimport *
+from fastproxy.engine.maps cimport *
 from fastproxy.engine.types cimport *
 
 include "_layout.pxi"
@@ -71,11 +74,13 @@ def layout_hash():
     return _hash
 
 
+include "engine/guest.pxi"
 include "engine/loop.pxi"
 include "engine/transport.pxi"
 include "engine/listener.pxi"
 include "engine/identity.pxi"
 include "engine/client.pxi"
+include "engine/client_end.pxi"
 include "engine/request.pxi"
 include "engine/exchange.pxi"
 include "engine/flow.pxi"

@@ -81,7 +81,7 @@ FLAGS = [
     Flag("--max-upstream-idle", ("limits", "upstream_idle"), "Idle connections kept per worker and "
          "backend. [default: 256]", "N"),
     Flag("--buffer-size", ("limits", "buffer_size"), "Largest single read of a body. "
-         "[default: 256KiB]", "SIZE"),
+         "[default: 512KiB]", "SIZE"),
     Flag("--trusted-proxy", ("forwarding", "trusted_proxies"), "Network whose X-Forwarded-* is "
          "believed. Repeatable.", "CIDR", many=True),
     Flag("--access-log", ("access_log",), "Path, - (standard output) or off. [default: -]", "PATH"),

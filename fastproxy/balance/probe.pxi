@@ -55,3 +55,25 @@ def pick(bytes roster, int upstream, uint32_t at, bytes rows, uint64_t now_ms, s
         if (seen.bits[bit >> 6] >> (bit & 63)) & 1:
             tried.add(bit)
     return index, cursor.at
+
+
+def time_pick(bytes roster, int upstream, bytes rows, int rounds):
+    """Nanoseconds of one pick for a new exchange, with all members up."""
+    cdef const char *base = roster
+    cdef const RosterHeader *head = <const RosterHeader *> base
+    cdef const RosterUpstream *row = <const RosterUpstream *> (base + head.upstreams.off) + upstream
+    cdef const BackendRow *board = <const BackendRow *> <const char *> rows
+    cdef PickCursor cursor
+    cdef Tried seen
+    cdef int i, worst = 0
+    cdef double began
+    with nogil:
+        _pick.pick_begin(&cursor, row, 0, 1)
+        began = _seconds()
+        for i in range(rounds):
+            _pick.tried_clear(&seen)
+            worst = min(worst, _pick.pick(base, row, &cursor, board, 1, &seen))
+        began = _seconds() - began
+    if worst < 0:
+        raise ValueError("nobody to pick")
+    return began / rounds * 1e9

@@ -141,7 +141,7 @@ cdef extern from "<sys/resource.h>" nogil:
 
 cdef extern from "<poll.h>" nogil:
     # POLLRDHUP needs _GNU_SOURCE, which Python.h defines.
-    int POLLRDHUP, POLLHUP, POLLERR
+    int POLLIN, POLLRDHUP, POLLHUP, POLLERR
     ctypedef unsigned long nfds_t
     struct pollfd:
         int fd

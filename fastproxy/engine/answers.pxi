@@ -256,4 +256,4 @@ cdef void answer_send_spans(Engine *eng, Exchange *x, iovec *head, Span body) no
     spans[3].iov_base = <void *> body.ptr
     spans[3].iov_len = body.len
     x.bytes_out += body.len
-    client_send(eng, x, spans, 4)
+    client_send(eng, x, spans, 4, True)

@@ -6,10 +6,15 @@ cdef ServerCodec HTTP1_SERVER
 cdef AskerCodec COLLECTOR
 
 
-cdef void client_send(Engine *eng, Exchange *x, iovec *spans, int count) noexcept nogil:
-    """Send to the client of this exchange; a dead client ends the exchange."""
+cdef void client_send(Engine *eng, Exchange *x, iovec *spans, int count,
+                      bint last) noexcept nogil:
+    """Send to the client of this exchange; `last`: its answer ends with this. A dead client ends
+    the exchange."""
     cdef Connection *conn = x.client
-    cdef Sent sent = connection_send(eng, conn, spans, count)
+    cdef Sent sent
+    if last and x.flags & X_ANSWER_CLOSES:
+        conn.flags |= CONN_LAST_PIECE
+    sent = connection_send(eng, conn, spans, count)
     if sent == SENT_DEAD:
         client_gone(eng, conn)
     elif sent == SENT_KEPT:
@@ -30,14 +35,14 @@ cdef void asker_head(Engine *eng, Exchange *x, Head *head, Span piece, bint last
         if piece.len <= READ_START_BYTES and out.cap - out.len > READ_START_BYTES + 64:
             put_body_piece(&out, &x.answer_flow, piece, last)
         elif x.answer_flow.out_chunked:
-            count += put_chunk(&x.answer_flow, piece, last, room, &spans[1])
+            count += put_chunk(&x.answer_flow.trailers, piece, last, room, &spans[1])
         else:
             spans[1].iov_base = <void *> piece.ptr
             spans[1].iov_len = piece.len
             count = 2
     spans[0].iov_base = out.ptr
     spans[0].iov_len = out.len
-    client_send(eng, x, spans, count)
+    client_send(eng, x, spans, count, last)
 
 
 cdef void asker_body(Engine *eng, Exchange *x, Span piece, bint last) noexcept nogil:
@@ -46,11 +51,11 @@ cdef void asker_body(Engine *eng, Exchange *x, Span piece, bint last) noexcept n
     cdef iovec spans[CHUNK_SPANS]
     cdef int count = 1
     if x.answer_flow.out_chunked:
-        count = put_chunk(&x.answer_flow, piece, last, room, spans)
+        count = put_chunk(&x.answer_flow.trailers, piece, last, room, spans)
     else:
         spans[0].iov_base = <void *> piece.ptr
         spans[0].iov_len = piece.len
-    client_send(eng, x, spans, count)
+    client_send(eng, x, spans, count, last)
 
 
 cdef void asker_interim(Engine *eng, Exchange *x, Head *head) noexcept nogil:
@@ -75,7 +80,7 @@ cdef void asker_interim(Engine *eng, Exchange *x, Head *head) noexcept nogil:
         return
     one.iov_base = out.ptr
     one.iov_len = out.len
-    client_send(eng, x, &one, 1)
+    client_send(eng, x, &one, 1, False)
 
 
 cdef void asker_cut(Engine *eng, Exchange *x) noexcept nogil:

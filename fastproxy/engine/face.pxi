@@ -21,7 +21,7 @@ cdef class WorkerEngine:
         self.eng = eng = <Engine *> calloc(1, sizeof(Engine))
         if eng == NULL:
             raise MemoryError
-        eng.epfd = eng.timerfd = -1
+        eng.epfd = eng.timerfd = eng.guest.door = -1
         self.doorway = importlib.import_module("fastproxy.engine.doorway")
         self.responders = {}
         self.waiting = {}
@@ -43,8 +43,9 @@ cdef class WorkerEngine:
         wheel_init(&eng.wheel, eng.now_ms)
         eng.epfd = epoll_create1(EPOLL_CLOEXEC)
         eng.timerfd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)
-        if eng.epfd < 0 or eng.timerfd < 0:
-            raise OSError(errno, "cannot make the engine's epoll set or timer")
+        eng.guest.door = eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC)
+        if eng.epfd < 0 or eng.timerfd < 0 or eng.guest.door < 0:
+            raise OSError(errno, "cannot make the engine's epoll set, timer or door")
         every.it_interval.tv_sec = 0
         every.it_interval.tv_nsec = TICK_MS * 1000000
         every.it_value = every.it_interval
@@ -62,6 +63,8 @@ cdef class WorkerEngine:
             close(eng.epfd)
         if eng.timerfd >= 0:
             close(eng.timerfd)
+        if eng.guest.door >= 0:
+            close(eng.guest.door)
         if eng.board != NULL:
             munmap(eng.board, eng.board_length)
         pool_free(&eng.connections)
@@ -73,14 +76,25 @@ cdef class WorkerEngine:
         free(eng)
 
     def fileno(self):
-        return self.eng.epfd
+        return self.eng.guest.door
+
+    def host(self, loop):
+        cdef const char *trouble
+        uvloop = importlib.import_module("uvloop.loop")
+        path = uvloop.__file__.encode()
+        trouble = guest_take_in(self.eng, path,
+                                PyCapsule_GetPointer(uvloop.libuv_get_loop_t_ptr(loop), NULL))
+        if trouble != NULL:
+            raise OSError(f"{uvloop.__file__}: {trouble.decode()}")
 
     def turn(self):
         cdef bint again
         cdef Engine *eng = self.eng
         with nogil:
+            door_empty(eng)
             again = engine_turn(eng)
-        if eng.knock_head != eng.knock_tail or eng.answered != NULL:
+            door_fill(eng)
+        if doorway_waits(eng):
             self._answer_knocks()
         return again
 
@@ -186,7 +200,6 @@ cdef class WorkerEngine:
         cdef Span fields = span(<char *> lines, len(lines))
         cdef Span content = span(<char *> body, len(body))
         exchange_resume(self.eng, index, generation, response.status, fields, content)
-        self.doorway.running_loop().call_soon(self._go_on)
 
     cdef _request(self, Exchange *x):
         cdef Request *kept = x.kept
@@ -214,13 +227,7 @@ cdef class WorkerEngine:
             raise ValueError("not a request that could be sent")
         future = self.doorway.running_loop().create_future()
         self.waiting[key] = future
-        self.doorway.running_loop().call_soon(self._go_on)
         return future
-
-    def _go_on(self):
-        """What Python began may have left work in the run queue, where no event announces it."""
-        if self.turn():
-            self.doorway.running_loop().call_soon(self._go_on)
 
     cdef _deliver(self, Exchange *x):
         cdef uint32_t length = 0

@@ -61,43 +61,6 @@ cdef inline int64_t flow_take(Flow *flow, char *data, size_t size, Span *piece, 
     return <int64_t> size
 
 
-cdef enum:
-    CHUNK_SPANS = 5
-
-
-cdef inline int span_put(iovec *spans, int count, const char *ptr, size_t length) noexcept nogil:
-    spans[count].iov_base = <void *> ptr
-    spans[count].iov_len = length
-    return count + 1
-
-
-cdef inline int put_chunk(const Flow *flow, Span piece, bint last, char *room,
-                          iovec *spans) noexcept nogil:
-    """A piece as one chunk, and the end of the body if it is the last: up to CHUNK_SPANS spans.
-    `room` holds 24 bytes for the size line. Returns the number of spans."""
-    cdef Out out = out_over(room, 24)
-    cdef int count = 0
-    if piece.len != 0:
-        put_hex(&out, piece.len)
-        put(&out, b"\r\n", 2)
-        count = span_put(spans, count, room, out.len)
-        count = span_put(spans, count, piece.ptr, piece.len)
-        if not last:
-            return span_put(spans, count, b"\r\n", 2)
-    if not last:
-        return count
-    if flow.trailers.len == 0:
-        if piece.len != 0:
-            return span_put(spans, count, b"\r\n0\r\n\r\n", 7)
-        return span_put(spans, count, b"0\r\n\r\n", 5)
-    if piece.len != 0:
-        count = span_put(spans, count, b"\r\n0\r\n", 5)
-    else:
-        count = span_put(spans, count, b"0\r\n", 3)
-    count = span_put(spans, count, flow.trailers.ptr, flow.trailers.len)
-    return span_put(spans, count, b"\r\n", 2)
-
-
 cdef inline void put_body_piece(Out *out, const Flow *flow, Span piece, bint last) noexcept nogil:
     """A piece of a body as it goes out, behind a head."""
     cdef char room[24]
@@ -106,5 +69,5 @@ cdef inline void put_body_piece(Out *out, const Flow *flow, Span piece, bint las
     if not flow.out_chunked:
         put_span(out, piece)
         return
-    for i in range(put_chunk(flow, piece, last, room, spans)):
+    for i in range(put_chunk(&flow.trailers, piece, last, room, spans)):
         put(out, <const char *> spans[i].iov_base, spans[i].iov_len)

@@ -20,11 +20,10 @@ cdef inline uint64_t address_hash(const BoardHeader *board, const uint8_t *addre
 
 
 cdef inline bint is_v4_mapped(const uint8_t *address) noexcept nogil:
-    cdef int i
-    for i in range(10):
-        if address[i] != 0:
-            return False
-    return address[10] == 0xff and address[11] == 0xff
+    cdef uint64_t high
+    memcpy(&high, address, 8)
+    return (high == 0 and address[8] == 0 and address[9] == 0
+            and address[10] == 0xff and address[11] == 0xff)
 
 
 cdef size_t address_text(const uint8_t *address, char *out) noexcept nogil:

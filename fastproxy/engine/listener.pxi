@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: MIT
-# Listeners: accepting, adopting the queue of a dead or stuck slot, pausing when fds run out.
+# Listeners: accepting, adopting the queue of a dead or stuck slot, helping one that has many
+# connections, pausing when fds run out.
 #
 # Every worker holds the listening sockets of every slot. Its own are armed; another slot's are
-# armed while that slot is dead or its beat is older than BEAT_STALE_MS, and disarmed by an explicit
-# EPOLL_CTL_DEL when the owner beats again (closing would leave the entry while others hold it).
-# Level-triggered and EPOLLEXCLUSIVE: edge triggering loses queued accepts after a budget or EMFILE.
+# armed while that slot is dead or its beat is older than BEAT_STALE_MS, or while its worker has
+# many more connections than we have (the kernel's hash is uneven at low counts, and after an
+# adoption one worker has them all). They are disarmed by an explicit EPOLL_CTL_DEL when that is
+# over (closing would leave the entry while others hold it).
+# Level-triggered: edge triggering loses queued accepts after a budget or EMFILE. A door that all
+# share (unix) is EPOLLEXCLUSIVE, so that a connection wakes one worker; a slot's is not, or its
+# owner would be the only one who is ever woken.
 
 cdef int listener_add(Engine *eng, int fd, int slot, uint16_t index) noexcept nogil:
     """0, or -1 if there are too many."""
@@ -30,7 +35,10 @@ cdef void listener_apply(Engine *eng, uint32_t which) noexcept nogil:
     cdef bint wanted = listener.wanted and not eng.accept_paused and not eng.accept_done
     if wanted == listener.armed:
         return
-    event.events = EPOLLIN | EPOLLEXCLUSIVE
+    listener.round = eng.round
+    event.events = EPOLLIN
+    if listener.slot < 0:
+        event.events |= EPOLLEXCLUSIVE
     event.data.u64 = EVENT_LISTENER + which
     count_add(&eng.me.epoll_ctl, 1)
     what = EPOLL_CTL_ADD if wanted else EPOLL_CTL_DEL
@@ -44,9 +52,8 @@ cdef void listeners_apply(Engine *eng) noexcept nogil:
         listener_apply(eng, which)
 
 
-cdef bint slot_needs_help(Engine *eng, uint32_t slot) noexcept nogil:
+cdef bint slot_is_lost(Engine *eng, const WorkerRow *row) noexcept nogil:
     """Is its worker dead, not yet back, or stuck?"""
-    cdef WorkerRow *row = worker_row(board_of(eng), slot)
     cdef uint32_t state = load32(&row.state)
     cdef uint64_t beat = load64(&row.beat_ms)
     if state == WORKER_GONE:
@@ -56,25 +63,45 @@ cdef bint slot_needs_help(Engine *eng, uint32_t slot) noexcept nogil:
     return False
 
 
+cdef bint slot_has_many(Engine *eng, const WorkerRow *row, bint helping) noexcept nogil:
+    """Is it for us to help? Begun at a clear difference, ended when there is none: no flapping."""
+    cdef uint64_t theirs = row.connections
+    cdef uint64_t ours = eng.client_count
+    if load32(&row.state) != WORKER_SERVING or eng.accept_paused:
+        return False
+    return theirs > (ours if helping else ours + ours // 4 + HELP_LEAST)
+
+
 cdef void adopt_or_hand_back(Engine *eng) noexcept nogil:
-    """Look at all slots; ours to accept for are the dead and the stuck."""
+    """Look at all slots; ours to accept for are the dead, the stuck, and one with many."""
     cdef uint32_t which
     cdef Listener *listener
-    cdef bint needed
+    cdef WorkerRow *row
     if eng.draining:
         return
     for which in range(eng.listener_count):
         listener = &eng.listeners[which]
         if listener.slot < 0 or <uint32_t> listener.slot == eng.slot:
             continue
-        needed = slot_needs_help(eng, <uint32_t> listener.slot)
-        if needed != listener.wanted:
-            listener.wanted = needed
-            if needed:
-                adopt_claim(board_of(eng), <uint32_t> listener.slot, eng.slot)
-            else:
-                adopt_release(board_of(eng), <uint32_t> listener.slot, eng.slot)
-            listener_apply(eng, which)
+        row = worker_row(board_of(eng), <uint32_t> listener.slot)
+        listener_look(eng, listener, row)
+        listener_apply(eng, which)
+
+
+cdef void listener_look(Engine *eng, Listener *listener, WorkerRow *row) noexcept nogil:
+    """Another slot's door: do we want it now?"""
+    cdef bint lost = slot_is_lost(eng, row)
+    cdef bint many = not lost and slot_has_many(eng, row, listener.helping)
+    if many:
+        many = claim_take(&row.helped_by, eng.slot)
+    elif listener.helping:
+        claim_give(&row.helped_by, eng.slot)
+    if lost:
+        claim_take(&row.adopted_by, eng.slot)
+    elif listener.wanted and not listener.helping:
+        claim_give(&row.adopted_by, eng.slot)
+    listener.helping = many
+    listener.wanted = lost or many
 
 
 cdef void listeners_tick(Engine *eng) noexcept nogil:
@@ -84,6 +111,7 @@ cdef void listeners_tick(Engine *eng) noexcept nogil:
     adopt_or_hand_back(eng)
     if eng.accept_paused and eng.now_ms >= eng.accept_retry_ms:
         accept_resume(eng)
+    shared_tick(eng)
     if not eng.draining or eng.accept_done:
         return
     # EPOLLEXCLUSIVE tells only one of us that a shared door was shut, and accept on a unix socket
@@ -96,12 +124,25 @@ cdef void listeners_tick(Engine *eng) noexcept nogil:
             listener_over(eng, listener)
 
 
-cdef bint listener_is_shut(int fd) noexcept nogil:
+cdef void shared_tick(Engine *eng) noexcept nogil:
+    """The one who was woken for a shared door may have died or been stopped before it accepted:
+    nobody else would be told. Ask, now and then."""
+    cdef uint32_t which
+    for which in range(eng.listener_count):
+        if eng.listeners[which].slot < 0 and listener_has(eng.listeners[which].fd, POLLIN):
+            listener_ready(eng, which)
+
+
+cdef inline bint listener_has(int fd, int what) noexcept nogil:
     cdef pollfd one
     one.fd = fd
-    one.events = POLLRDHUP
+    one.events = <short> what
     one.revents = 0
-    return poll(&one, 1, 0) > 0 and one.revents & (POLLRDHUP | POLLHUP | POLLERR) != 0
+    return poll(&one, 1, 0) > 0 and one.revents & what != 0
+
+
+cdef inline bint listener_is_shut(int fd) noexcept nogil:
+    return listener_has(fd, POLLRDHUP | POLLHUP | POLLERR)
 
 
 # ---- accepting ------------------------------------------------------------------------------
@@ -131,11 +172,32 @@ cdef void accept_resume(Engine *eng) noexcept nogil:
 
 
 cdef void listener_ready(Engine *eng, uint32_t which) noexcept nogil:
-    cdef int left = ACCEPTS_PER_WAKE
-    if which >= eng.listener_count or not eng.listeners[which].armed:
+    """One is there. More are taken only when there was one in many rounds running: else nearly
+    each connection would cost a second accept, to hear that there is none."""
+    cdef Listener *listener = &eng.listeners[which]
+    cdef int left
+    if which >= eng.listener_count or not listener.armed:
         return
-    while left > 0 and accept_one(eng, &eng.listeners[which]):
+    if eng.round - listener.round > 1:
+        listener.streak = 0
+        listener.seen_us = eng.now_us
+    elif listener.streak < ACCEPTS_PER_WAKE:
+        listener.streak += 1
+    listener.round = eng.round
+    if left_to_helper(eng, listener):
+        return
+    left = ACCEPTS_PER_WAKE if listener.streak == ACCEPTS_PER_WAKE else 1
+    while left > 0 and accept_one(eng, listener):
         left -= 1
+    if left > 0:
+        listener.streak = 0
+
+
+cdef inline bint left_to_helper(Engine *eng, const Listener *listener) noexcept nogil:
+    """Somebody with fewer connections accepts beside us: they get the first chance, for a moment.
+    (Both are woken, and the owner would be first nearly always.)"""
+    return (<uint32_t> listener.slot == eng.slot and load32(&eng.me.helped_by) != 0
+            and eng.now_us - listener.seen_us < HELP_FIRST_US)
 
 
 cdef bint accept_one(Engine *eng, Listener *listener) noexcept nogil:
@@ -162,7 +224,7 @@ cdef bint accept_one(Engine *eng, Listener *listener) noexcept nogil:
         idle_close_oldest(eng)
     count_add(&eng.me.accepted, 1)
     if listener.slot >= 0 and <uint32_t> listener.slot != eng.slot:
-        count_add(&eng.me.adopted, 1)
+        count_add(&eng.me.helped if listener.helping else &eng.me.adopted, 1)
     client_open(eng, fd, listener, &address)
     return True
 

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: MIT
 # The loop: events in, connections pumped, timers fired. Included by _core.pyx.
 #
-# One turn takes up to ROUNDS_PER_TURN batches from the engine's own epoll set and stops at the
-# first empty one. Edge triggering forgets: a connection with work left (its quantum used up,
-# back-pressure lifted, resumed by Python) stands in the run queue. Closed connections and finished
-# exchanges are only put on a list; their memory is reused when the round is over, so no function on
-# the stack ever sees its object become another one.
+# A turn is rounds: a batch from the engine's own epoll set, then the run queue. It lasts until
+# Python is due, so that traffic alone never leaves this file (guest.pxi). Edge triggering forgets:
+# a connection with work left (its quantum used up, back-pressure lifted, resumed by Python) stands
+# in the run queue. Closed connections and finished exchanges are only put on a list; their memory
+# is reused when the round is over, so no function on the stack ever sees its object become another.
 
 cdef enum:
     # Events that are no connection carry generation 0 (a connection in use has an odd one).
     EVENT_TIMER = 0
-    EVENT_LISTENER = 1          # + index of the Listener
+    EVENT_GUEST = 1
+    EVENT_LISTENER = 2          # + index of the Listener
 
 
 cdef enum TimerOwner:
@@ -30,23 +31,44 @@ cdef inline void clock_read(Engine *eng) noexcept nogil:
 
 
 cdef bint engine_turn(Engine *eng) noexcept nogil:
-    """Work on what is ready. True: work is left, call again soon."""
+    """Work on what is ready, and wait for more until Python is due. True: work is left."""
     cdef epoll_event events[EVENTS_PER_ROUND]
-    cdef int rounds, count, i
-    count_add(&eng.me.turns, 1)
-    for rounds in range(ROUNDS_PER_TURN):
-        count = epoll_wait(eng.epfd, events, EVENTS_PER_ROUND, 0)
-        if count <= 0 and eng.run_head == NULL:
+    cdef int count, i
+    cdef int rounds = 0
+    cdef uint64_t until_ms = guest_deadline(eng)
+    while True:
+        count = epoll_wait(eng.epfd, events, EVENTS_PER_ROUND, wait_ms(eng, until_ms))
+        if count > 0 or eng.run_head != NULL:
+            round_work(eng, events, count)
+        elif eng.now_ms >= until_ms:
             break
-        eng.round += 1
-        for i in range(count):
-            event_note(eng, events[i].data.u64, events[i].events)
-        for i in range(count):
-            event_dispatch(eng, events[i].data.u64)
-        run_queue_work(eng)
-        bury_the_dead(eng)
-    publish_gauges(eng)
+        rounds += 1
+        if python_is_due(eng) or (eng.now_ms >= until_ms and rounds >= ROUNDS_PER_TURN):
+            break
     return eng.run_head != NULL
+
+
+cdef inline int wait_ms(Engine *eng, uint64_t until_ms) noexcept nogil:
+    """How long the engine may sleep now, as epoll_wait wants it."""
+    if eng.run_head != NULL or until_ms == 0:
+        return 0
+    if until_ms == NEVER_MS:
+        return -1
+    clock_read(eng)
+    return <int> (until_ms - eng.now_ms) if until_ms > eng.now_ms else 0
+
+
+cdef inline void round_work(Engine *eng, const epoll_event *events, int count) noexcept nogil:
+    cdef int i
+    eng.round += 1
+    count_add(&eng.me.turns, 1)
+    for i in range(count):
+        event_note(eng, events[i].data.u64, events[i].events)
+    for i in range(count):
+        event_dispatch(eng, events[i].data.u64)
+    run_queue_work(eng)
+    bury_the_dead(eng)
+    publish_gauges(eng)
 
 
 cdef void event_note(Engine *eng, uint64_t token, uint32_t mask) noexcept nogil:
@@ -77,6 +99,8 @@ cdef void event_dispatch(Engine *eng, uint64_t token) noexcept nogil:
     if generation == 0:
         if index == EVENT_TIMER:
             timer_tick(eng)
+        elif index == EVENT_GUEST:
+            eng.guest.due = True
         else:
             clock_read(eng)
             listener_ready(eng, index - EVENT_LISTENER)

@@ -100,15 +100,10 @@ cdef Span time_iso(Engine *eng) noexcept nogil:
     """2026-11-22T14:38:26.123456Z; the part up to the second is formatted once a second."""
     cdef Out out = out_over(eng.iso_room, sizeof(eng.iso_room))
     cdef uint64_t now = wall_us(eng)
-    cdef uint64_t rest = now % 1000000
-    cdef uint64_t unit = 100000
     if now // 1000000 != eng.wall_sec:
         clock_strings(eng)
     put(&out, eng.time_iso, strlen(eng.time_iso))
-    put_char(&out, c'.')
-    while unit != 0:
-        put_char(&out, <char> (48 + rest // unit % 10))
-        unit //= 10
+    put_millionths(&out, <uint32_t> (now % 1000000))
     put_char(&out, c'Z')
     return span(out.ptr, out.len)
 

@@ -27,14 +27,17 @@ cdef ssize_t tcp_read(Engine *eng, Connection *conn, char *buf, size_t size,
 cdef ssize_t tcp_write(Engine *eng, Connection *conn, iovec *spans, int count) noexcept nogil:
     cdef msghdr message
     cdef ssize_t sent
+    cdef int flags = MSG_NOSIGNAL
+    if conn.flags & CONN_LAST_PIECE:
+        flags |= MSG_MORE       # the FIN of tcp_finish leaves in the same packet
     while True:
         if count == 1:
-            sent = send(conn.fd, spans[0].iov_base, spans[0].iov_len, MSG_NOSIGNAL)
+            sent = send(conn.fd, spans[0].iov_base, spans[0].iov_len, flags)
         else:
             memset(&message, 0, sizeof(message))
             message.msg_iov = spans
             message.msg_iovlen = count
-            sent = sendmsg(conn.fd, &message, MSG_NOSIGNAL)
+            sent = sendmsg(conn.fd, &message, flags)
         if sent >= 0 or errno != EINTR:
             break
     if sent >= 0:
@@ -58,7 +61,9 @@ cdef inline void connection_move(Connection *conn, uint8_t state) noexcept nogil
 
 
 cdef Connection *connection_open(Engine *eng, int fd, uint8_t role) noexcept nogil:
-    """A connection for this fd, registered once and for all; NULL: no memory (fd is closed)."""
+    """A connection for this fd, registered once; NULL: no memory (fd is closed). A client is
+    writable from the start, and being told so would cost a wake: EPOLLOUT is asked for when it
+    first refuses bytes (connection_refused)."""
     cdef epoll_event event
     cdef Connection *conn = <Connection *> pool_take(&eng.connections)
     if conn == NULL:
@@ -71,7 +76,12 @@ cdef Connection *connection_open(Engine *eng, int fd, uint8_t role) noexcept nog
     conn.ip_slot = -1
     conn.reading = 14           # READ_START_BYTES
     conn.timer.owner = TIMER_CONNECTION
-    event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET
+    event.events = EPOLLIN | EPOLLRDHUP | EPOLLET
+    if role == ROLE_CLIENT:
+        conn.ready = READY_WRITE
+    else:
+        event.events |= EPOLLOUT
+        conn.flags |= CONN_WATCHES_WRITE
     event.data.u64 = (<uint64_t> conn.item.generation << 32) | conn.item.index
     count_add(&eng.me.epoll_ctl, 1)
     if epoll_ctl(eng.epfd, EPOLL_CTL_ADD, fd, &event) != 0:
@@ -149,6 +159,21 @@ cdef bint connection_moves(Connection *conn) noexcept nogil:
     return moved
 
 
+cdef void connection_refused(Engine *eng, Connection *conn) noexcept nogil:
+    """It took less than it was offered: readiness will tell when it takes more (EPOLL_CTL_MOD
+    looks anew, so an edge between the refusal and now is not lost)."""
+    cdef epoll_event event
+    conn.ready &= <uint8_t> ~READY_WRITE
+    conn.unsent = unsent_bytes(conn)
+    if conn.flags & CONN_WATCHES_WRITE:
+        return
+    conn.flags |= CONN_WATCHES_WRITE
+    event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET
+    event.data.u64 = (<uint64_t> conn.item.generation << 32) | conn.item.index
+    count_add(&eng.me.epoll_ctl, 1)
+    epoll_ctl(eng.epfd, EPOLL_CTL_MOD, conn.fd, &event)
+
+
 cdef enum Sent:
     SENT_ALL = 0
     SENT_KEPT = 1               # all was accepted, some of it is kept
@@ -175,7 +200,7 @@ cdef Sent connection_send(Engine *eng, Connection *conn, iovec *spans, int count
             return SENT_DEAD
         if <size_t> sent == total:
             return SENT_ALL
-        conn.ready &= <uint8_t> ~READY_WRITE
+        connection_refused(eng, conn)
     left = total - <size_t> sent
     if not buffer_room(&eng.blocks, &conn.output, left):
         conn.flags |= CONN_WRITE_DEAD
@@ -188,7 +213,6 @@ cdef Sent connection_send(Engine *eng, Connection *conn, iovec *spans, int count
                    spans[i].iov_len - <size_t> sent)
         sent = 0
     keep_change(eng, <int64_t> left)
-    conn.unsent = unsent_bytes(conn)
     return SENT_KEPT
 
 
@@ -219,8 +243,7 @@ cdef Sent connection_flush(Engine *eng, Connection *conn) noexcept nogil:
     keep_change(eng, -sent)
     buffer_consume(&eng.blocks, &conn.output, <uint32_t> sent)
     if <uint32_t> sent < size:
-        conn.ready &= <uint8_t> ~READY_WRITE
-        conn.unsent = unsent_bytes(conn)
+        connection_refused(eng, conn)
         return SENT_KEPT
     return SENT_ALL
 

@@ -13,14 +13,14 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastproxy.balance.pick cimport PickCursor, Tried
-from fastproxy.balance.table cimport RosterBackend, RosterHeader, RosterUpstream
 from fastproxy.clib.posix cimport iovec
 from fastproxy.clib.scan cimport Scan
-from fastproxy.engine.table cimport PlanHeader, Settings, UpstreamRow
+from fastproxy.engine.maps cimport PlanMap, RosterMap
+from fastproxy.engine.table cimport Settings, UpstreamRow
 from fastproxy.engine.timers cimport Timer, Wheel
 from fastproxy.http1.chunked cimport Chunked
 from fastproxy.http1.head cimport Fault, Framing, Head
-from fastproxy.http1.parse cimport HeadLimits, HeadParser
+from fastproxy.http1.parse cimport HeadParser
 from fastproxy.http1.target cimport TargetParts
 from fastproxy.memory.buffer cimport BlockPool, Buffer
 from fastproxy.memory.limits cimport ROUTE_PARAMS_MAX, UPSTREAMS_MAX
@@ -46,6 +46,7 @@ cdef struct Transport:
     #       can be there before readiness tells (for TCP: a short read without a FIN pending).
     # write: how many bytes of the spans were taken (may be any prefix, 0 included), or IO_ERROR.
     #       The caller offers the untaken rest unchanged next time.
+    #       With CONN_LAST_PIECE it may hold the bytes back until `finish`, to send both at once.
     # finish: no more output will come (half close). close: forget the connection's state.
     ssize_t (*read)(Engine *, Connection *, char *, size_t, bint *) noexcept nogil
     ssize_t (*write)(Engine *, Connection *, iovec *, int) noexcept nogil
@@ -126,6 +127,8 @@ cdef enum ConnectionFlag:
     CONN_IN_LIST = 256          # in the idle list (client) or the idle pool (upstream)
     CONN_SHUT = 512             # our side is shut down (finish was called)
     CONN_FINISH_AFTER = 1024    # tunnel: shut our side down when the output is flushed
+    CONN_LAST_PIECE = 2048      # client: what is sent now is the last, `finish` follows at once
+    CONN_WATCHES_WRITE = 4096   # registered for EPOLLOUT
 
 
 cdef struct Connection:
@@ -257,29 +260,6 @@ cdef struct Exchange:
     Buffer collected            # subrequest: the answer
 
 
-# ---- maps -----------------------------------------------------------------------------------
-
-cdef struct PlanMap:
-    # A plan as mapped. Freed when no exchange holds it and a newer one is in force.
-    const char *base
-    const PlanHeader *header
-    const Settings *settings
-    void *runtime               # RouteRuntime of route/match.pxd
-    size_t length
-    uint32_t holders
-    uint8_t retired
-    HeadLimits request_limits
-    HeadLimits answer_limits
-
-
-cdef struct RosterMap:
-    const char *base
-    const RosterHeader *header
-    size_t length
-    uint32_t holders
-    uint8_t retired
-
-
 # ---- listeners ------------------------------------------------------------------------------
 
 cdef enum:
@@ -293,6 +273,10 @@ cdef struct Listener:
     uint16_t index
     uint8_t armed               # in the epoll set
     uint8_t wanted              # should be in it
+    uint8_t helping             # wanted because its owner has many connections and we have few
+    uint8_t streak              # rounds running that brought a connection, up to ACCEPTS_PER_WAKE
+    uint32_t round              # Engine.round of the last wake
+    uint64_t seen_us            # when the one that is left to a helper was seen
 
 
 # ---- the access log's ring ------------------------------------------------------------------
@@ -330,9 +314,20 @@ cdef struct Knock:
 
 # ---- the engine -----------------------------------------------------------------------------
 
+cdef struct Guest:
+    # The event loop that Python runs on, as the engine sees it (guest.pxi). loop NULL: there is
+    # none, turns do not wait.
+    void *loop
+    int32_t door                # eventfd, readable for the guest while we want to be called
+    uint8_t due                 # it has events
+    int (*timeout_ms)(const void *) noexcept nogil      # until its next timer; -1: it has none
+    uint64_t (*now_ms)(const void *) noexcept nogil
+
+
 cdef struct Engine:
     int32_t epfd
     int32_t timerfd
+    Guest guest
     uint32_t slot
     uint8_t draining
     uint8_t accept_paused

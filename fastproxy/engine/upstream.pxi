@@ -377,7 +377,7 @@ cdef void http1_body(Engine *eng, Exchange *x, Span piece, bint last) noexcept n
     if x.upstream == NULL or x.upstream.flags & CONN_WRITE_DEAD:
         return                  # the answer is awaited, the body goes nowhere
     if x.request_flow.out_chunked:
-        count = put_chunk(&x.request_flow, piece, last, room, spans)
+        count = put_chunk(&x.request_flow.trailers, piece, last, room, spans)
     else:
         spans[0].iov_base = <void *> piece.ptr
         spans[0].iov_len = piece.len

@@ -9,7 +9,6 @@ from libc.string cimport memcpy, memset
 from posix.mman cimport (
     MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_NONE, PROT_READ, PROT_WRITE, mmap, mprotect,
 )
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from fastproxy.clib.scan cimport Scan, char_class, scan_choose, scan_named
 from fastproxy.http1.authority cimport host_split
@@ -112,6 +111,19 @@ cdef dict _framing_dict(const Framing *f):
     }
 
 
+cdef inline void _begin(HeadParser *p, bint request, const Scan *scan,
+                        const HeadLimits *given) noexcept nogil:
+    if request:
+        parser_init_request(p, scan, given)
+    else:
+        parser_init_response(p, scan, given)
+
+
+cdef inline int64_t _parse(HeadParser *p, bint request, const char *at, size_t length,
+                           Fault *fault) noexcept nogil:
+    return parse_request(p, at, length, fault) if request else parse_response(p, at, length, fault)
+
+
 cdef int64_t _feed(HeadParser *p, bint request, const char *data, list cuts, bint front,
                    Fault *fault) except? -2:
     """Feed prefixes of `data`, each at another address than the one before."""
@@ -120,7 +132,7 @@ cdef int64_t _feed(HeadParser *p, bint request, const char *data, list cuts, bin
     cdef size_t cut
     for cut in cuts:
         at = _place(data, cut, front)
-        r = parse_request(p, at, cut, fault) if request else parse_response(p, at, cut, fault)
+        r = _parse(p, request, at, cut, fault)
         if r != 0:
             return r
         memset(at, 0, cut)
@@ -143,10 +155,7 @@ def head_parse(bint request, bytes data, cuts=None, limits=DEF_LIMITS, simd=None
     cdef int64_t r
     memset(&p, 0x5a, sizeof(p))
     memset(&framing, 0x5a, sizeof(framing))
-    if request:
-        parser_init_request(&p, _scan(simd), &given)
-    else:
-        parser_init_response(&p, _scan(simd), &given)
+    _begin(&p, request, _scan(simd), &given)
     r = _feed(&p, request, data, [len(data)] if cuts is None else list(cuts), front, &fault)
     if r == 0:
         return ("more",)
@@ -282,107 +291,3 @@ def method_to_id(bytes name):
 def guards_of(bytes name):
     """name_guards bits."""
     return name_guards(span(name, len(name)))
-
-
-cdef double _seconds() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return now.tv_sec + now.tv_nsec * 1e-9
-
-
-def time_head(bint request, bytes data, int rounds, simd=None, bint frame=True):
-    """Nanoseconds to parse (and frame) the head `data` once, mean over `rounds`."""
-    cdef HeadParser p
-    cdef HeadLimits given = _limits(DEF_LIMITS)
-    cdef Fault fault
-    cdef Framing framing
-    cdef const Scan *scan = _scan(simd)
-    cdef const char *at = data
-    cdef size_t length = len(data)
-    cdef int64_t r = 1
-    cdef int i
-    cdef double began
-    with nogil:
-        began = _seconds()
-        for i in range(rounds):
-            if request:
-                parser_init_request(&p, scan, &given)
-                r = parse_request(&p, at, length, &fault)
-                if r > 0 and frame:
-                    r = 1 + frame_request(&p.head, &framing, &fault)
-            else:
-                parser_init_response(&p, scan, &given)
-                r = parse_response(&p, at, length, &fault)
-                if r > 0 and frame:
-                    r = 1 + frame_response(&p.head, 1, &framing, &fault)
-            if r <= 0:
-                break
-        began = _seconds() - began
-    if r <= 0:
-        raise ValueError("not a whole good head")
-    return began / rounds * 1e9
-
-
-def time_chunked(bytes data, int rounds):
-    """Nanoseconds to decode the whole body `data` once; the copy it needs is not counted."""
-    cdef Chunked c
-    cdef Fault fault
-    cdef size_t start, produced, length = len(data)
-    cdef char *at = _room()
-    cdef int64_t r = 0
-    cdef int i
-    cdef double spent = 0, began
-    if length > GUARD_BYTES:
-        raise ValueError("body too long for the probe")
-    for i in range(rounds):
-        memcpy(at, <const char *> data, length)
-        began = _seconds()
-        chunked_init(&c, 0, NULL)
-        r = chunked_decode(&c, at, length, &start, &produced, &fault)
-        spent += _seconds() - began
-        if r < 0 or not c.done:
-            raise ValueError("not a whole good body")
-    return spent / rounds * 1e9
-
-
-def time_path(bytes raw, int rounds, int options=0):
-    """Nanoseconds to normalise one path."""
-    cdef Fault fault
-    cdef Span normal
-    cdef char room[4096]
-    cdef const char *at = raw
-    cdef size_t length = len(raw)
-    cdef int i, bad = 0
-    cdef double began
-    with nogil:
-        began = _seconds()
-        for i in range(rounds):
-            bad |= path_normalise(span(at, length), room, sizeof(room), options, &normal, &fault)
-        began = _seconds() - began
-    if bad:
-        raise ValueError("not a good path")
-    return began / rounds * 1e9
-
-
-def time_byte_by_byte(bint request, bytes data, simd=None):
-    """Nanoseconds of a whole parse that gets one byte more at each call, in one place."""
-    cdef HeadParser p
-    cdef HeadLimits given = _limits((65536, 65535, 65536, 128))
-    cdef Fault fault
-    cdef const Scan *scan = _scan(simd)
-    cdef const char *at = data
-    cdef size_t length = len(data), n
-    cdef int64_t r = 0
-    cdef double began = _seconds()
-    if request:
-        parser_init_request(&p, scan, &given)
-    else:
-        parser_init_response(&p, scan, &given)
-    for n in range(1, length + 1):
-        r = parse_request(&p, at, n, &fault) if request else parse_response(&p, at, n, &fault)
-        if r != 0:
-            break
-    began = _seconds() - began
-    if r != <int64_t> length:
-        raise ValueError("not a whole good head")
-    return began * 1e9

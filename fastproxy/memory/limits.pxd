@@ -32,8 +32,8 @@ cdef enum:
     # Segments of one path pattern: the depth of the tree, and so of the matcher's stack.
     ROUTE_SEGMENTS_MAX = 64
 
-    # The worker-wide scratch: one read of a fast body. 256 KiB was measured best (design).
-    SCRATCH_BYTES = 262144
+    # The worker-wide scratch: one read of a fast body. 512 KiB was measured best (decision 0009).
+    SCRATCH_BYTES = 524288
     # A read starts at 16 KiB: a head nearly always fits, and a slow peer keeps at most that.
     READ_START_BYTES = 16384
     # No setting makes a read smaller than this: tiny reads cost a call per few bytes.
@@ -49,8 +49,12 @@ cdef enum:
     EVENTS_PER_ROUND = 200
     ROUNDS_PER_TURN = 8
     ACCEPTS_PER_WAKE = 4
+    # A worker accepts beside another one that has a quarter and this many connections more, and
+    # gets the first chance at each for this long.
+    HELP_LEAST = 4
+    HELP_FIRST_US = 200
     # Bytes moved for one connection before the others get their turn.
-    QUANTUM_BYTES = 1048576
+    QUANTUM_BYTES = 2097152
 
     # Idle upstream connections kept per worker and backend.
     UPSTREAM_IDLE_MAX = 256

@@ -96,17 +96,48 @@ cdef inline void put_char(Out *out, char c) noexcept nogil:
     out.len += 1
 
 
+cdef extern from * nogil:
+    """
+    static const char DIGIT_PAIRS[201] =
+        "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
+        "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
+        "8081828384858687888990919293949596979899";
+    """
+    const char DIGIT_PAIRS[201]
+
+
 cdef inline void put_uint(Out *out, uint64_t value) noexcept nogil:
-    """Decimal, no leading zero."""
-    cdef char digits[20]
-    cdef int at = 20
-    while True:
-        at -= 1
-        digits[at] = <char> (48 + value % 10)
-        value //= 10
-        if value == 0:
-            break
-    put(out, &digits[at], 20 - at)
+    """Decimal, no leading zero; two digits a step, in place."""
+    cdef size_t length = 1
+    cdef uint64_t bound = 10
+    cdef char *end
+    while value >= bound and length < 20:
+        bound *= 10             # 10^20 is never reached: 64 bits hold 20 digits
+        length += 1
+    if out.cap - out.len < length:
+        out.full = True
+        return
+    out.len += length
+    end = out.ptr + out.len
+    while value >= 100:
+        end -= 2
+        memcpy(end, &DIGIT_PAIRS[value % 100 * 2], 2)
+        value //= 100
+    if value >= 10:
+        memcpy(end - 2, &DIGIT_PAIRS[value * 2], 2)
+    else:
+        end -= 1
+        end[0] = <char> (48 + value)
+
+
+cdef inline void put_millionths(Out *out, uint32_t value) noexcept nogil:
+    """"." and six digits: what follows the seconds. `value` is below a million."""
+    cdef char digits[7]
+    digits[0] = c'.'
+    memcpy(&digits[1], &DIGIT_PAIRS[value // 10000 * 2], 2)
+    memcpy(&digits[3], &DIGIT_PAIRS[value // 100 % 100 * 2], 2)
+    memcpy(&digits[5], &DIGIT_PAIRS[value % 100 * 2], 2)
+    put(out, digits, 7)
 
 
 cdef inline void put_hex(Out *out, uint64_t value) noexcept nogil:

@@ -43,6 +43,7 @@ class EngineLike(Protocol):
 
     def fileno(self) -> int: ...
     def turn(self) -> bool: ...
+    def host(self, loop: Any) -> None: ...
     def plan(self, fd: int) -> int: ...
     def roster(self, fd: int) -> int: ...
     def listen(self, slot: int, listener: int, fd: int) -> None: ...
@@ -135,7 +136,6 @@ class Worker:
         self.channel = own.child
         self.loop = loop
         self.engine = make(task.slot, task.board_fd)
-        self.turn_due = False
         self.deadline = 0.0
         self.orphan = False
 
@@ -158,7 +158,8 @@ class Worker:
         os.close(task.plan_fd)
         os.close(task.roster_fd)
         self.loop.set_exception_handler(self.on_exception)
-        self.loop.add_reader(engine.fileno(), self.on_ready)
+        engine.host(self.loop)
+        self.loop.add_reader(engine.fileno(), engine.turn)
         self.loop.add_reader(self.bell, self.on_bell)
         self.loop.add_reader(task.channels.alive, self.on_master_gone)
 
@@ -169,7 +170,6 @@ class Worker:
         self.board.beat(self.task.slot)
         self.board.set_state(self.task.slot, WorkerState.SERVING)
         channels.ring(self.task.channels.master_bell)
-        self.on_ready()
         self.on_bell()
         try:
             self.loop.run_forever()
@@ -177,22 +177,11 @@ class Worker:
             self.engine.close()
         return EXIT_OK
 
-    def on_ready(self) -> None:
-        """The engine has events. Asked to come again, it is called once more after the others had
-        their turn; never twice in one round, however many ask."""
-        if self.engine.turn() and not self.turn_due:
-            self.turn_due = True
-            self.loop.call_soon(self.on_turn_due)
-
     def on_exception(self, _: Any, context: dict[str, Any]) -> None:
         """A callback or a hook's task raised: said in one line, the worker goes on."""
         error = context.get("exception")
         what = f"{type(error).__name__}: {error}" if error else context.get("message", "?")
         self.task.log.error(f"in the loop: {what}")
-
-    def on_turn_due(self) -> None:
-        self.turn_due = False
-        self.on_ready()
 
     def on_bell(self) -> None:
         """Somebody left reasons at our door."""
@@ -207,7 +196,6 @@ class Worker:
             self.engine.adopt()
         if bits & Ring.DRAIN and not self.deadline:
             self.start_drain()
-        self.on_ready()
 
     def read_channel(self) -> None:
         """Take all that waits in our channel. Something unsound is said and left: what is in force

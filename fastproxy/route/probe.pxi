@@ -17,8 +17,8 @@ from fastproxy.route.match cimport (
     RouteRuntime, route_match, route_runtime_free, route_runtime_make)
 from fastproxy.route.table cimport RouteHit, RouteQuery, RouteRow, RouteTables
 from fastproxy.template.fields cimport cookie_find, query_find
-from fastproxy.template.render cimport render, template_check
-from fastproxy.template.table cimport Scene, Template
+from fastproxy.template.render cimport render
+from fastproxy.template.table cimport Scene
 
 from time import perf_counter_ns
 
@@ -287,6 +287,29 @@ cdef class ProbePlan:
         free(room_ptr)
         return kept, got, full
 
+    def time_edits(self, uint32_t row, fields, ProbeScene scene, int rounds):
+        """ns to ask for each field whether it stays, and to write what the edits bring in."""
+        cdef ProbeHead head = ProbeHead(fields, self.ids)
+        cdef const EditList *edits = &(
+            <RewriteRow *> (self.base + self.rewrites.rows.off) + row).request
+        cdef const Field *field
+        cdef char[8192] room
+        cdef Out out
+        cdef int i, at, dropped = 0
+        cdef double began
+        with nogil:
+            began = _seconds()
+            for i in range(rounds):
+                out = out_over(room, sizeof(room))
+                for at in range(head.head.count):
+                    field = &head.head.fields[at]
+                    dropped += edit_drops(
+                        self.base, edits, span(head.head.base + field.name_off, field.name_len),
+                        field.id)
+                edits_emit(&out, self.base, edits, &scene.scene, &head.head)
+            began = _seconds() - began
+        return began / rounds * 1e9, dropped // rounds, out.ptr[:out.len]
+
     def reply(self, uint32_t route, ProbeScene scene):
         """(fields, value) of a route's fixed reply or redirect."""
         cdef EditList edits
@@ -311,36 +334,6 @@ def head_of(fields, ids):
 def scene_of(**values):
     """A ProbeScene."""
     return ProbeScene(**values)
-
-
-def render_template(bytes plan, size_t template_at, ProbeScene scene, size_t room=65536):
-    """(bytes, full) of the Template row at `template_at`."""
-    cdef char *room_ptr = <char *> calloc(1, room + 1)
-    cdef Out out = out_over(room_ptr, room)
-    cdef const char *base = plan
-    render(&out, base, <const Template *> (base + template_at), &scene.scene)
-    got = out.ptr[:out.len]
-    free(room_ptr)
-    return got, out.full
-
-
-def check_template(bytes plan, size_t template_at):
-    cdef const char *base = plan
-    return template_check(base, len(plan), <const Template *> (base + template_at))
-
-
-def time_render(bytes plan, size_t template_at, ProbeScene scene, long rounds):
-    """ns per render."""
-    cdef char[8192] room
-    cdef Out out
-    cdef long round
-    cdef const char *base = plan
-    start = perf_counter_ns()
-    with nogil:
-        for round in range(rounds):
-            out = out_over(room, 8192)
-            render(&out, base, <const Template *> (base + template_at), &scene.scene)
-    return (perf_counter_ns() - start) / rounds
 
 
 def find_query(bytes query, bytes name):

@@ -9,7 +9,7 @@ from fastproxy.scoreboard.read cimport (
     is_ejected, is_serving, route_count, worker_row)
 from fastproxy.scoreboard.table cimport BoardHeader
 from fastproxy.scoreboard.write cimport (
-    adopt_claim, adopt_release, client_ip_enter, client_ip_leave, histogram_add, inflight_add)
+    claim_give, claim_take, client_ip_enter, client_ip_leave, histogram_add, inflight_add)
 
 
 cdef class BoardProbe:
@@ -34,6 +34,10 @@ cdef class BoardProbe:
     def request(self, unsigned int worker, unsigned int backend, unsigned int route,
                 unsigned int status, unsigned long long us):
         """What the engine's tally does at the end of one exchange."""
+        self._count(worker, backend, route, status, us)
+
+    cdef void _count(self, unsigned int worker, unsigned int backend, unsigned int route,
+                     unsigned int status, unsigned long long us) noexcept nogil:
         count_add(&worker_row(self.header, worker).requests, 1)
         count_add(&backend_count(self.header, worker, backend).requests, 1)
         count_add(&backend_count(self.header, worker, backend).status[status], 1)
@@ -41,6 +45,20 @@ cdef class BoardProbe:
         count_add(&route_count(self.header, worker, route).requests, 1)
         count_add(&route_count(self.header, worker, route).status[status], 1)
         histogram_add(route_count(self.header, worker, route).total, us)
+
+    def time_request(self, unsigned int worker, unsigned int backend, unsigned int route,
+                     unsigned int rounds):
+        """Nanoseconds of what one exchange writes: in flight and out again, and the tally."""
+        cdef unsigned int i
+        cdef double began
+        with nogil:
+            began = _seconds()
+            for i in range(rounds):
+                inflight_add(inflight_cell(self.header, worker, backend), 1)
+                self._count(worker, backend, route, 2, 100 + (i & 1023))
+                inflight_add(inflight_cell(self.header, worker, backend), -1)
+            began = _seconds() - began
+        return began / rounds * 1e9
 
     def inflight(self, unsigned int worker, unsigned int backend, int change):
         inflight_add(inflight_cell(self.header, worker, backend), change)
@@ -68,10 +86,10 @@ cdef class BoardProbe:
         return refused
 
     def claim(self, unsigned int slot, unsigned int by):
-        return bool(adopt_claim(self.header, slot, by))
+        return bool(claim_take(&worker_row(self.header, slot).adopted_by, by))
 
     def release(self, unsigned int slot, unsigned int by):
-        adopt_release(self.header, slot, by)
+        claim_give(&worker_row(self.header, slot).adopted_by, by)
 
     def eject(self, unsigned int backend, unsigned long long until_ms):
         store64(&backend_row(self.header, backend).ejection, until_ms << 16 | 1)

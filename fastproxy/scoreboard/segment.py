@@ -28,8 +28,8 @@ SUB_BUCKETS = 8  # per power of two; 1 << HISTOGRAM_SUB_BITS
 SEALS = fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 COUNTERS = (
     "accepted", "requests", "upstream_connects", "upstream_reused", "faults", "refused",
-    "accept_paused", "adopted", "log_lines", "log_dropped", "bytes_in", "bytes_out", "epoll_ctl",
-    "turns",
+    "accept_paused", "adopted", "helped", "log_lines", "log_dropped", "bytes_in", "bytes_out",
+    "epoll_ctl", "turns",
 )  # fmt: skip
 GAUGES = ("connections", "idle", "upstream_open", "upstream_idle", "kept_bytes", "parked")
 

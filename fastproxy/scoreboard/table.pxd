@@ -7,8 +7,8 @@ columns) and sparse: untouched pages cost nothing. Who writes what:
     BoardHeader          master
     WorkerRow            its worker; `pid`, `generation`, `state` by the master when it is dead
     WorkerRow.doorbell   anybody (fetch_or); the worker takes it with exchange
-    WorkerRow.adopted_by who accepts for that slot, by compare-and-swap; cleared by the master when
-                         the adopter is dead
+    WorkerRow.adopted_by, helped_by   who accepts for that slot, by compare-and-swap; cleared by the
+                         master when that one is dead
     BackendRow.topology  control
     BackendRow.ejection  workers, by compare-and-swap
     BackendRow.ewma      workers, by compare-and-swap (balancing, a later stage)
@@ -100,7 +100,8 @@ cdef struct WorkerRow:
     # line 1: written by anybody
     uint32_t doorbell               # Doorbell bits
     uint32_t adopted_by             # slot + 1 of who accepts for this one, 0: itself
-    uint8_t pad1[56]
+    uint32_t helped_by              # slot + 1 of who accepts beside this one, having few itself
+    uint8_t pad1[52]
     # lines 2..: counters, written by the worker only
     uint64_t connections            # open client connections now
     uint64_t accepted
@@ -122,8 +123,9 @@ cdef struct WorkerRow:
     uint64_t bytes_in               # from clients
     uint64_t bytes_out              # to clients
     uint64_t epoll_ctl
-    uint64_t turns
-    uint8_t pad2[32]
+    uint64_t turns                  # rounds of the loop
+    uint64_t helped                 # connections accepted beside another worker that had many
+    uint8_t pad2[24]
 
 
 cdef struct BackendRow:

@@ -33,16 +33,17 @@ cdef inline uint32_t doorbell_take(BoardHeader *board, uint32_t worker) noexcept
     return exchange32(&worker_row(board, worker).doorbell, 0)
 
 
-cdef inline bint adopt_claim(BoardHeader *board, uint32_t slot, uint32_t by) noexcept nogil:
-    """May worker `by` accept for `slot` now? At most one adopter at a time holds the claim."""
+cdef inline bint claim_take(uint32_t *word, uint32_t by) noexcept nogil:
+    """May worker `by` accept for the slot whose `adopted_by` or `helped_by` this is? At most one at
+    a time holds a claim."""
     cdef uint32_t seen = 0
-    return cas32(&worker_row(board, slot).adopted_by, &seen, by + 1) or seen == by + 1
+    return cas32(word, &seen, by + 1) or seen == by + 1
 
 
-cdef inline void adopt_release(BoardHeader *board, uint32_t slot, uint32_t by) noexcept nogil:
-    """The owner is back: give the claim up, if it is ours."""
+cdef inline void claim_give(uint32_t *word, uint32_t by) noexcept nogil:
+    """Give the claim up, if it is ours."""
     cdef uint32_t seen = by + 1
-    cas32(&worker_row(board, slot).adopted_by, &seen, 0)
+    cas32(word, &seen, 0)
 
 
 cdef inline void inflight_add(uint32_t *cell, int32_t change) noexcept nogil:
@@ -140,7 +141,6 @@ cdef inline uint32_t board_reclaim(BoardHeader *board, uint32_t worker) noexcept
     cdef uint16_t *held = client_ip_held(board, worker)
     cdef uint32_t given = 0
     cdef uint32_t at
-    cdef uint32_t claim
     store32(&row.state, WORKER_GONE)
     for at in range(board.backends):
         if inflight_cell(board, worker, at)[0]:
@@ -151,8 +151,8 @@ cdef inline uint32_t board_reclaim(BoardHeader *board, uint32_t worker) noexcept
             client_ip_give_back(board, at, held[at])
             held[at] = 0
     for at in range(board.workers):
-        claim = worker + 1
-        cas32(&worker_row(board, at).adopted_by, &claim, 0)
+        claim_give(&worker_row(board, at).adopted_by, worker)
+        claim_give(&worker_row(board, at).helped_by, worker)
     row.connections = 0
     row.idle = 0
     row.upstream_open = 0

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Bytes of strangers -> bytes that are safe where they go. One function per place.
 
-Each copies runs, not bytes: eight bytes are tested at once (SWAR), and what needs no escape up to
-the next that does is one memcpy. Input may be anything, NUL included.
+Each copies runs, not bytes: a word or a vector is tested at once, up to the next byte that needs an
+escape. Input may be anything, NUL included.
 
     put_header   CTL (0x00-0x1f, 0x7f) are left out; all else as is
     put_log      \\xHH for CTL, quote, backslash and bytes above 0x7e (as nginx and Apache do)
@@ -19,25 +19,18 @@ from libc.string cimport memcpy
 from fastproxy.memory.span cimport Out, Span, put, put_char
 
 
+cdef extern from "fastproxy/clib/clean.h" nogil:
+    # Copy all `length` bytes; how many of them, from the front, are from 0x20 to 0x7e and neither
+    # quote nor backslash. What lies behind those in `to` is of no meaning.
+    size_t copy_clean(char *to, const char *p, size_t length) noexcept
+    uint64_t swar_control(uint64_t w) noexcept
+    int swar_first(uint64_t marks) noexcept
+    uint64_t swar_load_few(const char *p, size_t length) noexcept
+
+
 cdef extern from * nogil:
     """
     #include <stdint.h>
-    #define SWAR_ONES  0x0101010101010101ULL
-    #define SWAR_HIGHS 0x8080808080808080ULL
-    /* The high bit of each byte that is zero (exact), given as w ^ pattern. */
-    static inline uint64_t swar_zero(uint64_t w) {
-        return ~(((w & ~SWAR_HIGHS) + ~SWAR_HIGHS) | w | ~SWAR_HIGHS);
-    }
-    /* The high bit of each byte below 0x20 or equal to 0x7f: a control character (exact). */
-    static inline uint64_t swar_control(uint64_t w) {
-        uint64_t low = ~((w & ~SWAR_HIGHS) + 0x60 * SWAR_ONES) & ~w & SWAR_HIGHS;
-        return low | swar_zero(w ^ (0x7f * SWAR_ONES));
-    }
-    static inline uint64_t swar_dirty_log(uint64_t w) {
-        return swar_control(w) | (w & SWAR_HIGHS) | swar_zero(w ^ ('"' * SWAR_ONES))
-            | swar_zero(w ^ ('\\\\' * SWAR_ONES));
-    }
-    static inline int swar_first(uint64_t marks) { return __builtin_ctzll(marks) >> 3; }
     /* RFC 3986 without "#" and "?": unreserved, ":/[]@", sub-delims, "%". */
     static const uint8_t TARGET_CLEAN[256] = {
         ['A'] = 1, ['B'] = 1, ['C'] = 1, ['D'] = 1, ['E'] = 1, ['F'] = 1, ['G'] = 1, ['H'] = 1,
@@ -55,19 +48,9 @@ cdef extern from * nogil:
     static const char HEX_UPPER[16] = "0123456789ABCDEF";
     static const char HEX_LOWER[16] = "0123456789abcdef";
     """
-    uint64_t swar_control(uint64_t w) noexcept
-    uint64_t swar_dirty_log(uint64_t w) noexcept
-    int swar_first(uint64_t marks) noexcept
     const uint8_t TARGET_CLEAN[256]
     const char HEX_UPPER[16]
     const char HEX_LOWER[16]
-
-
-cdef inline uint64_t load_up_to_8(const char *p, size_t length) noexcept nogil:
-    """The next bytes as a word, padded with "a", which no place escapes."""
-    cdef uint64_t word = 0x6161616161616161
-    memcpy(&word, p, length if length < 8 else 8)
-    return word
 
 
 cdef inline size_t run_header(const char *p, size_t length) noexcept nogil:
@@ -78,7 +61,7 @@ cdef inline size_t run_header(const char *p, size_t length) noexcept nogil:
         if length - at >= 8:
             memcpy(&word, p + at, 8)
         else:
-            word = load_up_to_8(p + at, length - at)
+            word = swar_load_few(p + at, length - at)
         marks = swar_control(word)
         if marks:
             return at + swar_first(marks)
@@ -86,21 +69,17 @@ cdef inline size_t run_header(const char *p, size_t length) noexcept nogil:
     return length
 
 
-cdef inline size_t run_log(const char *p, size_t length) noexcept nogil:
-    """Leading bytes from 0x20 to 0x7e without quote and backslash. For JSON too: what it stops at
-    and JSON allows (0x7f, UTF-8) is sorted out by the caller."""
-    cdef size_t at = 0
-    cdef uint64_t word, marks
-    while at < length:
-        if length - at >= 8:
-            memcpy(&word, p + at, 8)
-        else:
-            word = load_up_to_8(p + at, length - at)
-        marks = swar_dirty_log(word)
-        if marks:
-            return at + swar_first(marks)
-        at += 8
-    return length
+cdef inline size_t put_clean(Out *out, const char *p, size_t length) noexcept nogil:
+    """Copy the leading bytes that a log line holds as they are; how many. For JSON too: what this
+    stops at and JSON allows (0x7f, UTF-8) is sorted out by the caller. Out must have room for all,
+    else nothing is copied: with escapes it would only be more."""
+    cdef size_t clean
+    if out.cap - out.len < length:
+        out.full = True
+        return length
+    clean = copy_clean(out.ptr + out.len, p, length)
+    out.len += clean
+    return clean
 
 
 cdef inline void put_header(Out *out, const char *p, size_t length) noexcept nogil:
@@ -113,13 +92,10 @@ cdef inline void put_header(Out *out, const char *p, size_t length) noexcept nog
 
 
 cdef inline void put_log(Out *out, const char *p, size_t length) noexcept nogil:
-    cdef size_t at = 0, run
+    cdef size_t at = 0
     cdef char code[4]
     while at < length:
-        run = run_log(p + at, length - at)
-        if run:
-            put(out, p + at, run)
-            at += run
+        at += put_clean(out, p + at, length - at)
         if at < length:
             code[0] = b"\\"
             code[1] = b"x"
@@ -159,12 +135,9 @@ cdef inline size_t utf8_sequence(const char *p, size_t length) noexcept nogil:
 
 
 cdef inline void put_json(Out *out, const char *p, size_t length) noexcept nogil:
-    cdef size_t at = 0, run
+    cdef size_t at = 0
     while at < length:
-        run = run_log(p + at, length - at)
-        if run:
-            put(out, p + at, run)
-            at += run
+        at += put_clean(out, p + at, length - at)
         if at < length:
             at += put_json_one(out, p + at, length - at)
 

@@ -12,7 +12,7 @@ from libc.string cimport memcpy
 
 from fastproxy.http1.head cimport Head
 from fastproxy.memory.span cimport (
-    Out, Slice, Span, Text, put, put_char, put_uint, span, text_span)
+    Out, Slice, Span, Text, put, put_char, put_millionths, put_uint, span, text_span)
 from fastproxy.template.escape cimport put_header, put_html, put_json, put_log, put_target
 from fastproxy.template.fields cimport cookie_find, field_next, field_value, query_find
 from fastproxy.template.table cimport (
@@ -58,15 +58,8 @@ cdef inline void put_value(Out *out, Span value, uint8_t escape) noexcept nogil:
 
 cdef inline void put_seconds(Out *out, uint64_t microseconds) noexcept nogil:
     """0.001234"""
-    cdef char digits[7]
-    cdef uint32_t rest = <uint32_t> (microseconds % 1000000)
-    cdef int i
     put_uint(out, microseconds // 1000000)
-    digits[0] = b"."
-    for i in range(6, 0, -1):
-        digits[i] = <char> (48 + rest % 10)
-        rest = rest // 10
-    put(out, digits, 7)
+    put_millionths(out, <uint32_t> (microseconds % 1000000))
 
 
 cdef inline void put_status(Out *out, uint32_t status, uint8_t escape) noexcept nogil:
@@ -231,7 +224,10 @@ cdef inline void render(Out *out, const char *base, const Template *template,
     cdef const TemplatePart *parts = <const TemplatePart *> (base + template.parts.off)
     cdef uint32_t i
     for i in range(template.parts.count):
-        render_part(out, base, &parts[i], scene)
+        if parts[i].variable == VAR_LITERAL:    # every other part, nearly
+            put(out, base + parts[i].text.off, parts[i].text.len)
+        else:
+            render_part(out, base, &parts[i], scene)
 
 
 # --- checks of a plan's bytes, once, when it is mapped -----------------------------------------

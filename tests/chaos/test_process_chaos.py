@@ -115,6 +115,41 @@ def test_the_queue_of_the_dead_is_adopted_within_200_ms(backend: Backend) -> Non
         assert after[1]["adopted"] - adopted < 40
 
 
+def test_a_worker_with_few_connections_helps_one_with_many(backend: Backend) -> None:
+    """After a stop one worker has all the kept connections; the next ones go to the other, though
+    the kernel hands half of them to each."""
+    with proxy_of(backend, workers=2) as proxy:
+        rested = proxy.worker_pids()[0]
+        os.kill(rested, signal.SIGSTOP)
+        lines = [kept_line(proxy.port) for _ in range(60)]
+        assert connections(proxy) == [0, 60]
+        os.kill(rested, signal.SIGCONT)
+        wait_until(lambda: proxy.status()["workers"][0]["adopted_by"] is None)
+        for _ in range(80):
+            lines.append(kept_line(proxy.port))
+            time.sleep(0.005)
+        few, many = connections(proxy)
+        assert few >= 55  # by the hash alone 40, at most 53 but once in a thousand runs
+        assert few + many == 140
+        assert proxy.status()["workers"][0]["helped"] > 0
+        for line in lines:
+            line.close()
+        wait_until(lambda: connections(proxy) == [0, 0])
+
+
+def kept_line(port: int) -> socket.socket:
+    """A connection that has had an answer and stays."""
+    line = socket.create_connection(("127.0.0.1", port), 10)
+    line.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert line.recv(1000).startswith(b"HTTP/1.1 200")
+    return line
+
+
+def connections(proxy: Proxy) -> list[int]:
+    """Open client connections of each worker."""
+    return [int(row["connections"]) for row in proxy.status()["workers"]]
+
+
 def test_the_queue_of_a_stuck_worker_is_adopted_within_400_ms(backend: Backend) -> None:
     with proxy_of(backend, workers=2) as proxy:
         port = proxy.port

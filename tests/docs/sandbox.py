@@ -162,7 +162,9 @@ class Sandbox:
             if command == "make demo":
                 command += f' ARGS="--listen 127.0.0.1:{self.port("8080")}"'
             return f"{make} {command.removeprefix('make ')}"
-        if re.match(r"python3? -m bench\b", command) and "--list" not in command:
+        if command.startswith("python -m bench report "):
+            return f"cd {ROOT} && python3 -m bench report {self.work}/bench.json"
+        if re.match(r"python3? -m bench\b(?! install)", command) and "--list" not in command:
             short = "small --pairs 1 --seconds 1 --peer nginx"
             return f"cd {ROOT} && python3 -m bench {short}" + (
                 f" --json {self.work}/bench.json" if "--json" in command else ""

@@ -1,4 +1,4 @@
-"""Sides that take what they get slowly, or not at all: what is kept for them, what comes behind.
+"""Peers that stop reading: what is kept for them, what goes on beside them, when they are cut.
 
 12 MiB are more than two kernels hold, so the worker must keep some, and wait.
 """

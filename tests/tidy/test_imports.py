@@ -48,7 +48,7 @@ def room_of(path: Path) -> str:
     """Where a file stands in LAYERS."""
     if path.name == "door.pxi":
         return "_core"
-    if path.name == "probe.pxi":
+    if path.name in {"probe.pxi", "timing.pxi"}:
         return "_probe"
     first = path.relative_to(PACKAGE).parts[0]
     return first.partition(".")[0]

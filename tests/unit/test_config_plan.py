@@ -94,7 +94,7 @@ def test_every_default_of_the_issue() -> None:
         "request_line_bytes": 8192, "header_bytes": 8192, "headers_bytes": 32768,
         "header_count": 128, "connections": 0, "connections_per_ip": 0,
         "requests_per_connection": 10000, "upstream_idle": 256, "upstream_requests": 10000,
-        "read_bytes": 262144, "abort_on_close": 0, "reject_host_mismatch": 0, "merge_slashes": 0,
+        "read_bytes": 524288, "abort_on_close": 0, "reject_host_mismatch": 0, "merge_slashes": 0,
         "reject_encoded_slash": 0, "keep_underscores": 0, "forwarded": 0, "forward_trailers": 0,
         "request_id_trust": 0, "splice": 0, "access_log": 1,
     }  # fmt: skip

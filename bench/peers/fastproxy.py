@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: MIT
+"""Ours, from this tree or from another one: as it comes, with a limit on the connections of one
+address switched on."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from bench.peers.base import Installed, Job, Own, Peer, first_version
+
+
+def arguments(job: Job) -> list[str]:
+    """Everything that is not set here is as users get it."""
+    lines = [
+        f'listeners = ["127.0.0.1:{job.port}"]',
+        f"workers = {job.setting.workers}",
+        'log_format = "json"',
+        f'access_log = "{job.access_log if job.setting.log else "off"}"',
+        "[limits]",
+        # More than any scenario opens, so that each connection is counted and none refused.
+        "connections_per_ip = 60000",
+        "[upstreams.origin]",
+        f"backends = {json.dumps([f'http://{one}' for one in job.addresses()])}",
+    ]
+    for path in ["/", *job.route_paths()]:
+        lines += ["[[routes]]", f'path = "{path}"', 'upstream = "origin"']
+    file = job.write("fastproxy.toml", "\n".join(lines) + "\n")
+    # As a flag: what the environment says of it would win over the file.
+    control = str(job.directory / "control.sock")
+    return ["-m", "fastproxy", "run", "-c", file, "--control-socket", control]
+
+
+PEER = Peer(
+    name="fastproxy",
+    source=Own(),
+    program=sys.executable,
+    version=("-m", "fastproxy", "--version"),
+    command=lambda job, program: [program, *arguments(job)],
+)
+
+
+def other_tree(directory: str) -> Installed | None:
+    """Another built tree: what did a change to the engine bring? None: not there."""
+    if not (Path(directory) / "fastproxy" / "__main__.py").is_file():
+        return None
+    there = ["env", "-C", os.path.abspath(directory), sys.executable]
+    peer = Peer(
+        name=f"@{Path(directory).resolve().name}",
+        source=Own(),
+        program=sys.executable,
+        version=PEER.version,
+        command=lambda job, _: [*there, *arguments(job)],
+        like=PEER.name,
+    )
+    return Installed(peer, sys.executable, first_version([*there, *PEER.version]))

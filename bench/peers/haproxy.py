@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: MIT
+"""HAProxy: one process, one event-driven thread on each CPU."""
+
+from __future__ import annotations
+
+from bench.peers.base import Debian, Job, Peer
+
+CONFIG = """
+global
+    nbthread {workers}
+    maxconn 8192
+    # Every process that could be asked is on loopback: no need to wait for slow ones at the end.
+    hard-stop-after 2s
+    {buffers}
+    {log}
+defaults
+    mode http
+    {format}
+    timeout connect 5s
+    timeout client 75s
+    timeout server 60s
+    timeout http-keep-alive 75s
+    # Any idle connection of the pool takes any request, its first one too.
+    http-reuse always
+    option forwardfor
+frontend clients
+    bind 127.0.0.1:{port} backlog 4096
+    {fields}
+    {routes}
+    default_backend origin
+backend origin
+    balance {balance}
+    {servers}
+"""
+FIELDS = """http-request set-header X-Real-IP %[src]
+    http-request set-header X-Forwarded-Proto http
+    http-request set-header X-Forwarded-Host %[req.hdr(host)]
+    http-request set-header X-Forwarded-Port %[dst_port]
+    unique-id-format %[uuid()]
+    unique-id-header X-Request-ID"""
+LOG = (
+    """log global
+    log-format '{"time":"%t","client_ip":"%ci","method":"%HM","target":"%HU","protocol":"%HV",'"""
+    """'"status":%ST,"bytes_out":%B,"time_total":%Ta,"time_connect":%Tc,"time_first_byte":%Tr,'"""
+    """'"upstream":"%b","backend":"%s","retries":%rc,"end_state":"%ts"}'"""
+)
+
+
+def command(job: Job, program: str) -> list[str]:
+    setting = job.setting
+    routes = ""
+    if paths := job.route_paths():
+        # Thousands of rules are a map, which is a tree: rules would be tried one by one.
+        file = job.write("routes.map", "".join(f"{path} origin\n" for path in paths))
+        routes = f"use_backend %[path,map({file})] if {{ path,map({file}) -m found }}"
+    text = CONFIG.format(
+        workers=setting.workers,
+        buffers="tune.bufsize 262144" if setting.tuned else "",
+        log="log stdout format raw local0" if setting.log else "",
+        format=LOG if setting.log else "",
+        fields=FIELDS if setting.same_fields else "",
+        port=job.port,
+        routes=routes,
+        balance="leastconn" if setting.least_loaded else "roundrobin",
+        servers="\n    ".join(
+            f"server s{n} {one} pool-max-conn 256 pool-purge-delay 60s"
+            for n, one in enumerate(job.addresses())
+        ),
+    )
+    return [program, "-db", "-f", job.write("haproxy.cfg", text)]  # -q would lose the log
+
+
+PEER = Peer("haproxy", Debian("haproxy"), "haproxy", ("-v",), command, log_to_stdout=True)
