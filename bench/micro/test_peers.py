@@ -65,7 +65,7 @@ def mean(parse: Parse, head: bytes, pieces: Sequence[bytes]) -> Callable[[int], 
 @pytest.mark.parametrize("peer", PEERS)
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("name", HEADS)
-def test_head(benchmark: Any, timing: Any, name: str, count: int, peer: str) -> None:
+def test_parse(benchmark: Any, timing: Any, name: str, count: int, peer: str) -> None:
     data = HEADS[name]
     pieces = [data] if count == 1 else [data[: len(data) // 2], data[len(data) // 2 :]]
     what = f"parse {name}" + ", 2 pieces" * (count == 2)
@@ -75,6 +75,6 @@ def test_head(benchmark: Any, timing: Any, name: str, count: int, peer: str) -> 
 
 @pytest.mark.parametrize("peer", PEERS)
 @pytest.mark.parametrize("name", BODIES)
-def test_chunked(benchmark: Any, timing: Any, name: str, peer: str) -> None:
+def test_decode(benchmark: Any, timing: Any, name: str, peer: str) -> None:
     benchmark.group = what = f"decode {name}"
     timing(what, peer, mean(PEERS[peer], POST, [BODIES[name]]), len(BODIES[name]))

@@ -153,20 +153,30 @@ cdef void request_id_choose(Engine *eng, Exchange *x, const Head *head) noexcept
     x.request_id_len = 36
 
 
+cdef inline void hex_digits(char *out, uint32_t value) noexcept nogil:
+    """Eight digits, all at once: a nibble to each byte of a word, most significant first."""
+    cdef uint64_t word = value
+    cdef uint64_t letters
+    word = (word << 32 | word >> 16) & <uint64_t> 0x0000ffff0000ffff
+    word = (word << 16 | word >> 8) & <uint64_t> 0x00ff00ff00ff00ff
+    word = (word << 8 | word >> 4) & <uint64_t> 0x0f0f0f0f0f0f0f0f
+    letters = (word + <uint64_t> 0x0606060606060606) >> 4 & <uint64_t> 0x0101010101010101
+    word += <uint64_t> 0x3030303030303030 + letters * 39     # "a" is 39 behind where "9" leads to
+    memcpy(out, &word, 8)
+
+
 cdef void uuid7(Engine *eng, char *out) noexcept nogil:
-    cdef const char *digits = b"0123456789abcdef"
-    cdef uint8_t raw[16]
+    cdef char digits[32]
     cdef uint64_t high, low
-    cdef int i, at = 0
     high = ((wall_us(eng) // 1000) << 16) | 0x7000 | (random_next(eng) & 0xfff)
     low = (random_next(eng) & <uint64_t> 0x3fffffffffffffff) | <uint64_t> 0x8000000000000000
-    for i in range(8):
-        raw[i] = <uint8_t> (high >> (56 - 8 * i))
-        raw[8 + i] = <uint8_t> (low >> (56 - 8 * i))
-    for i in range(16):
-        if i == 4 or i == 6 or i == 8 or i == 10:
-            out[at] = c'-'
-            at += 1
-        out[at] = digits[raw[i] >> 4]
-        out[at + 1] = digits[raw[i] & 15]
-        at += 2
+    hex_digits(digits, <uint32_t> (high >> 32))
+    hex_digits(digits + 8, <uint32_t> high)
+    hex_digits(digits + 16, <uint32_t> (low >> 32))
+    hex_digits(digits + 24, <uint32_t> low)
+    memcpy(out, digits, 8)
+    memcpy(out + 9, digits + 8, 4)
+    memcpy(out + 14, digits + 12, 4)
+    memcpy(out + 19, digits + 16, 4)
+    memcpy(out + 24, digits + 20, 12)
+    out[8] = out[13] = out[18] = out[23] = c'-'
