@@ -177,7 +177,7 @@ def test_wrk_is_answered_to_the_last_request(nginx: Nginx, tmp_path: Path) -> No
         with Line(port) as slow:  # keeps the drain open until all has been counted
             slow.sock.sendall(head_of("PUT", "/put/slow", "Content-Length: 10"))
             wait_until(lambda: proxy.totals()["connections"] == 1)
-            command = ["wrk", "-t1", f"-c{CONNECTIONS}", "-d4s", "--timeout=3s", "-s", str(script)]
+            command = ["wrk", "-t1", f"-c{CONNECTIONS}", "-d2s", "--timeout=2s", "-s", str(script)]
             load = subprocess.Popen(
                 [*command, f"{proxy.url}/small"], stdout=subprocess.PIPE, text=True, env=FOREIGN
             )

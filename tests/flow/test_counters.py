@@ -85,7 +85,7 @@ def test_times_are_plausible(origin: Origin) -> None:
     with Gateway(upstreams=[origin.url], workers=1) as proxy:
         with Line(proxy.port) as line:
             for turn in range(50):
-                ms = 200 if turn % 10 == 9 else 20
+                ms = 200 if turn % 25 == 24 else 20
                 assert line.ask("GET", f"/slow?ms={ms}").status == 200
         found = status_json(proxy)
         for times in (found["latency"], found["upstreams"][0]["backends"][0]):

@@ -312,7 +312,7 @@ RETIRED_AFTER = 10_000
 
 @pytest.mark.parametrize(("connections", "workers"), LOADS)
 def test_wrk(nginx: Nginx, connections: int, workers: int) -> None:
-    load_and_look(nginx, connections, workers, 3)
+    load_and_look(nginx, connections, workers, 2)
 
 
 @pytest.mark.slow

@@ -106,7 +106,7 @@ def test_a_request_under_way_is_finished_and_new_ones_are_refused(backend: Backe
     with proxy_of(backend, workers=2) as proxy:
         port = proxy.port
         line = proxy.connect()
-        line.sendall(b"GET /slow/3 HTTP/1.1\r\nHost: x\r\n\r\n")
+        line.sendall(b"GET /slow/2 HTTP/1.1\r\nHost: x\r\n\r\n")
         time.sleep(0.2)
         assert proxy.process
         proxy.process.send_signal(signal.SIGTERM)
