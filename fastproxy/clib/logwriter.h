@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * The access log's writer: a ring of bytes with one producer (the engine) and one consumer (a
  * thread that never takes the GIL). The producer never waits: a line that does not fit is refused.
+ * Whenever the ring has run empty it is filled from its beginning again: a writer that keeps up uses
+ * a small, cache-hot part of it, and the rest is there for the moments when it does not.
  *
  * The thread writes whole lines: batches of up to 64 KiB to files (O_APPEND keeps processes apart),
  * at most PIPE_BUF to pipes and sockets, so that lines of several processes never mix. A longer one
@@ -24,12 +26,14 @@
 
 #define LOG_RING_BYTES (1u << 20)
 #define LOG_BATCH_BYTES 65536u
+#define LOG_SIGNAL_BYTES 65536u     /* so much gathered: do not wait for the tick */
 #define LOG_LINE_BYTES 163840u      /* BUILD_BYTES: the longest line there can be */
 
 typedef struct LogWriter {
     /* producer's line */
     uint64_t head __attribute__((aligned(64)));
     uint64_t signalled;
+    uint64_t base;                  /* where the ring's first byte stands; moved only when empty */
     /* consumer's line */
     uint64_t tail __attribute__((aligned(64)));
     uint64_t lost_lines;            /* written to a descriptor that refused them */
@@ -38,6 +42,7 @@ typedef struct LogWriter {
     int next_fd;                    /* -1: none */
     int stop;
     int locked;                     /* the consumer's: it is in the middle of a long line */
+    const char *piece;              /* the consumer's: what it writes now, in `ring` or `batch` */
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t wake;
@@ -59,19 +64,24 @@ static inline void log_lock(int fd, short type) {
     while (fcntl(fd, F_SETLKW, &whole) != 0 && errno == EINTR) {}
 }
 
-/* Bytes of whole lines at the tail, at most `limit`; of a longer single line up to `longest`. */
+/* Bytes of whole lines at the tail, at most `limit`; of a longer single line up to `longest`. They
+ * stand at `piece`: in the ring, or copied if they go around its end. */
 static inline size_t log_take(LogWriter *log, size_t limit, size_t longest) {
     uint64_t head = __atomic_load_n(&log->head, __ATOMIC_ACQUIRE);
-    size_t size = (size_t)(head - log->tail);
-    size_t at = (size_t)(log->tail & (LOG_RING_BYTES - 1)), first;
-    char *newline;
+    size_t size = (size_t)(head - log->tail), at, first;
+    const char *newline;
     if (size > limit) size = limit;
     if (size == 0) return 0;
+    at = (size_t)((log->tail - log->base) & (LOG_RING_BYTES - 1));
     first = LOG_RING_BYTES - at < size ? LOG_RING_BYTES - at : size;
-    memcpy(log->batch, log->ring + at, first);
-    memcpy(log->batch + first, log->ring, size - first);
-    newline = (char *)memrchr(log->batch, '\n', size);
-    if (newline) return (size_t)(newline - log->batch) + 1;
+    log->piece = log->ring + at;
+    if (first < size) {
+        memcpy(log->batch, log->ring + at, first);
+        memcpy(log->batch + first, log->ring, size - first);
+        log->piece = log->batch;
+    }
+    newline = (const char *)memrchr(log->piece, '\n', size);
+    if (newline) return (size_t)(newline - log->piece) + 1;
     return limit < longest ? log_take(log, longest, longest) : size;
 }
 
@@ -111,9 +121,9 @@ static void *log_thread(void *arg) {
         size_t size = whole ? log_take(log, LOG_BATCH_BYTES, LOG_LINE_BYTES)
                             : log_take(log, PIPE_BUF, PIPE_BUF);
         if (size > 0) {
-            int ends = log->batch[size - 1] == '\n';
+            int ends = log->piece[size - 1] == '\n';
             if (!whole && !log->locked) log_lock(log->fd, F_WRLCK);
-            log_write(log, log->batch, size);
+            log_write(log, log->piece, size);
             if (!whole && ends) log_lock(log->fd, F_UNLCK);
             log->locked = !whole && !ends;
             __atomic_store_n(&log->tail, log->tail + size, __ATOMIC_RELEASE);
@@ -159,13 +169,15 @@ static inline void log_signal(LogWriter *log) {
 /* 1: taken. 0: the ring is full (the writer is blocked), the line is lost. */
 static inline int log_push(LogWriter *log, const char *line, size_t size) {
     uint64_t tail = __atomic_load_n(&log->tail, __ATOMIC_ACQUIRE), used = log->head - tail;
-    size_t at = (size_t)(log->head & (LOG_RING_BYTES - 1)), first;
+    size_t at, first;
     if (LOG_RING_BYTES - used < size) return 0;
+    if (used == 0) log->base = log->head;   /* the consumer reads it only once it sees a new head */
+    at = (size_t)((log->head - log->base) & (LOG_RING_BYTES - 1));
     first = LOG_RING_BYTES - at < size ? LOG_RING_BYTES - at : size;
     memcpy(log->ring + at, line, first);
     memcpy(log->ring, line + first, size - first);
     __atomic_store_n(&log->head, log->head + size, __ATOMIC_RELEASE);
-    if (log->head - log->signalled >= LOG_RING_BYTES / 4) {
+    if (log->head - log->signalled >= LOG_SIGNAL_BYTES) {
         log->signalled = log->head;
         log_signal(log);
     }

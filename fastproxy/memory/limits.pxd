@@ -32,7 +32,7 @@ cdef enum:
     # Segments of one path pattern: the depth of the tree, and so of the matcher's stack.
     ROUTE_SEGMENTS_MAX = 64
 
-    # The worker-wide scratch: one read of a fast body. 512 KiB was measured best (decision 0009).
+    # The worker-wide scratch: one read of a fast body. 512 KiB was measured best (decision 0010).
     SCRATCH_BYTES = 524288
     # A read starts at 16 KiB: a head nearly always fits, and a slow peer keeps at most that.
     READ_START_BYTES = 16384
