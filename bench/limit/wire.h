@@ -37,6 +37,7 @@ typedef struct Options {
     int port;                   /* to listen on, all addresses of IPv4 loopback */
     struct sockaddr_in origin;
     uint32_t scratch;           /* bytes; bodies only */
+    uint32_t pipe;              /* bytes; bodies only: splice through a pipe of this size; 0: no */
 } Options;
 
 typedef struct Head {
@@ -159,6 +160,8 @@ static inline Options options_read(int argc, char **argv, const char *text) {
             made.port = atoi(value);
         } else if (strcmp(argv[i], "--scratch") == 0 && strstr(text, "--scratch")) {
             made.scratch = (uint32_t)strtoul(value, NULL, 10);
+        } else if (strcmp(argv[i], "--splice") == 0 && strstr(text, "--splice")) {
+            made.pipe = (uint32_t)strtoul(value, NULL, 10);
         } else if (strcmp(argv[i], "--origin") == 0) {
             char host[64] = "";
             int port = 0;

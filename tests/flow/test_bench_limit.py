@@ -28,6 +28,7 @@ from tests.raw.recorder import BODY, CLOSE, Recorder, sized
 MIB = 1 << 20
 SANITIZED = ("-Werror", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 ALL = ["limit/limit", "limit/bodies"]
+SPLICED = ("limit/bodies", "--splice", "65536")
 
 
 class Limit:
@@ -71,10 +72,11 @@ def recorder() -> Iterator[Recorder]:
         yield one
 
 
-@pytest.fixture(params=ALL)
+@pytest.fixture(params=[(ALL[0],), (ALL[1],), SPLICED], ids=" ".join)
 def limit(request: pytest.FixtureRequest, recorder: Recorder) -> Iterator[Limit]:
     recorder.clear()
-    with Limit(request.param, recorder.port) as one:
+    name, *args = request.param
+    with Limit(name, recorder.port, *args) as one:
         yield one
 
 
@@ -171,10 +173,9 @@ def test_a_client_that_leaves_hurts_nobody(limit: Limit, recorder: Recorder, how
         assert other.answer().body == b"late"
 
 
-@pytest.fixture(params=[64, 256])
+@pytest.fixture(params=["--scratch 65536", "--scratch 262144", "--splice 65536"])
 def bodies(request: pytest.FixtureRequest, origin: Origin) -> Iterator[Limit]:
-    scratch = ("--scratch", str(request.param * 1024))
-    with Limit("limit/bodies", origin.port, *scratch) as one:
+    with Limit("limit/bodies", origin.port, *request.param.split()) as one:
         yield one
 
 
