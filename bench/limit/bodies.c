@@ -252,7 +252,8 @@ static int move_by_pipe(Side *side) {
     side->left -= (uint64_t)n;
     while (n > 0) {
         ssize_t out = splice(pipe_out, NULL, to->fd, NULL, (size_t)n,
-                             SPLICE_F_NONBLOCK | SPLICE_F_MOVE | (side->left ? SPLICE_F_MORE : 0));
+                             SPLICE_F_NONBLOCK | SPLICE_F_MOVE |
+                             (side->left ? SPLICE_F_MORE : 0));
         if (out > 0) {
             n -= out;
             continue;
@@ -326,7 +327,8 @@ static void side_event(Side *side, uint32_t events) {
 int main(int argc, char **argv) {
     static struct epoll_event events[EVENTS];
     static Side listener = {.kind = LISTENER}, signals = {.kind = SIGNALS};
-    options = options_read(argc, argv, "bodies --listen PORT --origin HOST:PORT [--scratch BYTES] "
+    options = options_read(argc, argv,
+                           "bodies --listen PORT --origin HOST:PORT [--scratch BYTES] "
                            "[--splice BYTES]");
     if (options.pipe) {
         int ends[2];
