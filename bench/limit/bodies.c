@@ -7,8 +7,8 @@
  * from it at once, until the source is drained or the sink refuses. What is refused keeps the
  * scratch, and nothing is read for that sink until it is gone. A head is rewritten in place before
  * the bytes that came behind it, so both leave in one call. No fairness: a source that never runs
- * dry is moved without looking at others. Pipelined requests are not understood. With --splice, what
- * follows a head goes through a pipe of that size instead (splice(2)), to compare the two.
+ * dry is moved without looking at others. Pipelined requests are not understood. With --splice,
+ * what follows a head goes through a pipe of that size instead (splice(2)), to compare the two.
  *
  * Tried, measured as in limit.c (8 connections, 1 MiB answers, 7 to 12 rounds; itself 1.03):
  *

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * The access log's writer: a ring of bytes with one producer (the engine) and one consumer (a
  * thread that never takes the GIL). The producer never waits: a line that does not fit is refused.
- * Whenever the ring has run empty it is filled from its beginning again: a writer that keeps up uses
- * a small, cache-hot part of it, and the rest is there for the moments when it does not.
+ * Whenever the ring has run empty it is filled from its beginning again: a writer that keeps up
+ * uses a small, cache-hot part of it, and the rest is there for the moments when it does not.
  *
  * The thread writes whole lines: batches of up to 64 KiB to files (O_APPEND keeps processes apart),
  * at most PIPE_BUF to pipes and sockets, so that lines of several processes never mix. A longer one
