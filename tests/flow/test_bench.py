@@ -93,6 +93,7 @@ def test_bodies_are_told_for_a_mib_and_buffers_tuned_and_shipped() -> None:
         assert sample["cpu_us_per_mib"] == pytest.approx(sample["cpu_us"] / mib, rel=0.3)
 
 
+@pytest.mark.measures
 def test_memory_of_idle_connections() -> None:
     result = measured("idle", "nginx")
     nginx = result.rows[1].samples[0]
