@@ -316,3 +316,16 @@ class Backend:
     def __exit__(self, *_: object) -> None:
         self.server.shutdown()
         self.server.server_close()
+
+
+def proxy_of(backend: Backend, *args: str, **options: object) -> Proxy:
+    """One before this backend."""
+    return Proxy(*args, upstreams=[backend.url], **options)  # type: ignore[arg-type]
+
+
+def answers(proxy: Proxy, port: int) -> bool:
+    """Does it answer at all by now?"""
+    try:
+        return proxy.get("/", port).status == 200
+    except OSError:
+        return False

@@ -30,12 +30,6 @@ CONNECTIONS = 64
 
 
 @pytest.fixture(scope="module")
-def origin() -> Iterator[Origin]:
-    with Origin() as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
 def nginx() -> Iterator[Nginx]:
     with Nginx() as one:
         yield one

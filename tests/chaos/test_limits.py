@@ -21,12 +21,6 @@ from tests.running import wait_until
 FEW = 64
 
 
-@pytest.fixture(scope="module")
-def origin() -> Iterator[Origin]:
-    with Origin() as one:
-        yield one
-
-
 @pytest.fixture
 def cramped(origin: Origin) -> Iterator[Gateway]:
     """One worker that may have 64 descriptors, all of its own included; no limit of connections

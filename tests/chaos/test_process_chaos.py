@@ -8,25 +8,14 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from fastproxy.process import client
-from tests.running import Backend, Proxy, alive, wait_until
+from tests.running import Backend, Proxy, alive, proxy_of, wait_until
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-
-
-@pytest.fixture(scope="module")
-def backend() -> Iterator[Backend]:
-    with Backend() as one:
-        yield one
-
-
-def proxy_of(backend: Backend, *args: str, **options: object) -> Proxy:
-    return Proxy(*args, upstreams=[backend.url], **options)  # type: ignore[arg-type]
 
 
 def restarts(proxy: Proxy, slot: int) -> int:

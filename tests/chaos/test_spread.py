@@ -7,26 +7,11 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-
-import pytest
 
 from tests.flow.ledger import Ledger
-from tests.flow.peers import Gateway, Origin, free_port
-from tests.flow.wire import Answered, Line, head_of
+from tests.flow.peers import Gateway, Origin, free_port, get
+from tests.flow.wire import Line, head_of
 from tests.running import wait_until
-
-
-@pytest.fixture(scope="module")
-def origin() -> Iterator[Origin]:
-    with Origin() as one:
-        yield one
-
-
-def get(proxy: Gateway, target: str, *lines: str, method: str = "GET") -> Answered:
-    with Line(proxy.port) as line:
-        return line.ask(method, target, *lines)
-
 
 # ---- who gets how much --------------------------------------------------------------------------
 

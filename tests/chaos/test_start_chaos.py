@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from tests.running import ROOT, Backend, Proxy, wait_until
 
 HANGS = """
 import os, time
+from fastproxy.engine.doorway import Response
 
 def mine(number):
     try:
@@ -25,14 +23,8 @@ if any(mine(number) for number in range(TIMES)):
     time.sleep(3600)
 
 async def handler(request, fetch):
-    raise NotImplementedError
+    return Response(200, b"it came up")
 """
-
-
-@pytest.fixture(scope="module")
-def backend() -> Iterator[Backend]:
-    with Backend() as one:
-        yield one
 
 
 def hanging(backend: Backend, folder: Path, times: int, workers: int) -> Proxy:
@@ -74,6 +66,8 @@ def test_a_worker_that_hangs_in_its_start_is_tried_again(backend: Backend, tmp_p
         for _ in range(20):
             assert proxy.get("/", port).seconds < 1
         wait_until(lambda: states(proxy) == ["serving", "serving"])
+        for _ in range(20):  # by both of them
+            assert proxy.get("/hangs", port).status == 200
         assert proxy.log().count("was killed by signal 9: it did not come up in 0.7 s") == 1
         assert sorted(one["restarts"] for one in proxy.status()["workers"]) == [0, 1]
         assert proxy.stop() == 0

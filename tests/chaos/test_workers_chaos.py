@@ -16,12 +16,6 @@ from tests.flow.wire import Line, head_of
 from tests.running import alive, wait_until
 
 
-@pytest.fixture(scope="module")
-def origin() -> Iterator[Origin]:
-    with Origin() as one:
-        yield one
-
-
 @pytest.fixture
 def proxy(origin: Origin) -> Iterator[Gateway]:
     with Gateway(upstreams=[origin.url], workers=2) as one:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.flow.peers import Gateway, Granian, Nginx, Origin
+from tests.running import Backend
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +26,12 @@ def granian() -> Iterator[Granian]:
 @pytest.fixture(scope="session")
 def origin() -> Iterator[Origin]:
     with Origin() as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def backend() -> Iterator[Backend]:
+    with Backend() as one:
         yield one
 
 

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from tests.flow.wire import Answered, Line
 from tests.running import FOREIGN, ROOT, Proxy, alive, wait_until
 
 START_SECONDS = 20.0
@@ -377,3 +378,9 @@ def gone(pid: int, seconds: float = 10.0) -> None:
 
 def now_ms() -> float:
     return time.monotonic() * 1000
+
+
+def get(proxy: Gateway, target: str, *lines: str, method: str = "GET") -> Answered:
+    """One request on a connection of its own."""
+    with Line(proxy.port) as line:
+        return line.ask(method, target, *lines)

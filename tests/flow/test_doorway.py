@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.flow.origin import pattern_hash
-from tests.flow.peers import Gateway, Origin
-from tests.flow.wire import Answered, Line, head_of
+from tests.flow.peers import Gateway, Origin, get
+from tests.flow.wire import Line, head_of
 from tests.running import wait_until
 
 HANDLERS = (
@@ -43,11 +43,6 @@ def proxy(origin: Origin) -> Iterator[Gateway]:
     }
     with Gateway(settings=settings, workers=1) as one:
         yield one
-
-
-def get(proxy: Gateway, target: str, *lines: str, method: str = "GET") -> Answered:
-    with Line(proxy.port) as line:
-        return line.ask(method, target, *lines)
 
 
 def parked(proxy: Gateway) -> int:

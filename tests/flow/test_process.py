@@ -9,30 +9,12 @@ import signal
 import socket
 import stat
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fastproxy.process import client
-from tests.running import Backend, Proxy, alive, held_files, wait_until
-
-
-@pytest.fixture(scope="module")
-def backend() -> Iterator[Backend]:
-    with Backend() as one:
-        yield one
-
-
-def proxy_of(backend: Backend, *args: str, **options: object) -> Proxy:
-    return Proxy(*args, upstreams=[backend.url], **options)  # type: ignore[arg-type]
-
-
-def answers(proxy: Proxy, port: int) -> bool:
-    try:
-        return proxy.get("/", port).status == 200
-    except OSError:
-        return False
+from tests.running import Backend, Proxy, alive, held_files, proxy_of, wait_until
 
 
 def log_until(proxy: Proxy, text: str) -> str:

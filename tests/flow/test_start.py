@@ -8,31 +8,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.running import ROOT, Backend, Proxy, wait_until
-
-
-@pytest.fixture(scope="module")
-def backend() -> Iterator[Backend]:
-    with Backend() as one:
-        yield one
-
-
-def proxy_of(backend: Backend, *args: str, **options: object) -> Proxy:
-    return Proxy(*args, upstreams=[backend.url], **options)  # type: ignore[arg-type]
-
-
-def answers(proxy: Proxy, port: int) -> bool:
-    try:
-        return proxy.get("/", port).status == 200
-    except OSError:
-        return False
-
+from tests.running import ROOT, Backend, answers, proxy_of, wait_until
 
 # -- start --------------------------------------------------------------------------------------
 
