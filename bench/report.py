@@ -99,8 +99,14 @@ def table(result: Result) -> Table:
 
 def verdict(one: Verdict) -> str:
     """A target in words."""
-    found = "" if one.found is None else f" ({one.found:.2f})"
+    found = "" if one.found is None else f" ({figure(one.found)})"
     return f"{STATES[one.reached]}: {one.text}{found}"
+
+
+def figure(found: float) -> str:
+    """Two places, four where that many say more: 0.8016 must not look like the 0.80 it missed."""
+    whole, _, places = f"{found:.4f}".partition(".")
+    return f"{whole}.{places[:2]}{places[2:].rstrip('0')}"
 
 
 def verdicts(result: Result) -> list[Text]:

@@ -24,13 +24,10 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 
-#include "wire.h"
+#include "sides.h"
 
 #define HEAD_MAX 16384
 #define ROOM 256                /* before a buffer's bytes: where a rewritten head may grow into */
-#define FIELD "X-Forwarded-For: "
-
-typedef enum Kind { NOBODY, CLIENT, UPSTREAM, LISTENER, SIGNALS } Kind;
 
 typedef struct Buffer {
     struct Buffer *next;        /* in the stack of free ones */
@@ -39,27 +36,8 @@ typedef struct Buffer {
     char bytes[];               /* ROOM, scratch size, SCAN_SLACK */
 } Buffer;
 
-typedef struct Side {
-    int fd;
-    Kind kind;
-    int readable;               /* an edge came, and no short read since */
-    int ended;                  /* it will send no more, what was not read yet excepted */
-    int close;                  /* its message said so: this connection ends behind the answer */
-    int answered;               /* client: and it was given (refused bytes may be left) */
-    uint64_t left;              /* bytes of the body still to come from this side */
-    uint32_t have;              /* bytes in `kept` */
-    char *kept;                 /* the beginning of a message, its head not whole, or NULL */
-    Buffer *refused;            /* what it did not take yet; meanwhile nothing is read for it */
-    struct Side *partner;       /* the other side of the exchange under way, or NULL */
-    struct Side *next, *last;   /* upstream without partner: in the stack of idle ones */
-    uint32_t field_length;
-    char field[40];             /* client: its line of X-Forwarded-For */
-} Side;
-
-static Side sides[FDS_MAX], idle;       /* sides: by fd; idle.next: the newest idle one */
 static Buffer *scratch, *spare;
-static Options options;
-static int epfd, pipe_in, pipe_out;
+static int pipe_in, pipe_out;
 
 static void pump(Side *side);
 
@@ -76,42 +54,6 @@ static Buffer *buffer_take(void) {
 static void buffer_give(Buffer *buffer) {
     buffer->next = spare;
     spare = buffer;
-}
-
-static Side *side_open(int fd, Kind kind) {
-    Side *side = &sides[fd];
-    *side = (Side){.fd = fd, .kind = kind};
-    watch(epfd, fd, EDGES, side);
-    return side;
-}
-
-static void idle_push(Side *u) {
-    u->partner = NULL;
-    u->last = &idle;
-    u->next = idle.next;
-    if (u->next) u->next->last = u;
-    idle.next = u;
-}
-
-static void idle_remove(Side *u) {
-    u->last->next = u->next;
-    if (u->next) u->next->last = u->last;
-    u->last = NULL;
-}
-
-/* This side and the exchange it is in. */
-static void side_close(Side *side) {
-    Side *partner = side->partner;
-    if (side->kind == NOBODY) return;
-    if (side->kind == UPSTREAM && side->last) idle_remove(side);
-    close(side->fd);
-    free(side->kept);
-    if (side->refused) buffer_give(side->refused);
-    *side = (Side){.kind = NOBODY};
-    if (partner) {
-        partner->partner = NULL;
-        side_close(partner);
-    }
 }
 
 static void side_keep(Side *side, const char *from, uint32_t have) {
@@ -291,23 +233,6 @@ static void pump(Side *side) {
             if ((uint32_t)n < room) side->readable = side->ended;   /* a short read: drained */
             if (!move(side, (uint32_t)n)) return;
         }
-    }
-}
-
-static void accept_all(int listener) {
-    for (;;) {
-        struct sockaddr_in who;
-        socklen_t size = sizeof who;
-        char name[INET_ADDRSTRLEN];
-        int fd = accept4(listener, (struct sockaddr *)&who, &size, SOCK_CLOEXEC);
-        if (fd < 0) return;
-        if (fd >= FDS_MAX) {
-            close(fd);
-            continue;
-        }
-        Side *c = side_open(fd, CLIENT);
-        inet_ntop(AF_INET, &who.sin_addr, name, sizeof name);
-        c->field_length = (uint32_t)snprintf(c->field, sizeof c->field, FIELD "%s\r\n", name);
     }
 }
 

@@ -34,68 +34,13 @@
  * It makes 4.15 system calls for a request: 2 recv, 2 send, 0.15 epoll_wait.
  */
 #define _GNU_SOURCE
-#include "wire.h"
+#include "sides.h"
 
 #define MESSAGE_MAX 65536       /* of one message, head and body: bodies.c moves larger ones */
-#define FIELD "X-Forwarded-For: "
 
-typedef enum Kind { NOBODY, CLIENT, UPSTREAM, LISTENER, SIGNALS } Kind;
-
-typedef struct Side {
-    int fd;
-    Kind kind;
-    int more;                   /* bytes may wait that were not read */
-    int ended;                  /* it will send no more, what was not read yet excepted */
-    int close;                  /* client: it asked for that behind this answer */
-    uint32_t have;              /* bytes in `kept` */
-    char *kept;                 /* the beginning of a message that did not come whole, or NULL */
-    struct Side *partner;       /* the other side of the exchange under way, or NULL */
-    struct Side *next, *last;   /* upstream without partner: in the stack of idle ones */
-    uint32_t field_length;
-    char field[40];             /* client: its line of X-Forwarded-For */
-} Side;
-
-static Side sides[FDS_MAX], idle;       /* sides: by fd; idle.next: the newest idle one */
 static char scratch[MESSAGE_MAX + SCAN_SLACK], out[MESSAGE_MAX + 128];
-static Options options;
-static int epfd;
 
 static void client_message(Side *c, const char *from, uint32_t have);
-
-static Side *side_open(int fd, Kind kind) {
-    Side *side = &sides[fd];
-    *side = (Side){.fd = fd, .kind = kind};
-    watch(epfd, fd, EDGES, side);
-    return side;
-}
-
-static void idle_push(Side *u) {
-    u->partner = NULL;
-    u->last = &idle;
-    u->next = idle.next;
-    if (u->next) u->next->last = u;
-    idle.next = u;
-}
-
-static void idle_remove(Side *u) {
-    u->last->next = u->next;
-    if (u->next) u->next->last = u->last;
-    u->last = NULL;
-}
-
-/* This side and the exchange it is in. */
-static void side_close(Side *side) {
-    Side *partner = side->partner;
-    if (side->kind == NOBODY) return;
-    if (side->kind == UPSTREAM && side->last) idle_remove(side);
-    close(side->fd);
-    free(side->kept);
-    *side = (Side){.kind = NOBODY};
-    if (partner) {
-        partner->partner = NULL;
-        side_close(partner);
-    }
-}
 
 /* What was read but is not a whole message, until the rest comes. */
 static void side_keep(Side *side, const char *from, uint32_t have) {
@@ -115,7 +60,7 @@ static uint32_t side_read(Side *side, const char **from) {
     char *into = side->have ? side->kept : scratch;
     size_t room = MESSAGE_MAX - side->have;
     ssize_t n = recv(side->fd, into + side->have, room, MSG_DONTWAIT);
-    side->more = side->ended || n == (ssize_t)room;     /* a short read: drained */
+    side->readable = side->ended || n == (ssize_t)room;     /* a short read: drained */
     if (n <= 0) {
         if (n == 0 || errno != EAGAIN) side_close(side);
         return 0;
@@ -172,7 +117,7 @@ static Side *request_send(size_t length) {
 static void client_read(Side *c) {
     const char *from;
     uint32_t have;
-    c->more = 1;
+    c->readable = 1;
     if (c->partner) return;                         /* one at a time */
     if ((have = side_read(c, &from)) > 0) client_message(c, from, have);
 }
@@ -212,25 +157,8 @@ static void upstream_read(Side *u) {
         side_close(c);
     else if (c->have)
         client_message(c, c->kept, c->have);
-    else if (c->more)
+    else if (c->readable)
         client_read(c);
-}
-
-static void accept_all(int listener) {
-    for (;;) {
-        struct sockaddr_in who;
-        socklen_t size = sizeof who;
-        char name[INET_ADDRSTRLEN];
-        int fd = accept4(listener, (struct sockaddr *)&who, &size, SOCK_CLOEXEC);
-        if (fd < 0) return;
-        if (fd >= FDS_MAX) {
-            close(fd);
-            continue;
-        }
-        Side *c = side_open(fd, CLIENT);
-        inet_ntop(AF_INET, &who.sin_addr, name, sizeof name);
-        c->field_length = (uint32_t)snprintf(c->field, sizeof c->field, FIELD "%s\r\n", name);
-    }
 }
 
 int main(int argc, char **argv) {

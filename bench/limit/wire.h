@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What limit.c and bodies.c have in common: options, sockets, the head of a message.
+ * What limit.c and bodies.c have in common: options, sockets, the head of a message (sides.h: the
+ * connections).
  *
  * A head is copied line by line, `Connection` dropped (its `close` remembered), `Content-Length`
  * read. Nothing is checked: an origin and a load that we wrote ourselves are at the other ends.

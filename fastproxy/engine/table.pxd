@@ -25,7 +25,7 @@ cdef struct Settings:
     uint64_t client_write_ms        # idle
     uint64_t keepalive_ms
     uint64_t tunnel_idle_ms
-    uint64_t drain_ms
+    uint64_t drain_ms               # told for completeness: the worker has it from the master
     uint64_t lingering_ms           # reading on after an error answer
     uint64_t upstream_keepalive_ms  # idle in the pool
     uint64_t upstream_age_ms
@@ -48,7 +48,6 @@ cdef struct Settings:
     uint8_t via
     uint8_t forward_trailers
     uint8_t request_id_trust        # take X-Request-ID from trusted peers
-    uint8_t splice
     uint8_t access_log              # 0: off
     Text via_name
     Slice trusted                   # CidrRow

@@ -96,7 +96,7 @@ def test_every_default_of_the_issue() -> None:
         "requests_per_connection": 10000, "upstream_idle": 256, "upstream_requests": 10000,
         "read_bytes": 524288, "abort_on_close": 0, "reject_host_mismatch": 0, "merge_slashes": 0,
         "reject_encoded_slash": 0, "keep_underscores": 0, "forwarded": 0, "forward_trailers": 0,
-        "request_id_trust": 0, "splice": 0, "access_log": 1,
+        "request_id_trust": 0, "access_log": 1,
     }  # fmt: skip
     assert {name: settings[name] for name in wanted} == wanted
     api = rows(data, "UpstreamRow", header["upstreams"])[0]
