@@ -8,26 +8,15 @@
 #include <stdint.h>
 #include <string.h>
 
-#define SWAR_ONES  0x0101010101010101ULL
-#define SWAR_HIGHS 0x8080808080808080ULL
+#include "words.h"
 
-/* Marks are high bits of bytes; the first mark is right, those behind it may cry wolf (a borrow
- * runs upwards). Runs end at the first one, so nobody looks at the others. */
-static inline uint64_t swar_zero(uint64_t w) { return (w - SWAR_ONES) & ~w; }
-
-/* A byte below 0x20 or equal to 0x7f: a control character. */
-static inline uint64_t swar_control(uint64_t w) {
-    return (((w - 0x20 * SWAR_ONES) & ~w) | swar_zero(w ^ (0x7f * SWAR_ONES))) & SWAR_HIGHS;
-}
-
+/* Marks of what is not clean. Runs end at the first one, so nobody looks at the others. */
 static inline uint64_t swar_dirty(uint64_t w) {
-    return (((w - 0x20 * SWAR_ONES) & ~w) | w | swar_zero(w ^ (0x7f * SWAR_ONES))
-            | swar_zero(w ^ ('"' * SWAR_ONES)) | swar_zero(w ^ ('\\' * SWAR_ONES))) & SWAR_HIGHS;
+    return (word_below(w, 0x20) | w | word_equal(w, 0x7f) | word_equal(w, '"')
+            | word_equal(w, '\\')) & WORD_HIGHS;
 }
 
 static inline int swar_first(uint64_t marks) { return __builtin_ctzll(marks) >> 3; }
-
-static inline uint64_t clean_word(const char *p) { uint64_t w; memcpy(&w, p, 8); return w; }
 
 /* 1 to 7 bytes as a word and back, without a byte more and without a call; "a" fills it up. */
 static inline uint64_t swar_load_few(const char *p, size_t length) {
@@ -58,7 +47,7 @@ static inline void swar_store_few(char *p, uint64_t w, size_t length) {
 static inline size_t clean_few(char *to, const char *p, size_t length) {
     uint64_t w, marks;
     if (length == 8) {
-        w = clean_word(p);
+        w = word8(p);
         memcpy(to, &w, 8);
     } else {
         w = swar_load_few(p, length);
@@ -88,7 +77,7 @@ static inline size_t clean_first(unsigned marks) { return (size_t)__builtin_ctz(
 #define CLEAN_STEP 8
 
 static inline uint64_t clean_step(char *to, const char *p) {
-    uint64_t w = clean_word(p);
+    uint64_t w = word8(p);
     memcpy(to, &w, 8);
     return swar_dirty(w);
 }

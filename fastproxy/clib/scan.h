@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "words.h"
+
 enum {
     CHAR_TOKEN = 1,      /* tchar, RFC 9110 5.6.2 */
     CHAR_VALUE = 2,      /* field-vchar, SP, HTAB, obs-text */
@@ -37,11 +39,6 @@ static const uint8_t char_class[256] = {
      98,  98,  98,  98,  98,  98,  98,  98,  98,  98,  98,  98,  98,  98,  98,  98,
 };
 
-/* Words of text. Comparing words needs no byte order: both sides are loaded alike. */
-static inline uint64_t word8(const char *p) { uint64_t w; memcpy(&w, p, 8); return w; }
-static inline uint32_t word4(const char *p) { uint32_t w; memcpy(&w, p, 4); return w; }
-static inline uint32_t word2(const char *p) { uint16_t w; memcpy(&w, p, 2); return w; }
-
 typedef const char *(*scan_fn)(const char *p, const char *end);
 typedef const char *(*scan_line_fn)(const char *p, const char *end, uint32_t *name_length,
                                     uint32_t *underscore);
@@ -51,9 +48,6 @@ typedef struct {
     scan_fn target_end;
     scan_line_fn line_ends;
 } Scan;
-
-#define SCAN_ONES 0x0101010101010101ULL
-#define SCAN_HIGH 0x8080808080808080ULL
 
 static inline const char *scan_bytes(const char *p, const char *end, uint8_t wanted)
 {
@@ -66,9 +60,7 @@ static inline const char *scan_bytes(const char *p, const char *end, uint8_t wan
 static inline const char *scan_value_swar(const char *p, const char *end)
 {
     while (end - p >= 8) {
-        uint64_t w = word8(p);
-        uint64_t del = w ^ (SCAN_ONES * 0x7f);
-        if ((((w - SCAN_ONES * 0x20) & ~w) | ((del - SCAN_ONES) & ~del)) & SCAN_HIGH) {
+        if (word_control(word8(p))) {
             const char *q = scan_bytes(p, p + 8, CHAR_VALUE);
             if (q != p + 8)
                 return q;
@@ -82,10 +74,10 @@ static inline const char *scan_target_swar(const char *p, const char *end)
 {
     while (end - p >= 8) {
         uint64_t w = word8(p);
-        uint64_t del = w ^ (SCAN_ONES * 0x7f);
-        uint64_t hash = w ^ (SCAN_ONES * 0x23);
-        if ((w | ((w - SCAN_ONES * 0x21) & ~w) | ((del - SCAN_ONES) & ~del) |
-             ((hash - SCAN_ONES) & ~hash)) & SCAN_HIGH) {
+        uint64_t del = w ^ (WORD_ONES * 0x7f);
+        uint64_t hash = w ^ (WORD_ONES * 0x23);
+        if ((w | ((w - WORD_ONES * 0x21) & ~w) | ((del - WORD_ONES) & ~del) |
+             ((hash - WORD_ONES) & ~hash)) & WORD_HIGHS) {
             const char *q = scan_bytes(p, p + 8, CHAR_TARGET);
             if (q != p + 8)
                 return q;

@@ -4,7 +4,7 @@
 #define FASTPROXY_NAMES_H
 #include "fastproxy/clib/scan.h"
 
-#define SCAN_CASE (SCAN_ONES * 0x20)
+#define SCAN_CASE (WORD_ONES * 0x20)
 
 /* First and last eight bytes of a name, lower-cased, against a literal: folds to two compares. */
 static inline int ends_are(uint64_t first, uint64_t last, const char *text, size_t length)

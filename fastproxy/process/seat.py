@@ -45,7 +45,7 @@ class Seat:
     def wait(self) -> None:
         """When to try again: 100 ms, doubling to 10 s; anew after a healthy life (a worker that
         hung in its start had none)."""
-        healthy = self.served or self.number == CONTROL
+        healthy = self.born and (self.served or self.number == CONTROL)
         if healthy and self.age() >= HEALTHY_SECONDS:
             self.failures = 0
         seconds = min(RESPAWN_FIRST_SECONDS * 2**self.failures, RESPAWN_MOST_SECONDS)

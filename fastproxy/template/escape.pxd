@@ -23,9 +23,11 @@ cdef extern from "fastproxy/clib/clean.h" nogil:
     # Copy all `length` bytes; how many of them, from the front, are from 0x20 to 0x7e and neither
     # quote nor backslash. What lies behind those in `to` is of no meaning.
     size_t copy_clean(char *to, const char *p, size_t length) noexcept
-    uint64_t swar_control(uint64_t w) noexcept
     int swar_first(uint64_t marks) noexcept
     uint64_t swar_load_few(const char *p, size_t length) noexcept
+
+cdef extern from "fastproxy/clib/words.h" nogil:
+    uint64_t word_control(uint64_t w) noexcept
 
 
 cdef extern from * nogil:
@@ -62,7 +64,7 @@ cdef inline size_t run_header(const char *p, size_t length) noexcept nogil:
             memcpy(&word, p + at, 8)
         else:
             word = swar_load_few(p + at, length - at)
-        marks = swar_control(word)
+        marks = word_control(word)
         if marks:
             return at + swar_first(marks)
         at += 8
