@@ -272,10 +272,10 @@ class Recorder:
     def _close(self, line: Line, how: str) -> None:
         if how == RESET:
             line.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        line.ended = line.ended or "closed"
         self.loop.remove_reader(line.sock.fileno())
         self.loop.remove_writer(line.sock.fileno())
         line.sock.close()
+        line.ended = line.ended or "closed"  # last: whoever waits for it may rely on the FIN
 
     async def _serve(self, line: Line) -> None:
         try:
