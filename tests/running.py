@@ -51,12 +51,24 @@ def wait_until(what: Callable[[], T], seconds: float = 10.0, step: float = 0.01)
         time.sleep(step)
 
 
+def state_of(pid: int) -> str:
+    """The letter of proc(5): R, S, T (stopped), Z ..."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
 def alive(pid: int) -> bool:
     """Does this process run (a zombie does not)?"""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return state_of(pid) != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def halt(pid: int) -> None:
+    """SIGSTOP, and wait until it has stopped: a signal that is only sent lets a process that sleeps
+    take one more event."""
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: state_of(pid) == "T")
 
 
 def held_files(pid: int) -> set[str]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fastproxy.process import client
-from tests.running import Backend, Proxy, alive, proxy_of, wait_until
+from tests.running import Backend, Proxy, alive, halt, proxy_of, wait_until
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
@@ -109,7 +109,7 @@ def test_a_worker_with_few_connections_helps_one_with_many(backend: Backend) -> 
     the kernel hands half of them to each."""
     with proxy_of(backend, workers=2) as proxy:
         rested = proxy.worker_pids()[0]
-        os.kill(rested, signal.SIGSTOP)
+        halt(rested)
         lines = [kept_line(proxy.port) for _ in range(60)]
         assert connections(proxy) == [0, 60]
         os.kill(rested, signal.SIGCONT)

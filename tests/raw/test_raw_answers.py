@@ -13,6 +13,7 @@ import pytest
 from tests.raw.reading import Truncated
 from tests.raw.recorder import BODY, CLOSE, HANG, RESET, chunked, coded, pattern, sized
 from tests.raw.talking import Running
+from tests.running import halt
 
 GET = b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -215,7 +216,7 @@ def test_bytes_that_come_in_the_same_breath_as_the_next_request(proxy: Running, 
         client.send(GET % b"/one")
         assert client.answer().body == b"ok"
         index = proxy.recorder.only("/one").connection
-        os.kill(worker, signal.SIGSTOP)
+        halt(worker)
         try:
             if first == "poison":
                 proxy.recorder.send(index, POISON)
@@ -236,7 +237,7 @@ def test_a_close_that_comes_in_the_same_breath_as_a_post(proxy: Running) -> None
         client.send(GET % b"/one")
         assert client.answer().body == b"ok"
         index = proxy.recorder.only("/one").connection
-        os.kill(worker, signal.SIGSTOP)
+        halt(worker)
         try:
             client.send(b"POST /two HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx")
             time.sleep(0.02)

@@ -16,7 +16,7 @@ from tests.raw.reading import Truncated
 from tests.raw.recorder import BODY, FINISH, HANG, RESET, pattern, sized
 from tests.raw.talking import Running, in_time
 from tests.raw.test_raw_upgrade import ASK, YES, ended, received
-from tests.running import wait_until
+from tests.running import halt, wait_until
 
 MUCH = pattern(12 << 20, 3)
 GET = b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -168,7 +168,7 @@ def test_a_backend_that_answers_and_resets_during_the_upload(proxy: Running) -> 
         )
         proxy.recorder.wait(lambda: proxy.recorder.requests)
         (worker,) = proxy.worker_pids()
-        os.kill(worker, signal.SIGSTOP)
+        halt(worker)
         try:
             client.send(b"y" * 40_000)
             line = proxy.recorder.only("/early").connection
