@@ -20,6 +20,7 @@ from fastproxy.clib.scan cimport scan_choose
 from fastproxy.memory.buffer cimport *
 from fastproxy.memory.limits cimport *
 from fastproxy.memory.pool cimport *
+from fastproxy.memory.random cimport random_below, random_next
 from fastproxy.memory.span cimport *
 from fastproxy.scoreboard.read cimport *
 from fastproxy.scoreboard.table cimport *
@@ -45,6 +46,7 @@ from fastproxy.route.match cimport (
     RouteRuntime, route_match, route_runtime_free, route_runtime_make)
 from fastproxy.route.check cimport route_check
 from fastproxy.balance.table cimport *
+from fastproxy.balance.live cimport lives_free, lives_make
 from fastproxy.balance.pick cimport pick, pick_begin, roster_backend, roster_check
 from fastproxy.rewrite.table cimport *
 from fastproxy.rewrite.apply cimport (
@@ -82,6 +84,7 @@ include "engine/identity.pxi"
 include "engine/client.pxi"
 include "engine/client_end.pxi"
 include "engine/request.pxi"
+include "engine/choose.pxi"
 include "engine/exchange.pxi"
 include "engine/flow.pxi"
 include "engine/upstream.pxi"

@@ -6,8 +6,8 @@ include "http1/probe.pxi"
 include "http1/timing.pxi"
 include "route/probe.pxi"
 include "template/probe.pxi"
-include "balance/probe.pxi"
 include "scoreboard/probe.pxi"
+include "balance/probe.pxi"
 include "engine/probe.pxi"
 
 # ---- for bench/budgets.py ---------------------------------------------------------------------

@@ -13,12 +13,14 @@ import threading
 import time
 from dataclasses import dataclass, field
 
+import msgspec
+
 from fastproxy.balance import build
 from fastproxy.config.model import Config
 from fastproxy.config.plan import Stages, compile_plan, responders
 from fastproxy.errors import ConfigError, Problem
-from fastproxy.process.handover import Handover, ListenerSpec, UpstreamSpec
-from fastproxy.schema import UpstreamUrl
+from fastproxy.process.handover import Handover, ListenerSpec
+from fastproxy.schema import UpstreamUrl, enc_hook
 
 RESOLVE_SECONDS = 5.0
 RESOLVERS_MAX = 16
@@ -54,7 +56,9 @@ def prepare(
     addresses, notes = resolve_all(config)
     try:
         rows = build.assign_rows(build.members(config.upstreams, addresses))
-        roster = build.build_roster(config.upstreams, addresses, rows, epoch=1)
+        roster = build.build_roster(
+            config.upstreams, addresses, rows, epoch=1, zone=config.zone
+        )
     except ValueError as error:
         raise ConfigError([Problem("upstreams", str(error))]) from None
     plan = compile_plan(config, 1, stages)
@@ -76,14 +80,8 @@ def handover(config: Config, config_path: str = "", demo: bool = False) -> Hando
             )
             for listener in config.all_listeners()
         ],
-        upstreams=[
-            UpstreamSpec(
-                name=name,
-                backends=[(str(member.url), member.weight) for member in upstream.members()],
-                balance=upstream.balance,
-            )
-            for name, upstream in config.upstreams.items()
-        ],
+        upstreams=msgspec.to_builtins(config.upstreams, enc_hook=enc_hook),
+        zone=config.zone,
         workers=workers,
         max_workers=config.max_workers,
         user=config.user,

@@ -24,12 +24,16 @@ from fastproxy.memory import pack
 from fastproxy.schema import UpstreamUrl
 
 ROSTER_MAGIC = 0x524F5046
-ROSTER_VERSION = 1
-ALGORITHMS = {"round_robin": 0}
+ROSTER_VERSION = 2
+ALGORITHMS = {
+    "round_robin": 0, "random": 1, "p2c": 2, "least_conn": 3, "ewma": 4, "hash": 5, "prequal": 6,
+}  # fmt: skip
+BACKUP = 1
+HASH_METHODS = {"ring": 0, "maglev": 1, "rendezvous": 2}
 BACKENDS_PER_UPSTREAM_MAX = 1024
 BACKENDS_MAX = 4096
 WHEEL_MAX = 65536
-NAME_MAX = 103  # BackendRow.name, with its NUL
+NAME_MAX = 143  # BackendRow.name, with its NUL
 
 
 @dataclass(frozen=True)
@@ -39,10 +43,18 @@ class Member:
     upstream: str
     name: str
     """As shown: the URL; with "#address" behind it where the URL names a host."""
-    authority: str
-    weight: int
+    backend: Backend
+    """What was configured: weight, priority, labels..."""
     address: bytes
     """sockaddr_in, sockaddr_in6 or sockaddr_un."""
+
+    @property
+    def authority(self) -> str:
+        return self.backend.url.authority
+
+    @property
+    def weight(self) -> int:
+        return self.backend.weight
 
 
 def sockaddr_inet(host: str, port: int) -> bytes:
@@ -126,8 +138,7 @@ def _members_of(upstream: str, backend: Backend, addresses: Iterable[bytes]) -> 
         Member(
             upstream=upstream,
             name=str(url) if plain else f"{url}#{address_text(address)}",
-            authority=url.authority,
-            weight=backend.weight,
+            backend=backend,
             address=bytes(address),
         )
         for address in addresses
@@ -174,24 +185,46 @@ def wheel(weights: list[int]) -> bytes:
     return _core.smooth_wheel(reduced)
 
 
+def tiers_of(group: list[Member], zone: str) -> tuple[list[int], int, int]:
+    """(each member's tier, how many tiers, how many of them are backups).
+
+    Lower priorities come first; within one, members of our own zone before the others if there are
+    any; backups behind all.
+    """
+
+    def place(member: Member) -> tuple[int, int, int]:
+        backend = member.backend
+        if backend.backup:
+            return (1, 0, 0)
+        return (0, backend.priority, int(bool(zone) and backend.zone != zone))
+
+    places = [place(member) for member in group]
+    order = sorted(set(places))
+    return [order.index(one) for one in places], len(order), sum(one[0] for one in order)
+
+
 def build_roster(
     upstreams: Mapping[str, Upstream],
     addresses: Mapping[str, Iterable[bytes]],
     rows: Mapping[tuple[str, str], int],
     epoch: int,
     generations: Mapping[int, int] | None = None,
+    zone: str = "",
+    changes: str = "",
 ) -> bytes:
     """The roster. Upstreams stand in the order of the mapping, which is the plan's order too.
 
     `addresses`: URL -> socket addresses, `rows`: (upstream, member name) -> scoreboard row,
-    `generations`: row -> its generation (1 where absent). ValueError with a clear text if
-    something does not fit.
+    `generations`: row -> its generation (1 where absent), `zone`: where this proxy stands,
+    `changes`: kept for whoever reads the roster next (`read_changes`). ValueError with a clear text
+    if something does not fit.
     """
     generations = generations or {}
     blob = pack.Blob(pack.size("RosterHeader"))
     by_upstream: dict[str, list[Member]] = {name: [] for name in upstreams}
     for member in members(upstreams, addresses):
         by_upstream[member.upstream].append(member)
+    layouts = {name: tiers_of(group, zone) for name, group in by_upstream.items()}
     backend_rows: list[Mapping[str, Any]] = []
     firsts = []
     for name, group in by_upstream.items():
@@ -201,23 +234,20 @@ def build_roster(
                 f"at most {BACKENDS_PER_UPSTREAM_MAX} are possible"
             )
         firsts.append(len(backend_rows))
-        for member in group:
+        for member, tier in zip(group, layouts[name][0], strict=True):
             row = rows[(name, member.name)]
-            backend_rows.append(_backend_row(blob, member, row, generations.get(row, 1)))
+            backend_rows.append(_backend_row(blob, member, row, generations.get(row, 1), tier))
     if len(backend_rows) > BACKENDS_MAX:
         raise ValueError(f"{len(backend_rows)} backends, at most {BACKENDS_MAX} are possible")
     base, count = blob.rows("RosterBackend", backend_rows)
     step = pack.size("RosterBackend")
     upstream_rows: list[Mapping[str, Any]] = []
-    for first, (name, group) in zip(firsts, by_upstream.items(), strict=True):
-        turns = wheel([member.weight for member in group]) if group else b""
-        upstream_rows.append(
-            {
-                "backends": (base + first * step, len(group)),
-                "wheel": (blob.raw(turns), len(turns) // 2),
-                "algorithm": ALGORITHMS[upstreams[name].balance],
-            }
-        )
+    for index, (name, group) in enumerate(by_upstream.items()):
+        _, tiers, backups = layouts[name]
+        row_of = _upstream_row(blob, upstreams[name], group)
+        row_of |= {"queue_row": index, "tiers": tiers, "backups": backups}
+        row_of["backends"] = (base + firsts[index] * step, len(group))
+        upstream_rows.append(row_of)
     return blob.finish(
         "RosterHeader",
         {
@@ -226,13 +256,50 @@ def build_roster(
             "epoch": epoch,
             "upstreams": blob.rows("RosterUpstream", upstream_rows),
             "backends": (base, count),
+            "changes": blob.text(changes),
         },
     )
 
 
-def _backend_row(blob: pack.Blob, member: Member, row: int, generation: int) -> Mapping[str, Any]:
+def _upstream_row(blob: pack.Blob, upstream: Upstream, group: list[Member]) -> dict[str, Any]:
+    """What the settings say, and the tables that the algorithm walks along."""
+    turns = b""
+    if upstream.balance == "round_robin" and group:
+        turns = wheel([member.weight for member in group])
+    slow, queue, outlier = upstream.slow_start, upstream.queue, upstream.outlier
+    return {
+        "wheel": (blob.raw(turns), len(turns) // 2),
+        "algorithm": ALGORITHMS[upstream.balance],
+        "fallback": ALGORITHMS[upstream.hash.fallback],
+        "hash_method": HASH_METHODS[upstream.hash.method],
+        "draws": upstream.draws,
+        "bound_percent": round(upstream.hash.bound * 100),
+        "panic_percent": upstream.panic_threshold,
+        "overprovision_percent": round(upstream.overprovision * 100),
+        "slow_start_ms": slow.window.ms,
+        "slow_start_aggression": round(slow.aggression * 100),
+        "slow_start_percent": slow.least,
+        "queue_length": queue.length,
+        "queue_ms": queue.timeout.ms,
+        "outlier": {
+            "consecutive": outlier.consecutive,
+            "consecutive_gateway": outlier.consecutive_gateway,
+            "base_ms": outlier.ejection.ms,
+            "longest_ms": outlier.longest.ms,
+            "most_percent": outlier.most,
+        },
+    }
+
+
+def _backend_row(
+    blob: pack.Blob, member: Member, row: int, generation: int, tier: int
+) -> Mapping[str, Any]:
+    backend = member.backend
     return {
         "row": row,
+        "tier": tier,
+        "max_connections": backend.max_connections,
+        "flags": BACKUP if backend.backup else 0,
         "generation": generation,
         "weight": member.weight,
         "address_len": len(member.address),
@@ -240,6 +307,12 @@ def _backend_row(blob: pack.Blob, member: Member, row: int, generation: int) -> 
         "name": blob.text(member.name),
         "authority": blob.text(member.authority),
     }
+
+
+def read_changes(data: bytes | memoryview) -> str:
+    """What `build_roster` was given as `changes`."""
+    offset, length = pack.read("RosterHeader", data)["changes"]
+    return bytes(data[offset : offset + length]).decode()
 
 
 def read_roster(data: bytes | memoryview) -> list[dict[str, Any]]:

@@ -6,9 +6,9 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from fastproxy import _core as _balance_core
+from fastproxy.balance cimport live as _live
 from fastproxy.balance cimport pick as _pick
-from fastproxy.balance.table cimport PickCursor, RosterHeader, RosterUpstream, Tried
-from fastproxy.scoreboard.table cimport BackendRow
+from fastproxy.balance.table cimport Ask, Live, Members, PickCursor, RosterHeader, RosterUpstream
 
 
 def roster_check(bytes data):
@@ -36,44 +36,88 @@ def pick_begin(bytes roster, int upstream, int slot, int workers):
     return cursor.at
 
 
-def pick(bytes roster, int upstream, uint32_t at, bytes rows, uint64_t now_ms, set tried):
-    """(index or -1, cursor after it); `tried` is read and marked."""
-    cdef const char *base = roster
-    cdef const RosterHeader *head = <const RosterHeader *> base
-    cdef const BackendRow *board = <const BackendRow *> <const char *> rows
-    cdef PickCursor cursor
-    cdef Tried seen
-    cdef int index
-    cursor.at = at
-    _pick.tried_clear(&seen)
-    for index in tried:
-        seen.bits[index >> 6] |= (<uint64_t> 1) << (index & 63)
-    index = _pick.pick(
-        base, <const RosterUpstream *> (base + head.upstreams.off) + upstream, &cursor, board,
-        now_ms, &seen)
-    for bit in range(1024):
-        if (seen.bits[bit >> 6] >> (bit & 63)) & 1:
-            tried.add(bit)
-    return index, cursor.at
+cdef class Picker:
+    """One worker's picks in one upstream of a roster, with the words of a board."""
 
-
-def time_pick(bytes roster, int upstream, bytes rows, int rounds):
-    """Nanoseconds of one pick for a new exchange, with all members up."""
-    cdef const char *base = roster
-    cdef const RosterHeader *head = <const RosterHeader *> base
-    cdef const RosterUpstream *row = <const RosterUpstream *> (base + head.upstreams.off) + upstream
-    cdef const BackendRow *board = <const BackendRow *> <const char *> rows
+    cdef bytes roster
+    cdef BoardProbe board
+    cdef Live *lives
+    cdef Ask ask
     cdef PickCursor cursor
-    cdef Tried seen
-    cdef int i, worst = 0
-    cdef double began
-    with nogil:
-        _pick.pick_begin(&cursor, row, 0, 1)
-        began = _seconds()
-        for i in range(rounds):
-            _pick.tried_clear(&seen)
-            worst = min(worst, _pick.pick(base, row, &cursor, board, 1, &seen))
-        began = _seconds() - began
-    if worst < 0:
-        raise ValueError("nobody to pick")
-    return began / rounds * 1e9
+    cdef Members tried
+    cdef uint64_t random[2]
+
+    def __cinit__(self, bytes roster, BoardProbe board, int upstream=0, uint32_t at=0, seed=1):
+        cdef const char *base = roster
+        cdef const RosterHeader *head = <const RosterHeader *> base
+        self.roster = roster
+        self.board = board
+        self.lives = _live.lives_make(base)
+        if self.lives == NULL:
+            raise MemoryError()
+        self.cursor.at = at
+        self.random[0], self.random[1] = 0x9e3779b97f4a7c15 ^ <uint64_t> seed, seed + 1
+        self.ask.roster = base
+        self.ask.upstream = <const RosterUpstream *> (base + head.upstreams.off) + upstream
+        self.ask.live = &self.lives[upstream]
+        self.ask.board = board.header
+        self.ask.cursor = &self.cursor
+        self.ask.random = self.random
+        self.ask.tried = &self.tried
+
+    def __dealloc__(self):
+        _live.lives_free(self.lives)
+
+    @property
+    def at(self):
+        """The cursor."""
+        return self.cursor.at
+
+    def pick(self, set tried=None, uint64_t now_ms=1, key=None):
+        """Index or -1. `tried` is read and marked. `key`: the hash of the request's key."""
+        cdef int index
+        _live.clear_members(&self.tried)
+        for index in tried or ():
+            _live.add_member(&self.tried, index)
+        self.ask.now_ms = now_ms
+        self.ask.has_key = key is not None
+        self.ask.key = key or 0
+        with nogil:
+            index = _pick.pick(&self.ask)
+        if tried is not None and index >= 0:
+            tried.add(index)
+        return index
+
+    def live(self, uint64_t now_ms=1):
+        """(able members with their part of 256, tier by tier; each tier's share in percent)."""
+        cdef Live *live = self.ask.live
+        self.ask.backends = _pick.roster_backend(self.ask.roster, self.ask.upstream, 0)
+        _live.live_refresh(live, self.ask.upstream, self.ask.backends, self.ask.board, now_ms)
+        tiers = []
+        shares = []
+        before = 0
+        for at in range(live.tiers):
+            first = live.tier[at].first
+            tiers.append({live.members[i]: live.part[live.members[i]]
+                          for i in range(first, first + live.tier[at].count)})
+            shares.append(round((live.tier[at].share_upto - before) * 100 / 65536))
+            before = live.tier[at].share_upto
+        return tiers, shares
+
+    def time(self, int rounds, key=None):
+        """Nanoseconds of one pick for a new exchange."""
+        cdef int i, worst = 0
+        cdef double began
+        self.ask.now_ms = 1
+        self.ask.has_key = key is not None
+        self.ask.key = key or 0
+        with nogil:
+            began = _seconds()
+            for i in range(rounds):
+                _live.clear_members(&self.tried)
+                self.ask.key = self.ask.key * 6364136223846793005u + 1442695040888963407u
+                worst = min(worst, _pick.pick(&self.ask))
+            began = _seconds() - began
+        if worst < 0:
+            raise ValueError("nobody to pick")
+        return began / rounds * 1e9

@@ -2,59 +2,40 @@
 """Smooth weighted round robin: one walk along a wheel that build.py has laid out.
 
 The wheel is the whole cycle of nginx's algorithm, written down once; a pick is a step along it, so
-that its cost does not grow with the number of backends. A member that is tried, dead or without
-weight is stepped over; its turn goes to whoever follows, and the spread of the others stays smooth.
+that its cost does not grow with the number of backends. A member that is tried, not able or of
+another tier is stepped over; its turn goes to whoever follows, and the spread of the others stays
+smooth. One that gets a part of its weight only (slow start, agent) has each turn with that chance.
 
-Who is able to serve is read from the scoreboard here, at each pick: a health word that control
-writes or an ejection that a worker writes counts at once, without a new roster.
-
-Called by pick.pxd only. Workers only. At most `wheel.count` steps.
+Called by pick.pxd only. Workers only. At most twice `wheel.count` steps.
 """
 
-from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint16_t, uint32_t
 
-from fastproxy.balance.table cimport PickCursor, RosterBackend, RosterUpstream, Tried
-from fastproxy.clib.atomics cimport load32, load64
-from fastproxy.scoreboard.table cimport HEALTH_UP, BackendRow
-
-
-cdef inline bint is_tried(const Tried *tried, uint32_t index) noexcept nogil:
-    return (tried.bits[index >> 6] >> (index & 63)) & 1
+from fastproxy.balance.live cimport PART_WHOLE, has_member
+from fastproxy.balance.table cimport Ask
+from fastproxy.memory.random cimport random_below
 
 
-cdef inline bint can_serve(
-    const RosterBackend *backend, const BackendRow *rows, uint64_t now_ms
-) noexcept nogil:
-    """Up, not drained or in maintenance, not ejected at this moment.
-
-    A row whose generation is not the roster's belongs to another backend by now (or control has
-    not written it yet): its words say nothing about ours, which then counts as up.
-    """
-    cdef const BackendRow *row = &rows[backend.row]
-    if backend.weight == 0:
-        return False
-    if load64(&row.generation) != backend.generation:
-        return True
-    if load32(&row.health) != HEALTH_UP or load32(&row.admin) != HEALTH_UP:
-        return False
-    return (load64(&row.ejection) >> 16) <= now_ms
-
-
-cdef inline int32_t round_robin(
-    const RosterBackend *backends, const uint16_t *wheel, uint32_t size, PickCursor *cursor,
-    const BackendRow *rows, uint64_t now_ms, const Tried *tried
-) noexcept nogil:
+cdef inline int32_t round_robin(Ask *ask) noexcept nogil:
     """The next index into `backends`, the cursor behind it; -1 (cursor unmoved) if none is left."""
-    cdef uint32_t _step
-    cdef uint32_t at
+    cdef const uint16_t *wheel = <const uint16_t *> (ask.roster + ask.upstream.wheel.off)
+    cdef uint32_t size = ask.upstream.wheel.count
+    cdef uint32_t at, _step, part
+    cdef uint32_t steps = 2 * size      # second round: everybody gets his turn whatever his part
+    cdef bint tiers = ask.live.tiers > 1
     cdef uint16_t index
     if size == 0:
         return -1
-    at = cursor.at % size
-    for _step in range(size):
+    at = ask.cursor.at % size
+    for _step in range(steps):
         index = wheel[at]
         at = at + 1 if at + 1 < size else 0
-        if not is_tried(tried, index) and can_serve(&backends[index], rows, now_ms):
-            cursor.at = at
-            return index
+        if (not has_member(&ask.live.able, index) or has_member(ask.tried, index)
+                or (tiers and ask.backends[index].tier != ask.tier)):
+            continue
+        part = ask.live.part[index]
+        if part < PART_WHOLE and _step < size and random_below(ask.random, PART_WHOLE) >= part:
+            continue
+        ask.cursor.at = at
+        return index
     return -1

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from fastproxy.balance.settings import Upstream
+from fastproxy.balance import settings as balance
 from fastproxy.engine.settings import Forwarding, Limits, Timeouts
 from fastproxy.route.settings import Route
 from fastproxy.schema import BindAddress, Duration
@@ -43,6 +43,10 @@ class Listener(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """`user`, `user:group` or `:group` of a unix socket. Empty: whoever starts fastproxy."""
 
 
+class Upstream(balance.Upstream, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """A named group of backends that serve the same thing."""
+
+
 class Config(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """The whole file.
 
@@ -71,6 +75,8 @@ class Config(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """What to do with which request. The order matters only between equals: see below."""
     upstreams: dict[str, Upstream] = {}
     """Named groups of backends."""
+    zone: Annotated[str, Meta(max_length=128)] = ""
+    """Where this proxy stands. Backends of the same `zone` are preferred."""
     responders: dict[str, Annotated[str, Meta(pattern=PLACE_PATTERN, extra=WANTED_PLACE)]] = {}
     """Python responders that routes may name: `{ hello = "package.module:function" }`. Each worker
     imports them. `status` comes with fastproxy."""

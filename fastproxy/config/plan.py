@@ -13,8 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastproxy.balance.settings import Upstream
-from fastproxy.config.model import Config, Listener
+from fastproxy.config.model import Config, Listener, Upstream
 from fastproxy.engine.settings import Timeouts
 from fastproxy.errors import ConfigError, Problem
 from fastproxy.memory import pack

@@ -85,6 +85,7 @@ cdef size_t exchange_forward(Engine *eng, Exchange *x, Request *request, char *r
     buffer_add(&eng.blocks, &x.arena, out.ptr, out.len)
     if x.request_flow.done and method_is_idempotent(x.method) and not x.flags & X_UPGRADE:
         x.flags |= X_REPLAYABLE
+    choose_prepare(eng, x, request)
     exchange_move(x, EXCHANGE_DIALING)
     exchange_dial(eng, x)
     return <size_t> used
@@ -102,19 +103,18 @@ cdef void exchange_dial(Engine *eng, Exchange *x) noexcept nogil:
     cdef const RosterUpstream *upstream = roster_upstream(x.roster, x.upstream_index)
     cdef const RosterBackend *backend
     cdef PickCursor elsewhere
-    cdef PickCursor *cursor
+    cdef Ask ask
     if upstream == NULL:
         exchange_nobody(eng, x)
         return
+    choose_ask(eng, x, upstream, &ask)
     while True:
-        cursor = &eng.cursors[x.upstream_index]
         if x.retries != 0:
             # A second try must not take the turn of the next request: with two backends, one of
             # them dead, every request would begin at the dead one.
-            elsewhere.at = <uint32_t> random_next(eng)
-            cursor = &elsewhere
-        x.backend = pick(x.roster.base, upstream, cursor, backend_row(board_of(eng), 0), eng.now_ms,
-                         &x.tried)
+            elsewhere.at = <uint32_t> random_next(eng.random)
+            ask.cursor = &elsewhere
+        x.backend = pick(&ask)
         if x.backend < 0:
             exchange_nobody(eng, x)
             return

@@ -126,16 +126,6 @@ cdef bint address_parse(Span text, uint8_t *address) noexcept nogil:
 
 # ---- request ids ----------------------------------------------------------------------------
 
-cdef inline uint64_t random_next(Engine *eng) noexcept nogil:
-    """xorshift128+, seeded per process after the fork. For ids and draws, not for secrets."""
-    cdef uint64_t a = eng.random[0]
-    cdef uint64_t b = eng.random[1]
-    eng.random[0] = b
-    a ^= a << 23
-    eng.random[1] = a ^ b ^ (a >> 17) ^ (b >> 26)
-    return eng.random[1] + b
-
-
 cdef void request_id_choose(Engine *eng, Exchange *x, const Head *head) noexcept nogil:
     """A fresh UUIDv7 (RFC 9562 5.7), or what a trusted peer calls it, if that is asked for."""
     cdef uint16_t i
@@ -168,8 +158,8 @@ cdef inline void hex_digits(char *out, uint32_t value) noexcept nogil:
 cdef void uuid7(Engine *eng, char *out) noexcept nogil:
     cdef char digits[32]
     cdef uint64_t high, low
-    high = ((wall_us(eng) // 1000) << 16) | 0x7000 | (random_next(eng) & 0xfff)
-    low = (random_next(eng) & <uint64_t> 0x3fffffffffffffff) | <uint64_t> 0x8000000000000000
+    high = ((wall_us(eng) // 1000) << 16) | 0x7000 | (random_next(eng.random) & 0xfff)
+    low = (random_next(eng.random) & <uint64_t> 0x3fffffffffffffff) | <uint64_t> 0x8000000000000000
     hex_digits(digits, <uint32_t> (high >> 32))
     hex_digits(digits + 8, <uint32_t> high)
     hex_digits(digits + 16, <uint32_t> (low >> 32))

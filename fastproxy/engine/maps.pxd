@@ -4,7 +4,7 @@
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint32_t
 
-from fastproxy.balance.table cimport RosterHeader
+from fastproxy.balance.table cimport Live, RosterHeader
 from fastproxy.engine.table cimport PlanHeader, Settings
 from fastproxy.http1.parse cimport HeadLimits
 
@@ -25,6 +25,7 @@ cdef struct PlanMap:
 cdef struct RosterMap:
     const char *base
     const RosterHeader *header
+    Live *lives                 # by upstream: who may be chosen now
     size_t length
     uint32_t holders
     uint8_t retired

@@ -216,6 +216,7 @@ cdef const char *roster_adopt(Engine *eng, int fd, uint64_t layout) noexcept nog
     cdef size_t length = 0
     cdef RosterMap *roster
     cdef RosterMap *old
+    cdef Live *lives
     cdef uint32_t i
     cdef const char *base = map_file(fd, sizeof(RosterHeader), &length)
     if base == NULL:
@@ -224,10 +225,14 @@ cdef const char *roster_adopt(Engine *eng, int fd, uint64_t layout) noexcept nog
         munmap(<void *> base, length)
         return b"damaged, or made by another build"
     roster = <RosterMap *> calloc(1, sizeof(RosterMap))
-    if roster == NULL:
+    lives = lives_make(base)
+    if roster == NULL or lives == NULL:
+        free(roster)
+        lives_free(lives)
         munmap(<void *> base, length)
         return b"out of memory"
     roster.base = base
+    roster.lives = lives
     roster.header = <const RosterHeader *> base
     roster.length = length
     roster.holders = 1
@@ -247,4 +252,5 @@ cdef inline void roster_release(Engine *eng, RosterMap *roster) noexcept nogil:
     roster.holders -= 1
     if roster.holders == 0:
         munmap(<void *> roster.base, roster.length)
+        lives_free(roster.lives)
         free(roster)

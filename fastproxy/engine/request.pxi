@@ -189,7 +189,7 @@ cdef Verdict exchange_judge(Engine *eng, Exchange *x, Request *request) noexcept
 cdef uint32_t split_draw(Engine *eng, Exchange *x) noexcept nogil:
     """An upstream by weight."""
     cdef const SplitRow *rows = <const SplitRow *> (x.plan.base + x.route.split.off)
-    cdef uint32_t draw = <uint32_t> (random_next(eng) % x.route.split_total)
+    cdef uint32_t draw = <uint32_t> (random_next(eng.random) % x.route.split_total)
     cdef uint32_t i
     for i in range(x.route.split.count):
         if draw < rows[i].upper:

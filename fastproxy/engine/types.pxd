@@ -12,7 +12,7 @@ Worker only. Nothing here is touched by two threads but AccessLog's ring.
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from fastproxy.balance.pick cimport PickCursor, Tried
+from fastproxy.balance.table cimport Members, PickCursor
 from fastproxy.clib.posix cimport iovec
 from fastproxy.clib.scan cimport Scan
 from fastproxy.engine.maps cimport PlanMap, RosterMap
@@ -233,7 +233,7 @@ cdef struct Exchange:
     uint32_t upstream_index     # UpstreamRow, RosterUpstream
     int32_t backend             # index in the roster's upstream, -1: none
     uint32_t backend_row        # scoreboard row of it
-    Tried tried
+    Members tried               # not to be chosen (again)
     Flow request_flow
     Flow answer_flow
     Chunked request_chunked

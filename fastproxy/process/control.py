@@ -27,7 +27,7 @@ from fastproxy.process import channels
 from fastproxy.process.channels import Channels, Message
 from fastproxy.process.handover import Handover, contents, sealed
 from fastproxy.process.log import Log
-from fastproxy.process.rosters import Rosters
+from fastproxy.process.rosters import Rosters, upstreams_of
 from fastproxy.process.status import Status, plan_generation
 from fastproxy.scoreboard import segment
 
@@ -74,7 +74,10 @@ class Control:
         self.task = task
         self.channel = channel
         self.rosters = Rosters(
-            task.handover.upstreams, contents(task.handover.roster_fd), task.board
+            upstreams_of(task.handover.upstreams),
+            contents(task.handover.roster_fd),
+            task.board,
+            task.handover.zone,
         )
         plan = contents(task.handover.plan_fd)
         self.status = Status(task.board, task.handover, plan, task.listeners)

@@ -13,7 +13,7 @@ import fcntl
 import os
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -37,20 +37,13 @@ class ListenerSpec(msgspec.Struct, forbid_unknown_fields=True):
     """"user", "user:group" or ":group" of a unix socket; empty: who starts."""
 
 
-class UpstreamSpec(msgspec.Struct, forbid_unknown_fields=True):
-    """Enough to resolve an upstream's names again and to build its roster."""
-
-    name: str
-    backends: list[tuple[str, int]]
-    """(url, weight) in configured order."""
-    balance: str = "round_robin"
-
-
 class Handover(msgspec.Struct, forbid_unknown_fields=True):
     """All the master needs to know."""
 
     listeners: list[ListenerSpec]
-    upstreams: list[UpstreamSpec] = []
+    upstreams: dict[str, dict[str, Any]] = {}
+    """`config.model.Upstream`, as plain data: only control reads it (process/rosters.py)."""
+    zone: str = ""
     workers: int = 1
     max_workers: int = 0
     """Slots laid out on the scoreboard; 0: as many as `workers`."""

@@ -10,36 +10,40 @@ is full are those given on that no current member has, with a new generation.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from fastproxy import _core
 from fastproxy._core import Board
 from fastproxy.balance import build
-from fastproxy.balance.settings import Backend, Upstream
+from fastproxy.config.convert import Converter
+from fastproxy.config.load import Where, path_text
+from fastproxy.config.model import Upstream
 from fastproxy.memory import pack
-from fastproxy.process.handover import UpstreamSpec
-from fastproxy.schema import UpstreamUrl
 from fastproxy.scoreboard import segment
 
 
-def upstreams_of(specs: list[UpstreamSpec]) -> dict[str, Upstream]:
-    """The settings `balance.build` works on, from a handover's."""
-    return {
-        spec.name: Upstream(
-            backends=[
-                Backend(url=UpstreamUrl.parse(url), weight=weight) for url, weight in spec.backends
-            ],
-            balance=spec.balance,  # type: ignore[arg-type]  # checked by the command line
-        )
-        for spec in specs
-    }
+def upstreams_of(given: Mapping[str, Any]) -> dict[str, Upstream]:
+    """The settings in a handover. They were checked before they were packed."""
+    faults: list[str] = []
+
+    def report(where: Where, text: str, hint: str) -> None:
+        faults.append(f"{path_text(where)}: {text}")
+
+    found = Converter(report).convert(dict[str, Upstream], dict(given), ("upstreams",))
+    if faults:
+        raise ValueError("; ".join(faults))
+    return dict(found)
 
 
 class Rosters:
     """`roster`: the bytes in force. ValueError if they are no roster of this build."""
 
-    def __init__(self, specs: list[UpstreamSpec], roster: bytes, board: Board) -> None:
+    def __init__(
+        self, upstreams: dict[str, Upstream], roster: bytes, board: Board, zone: str = ""
+    ) -> None:
         self.board = board
-        self.upstreams = upstreams_of(specs)
+        self.zone = zone
+        self.upstreams = upstreams
         head = pack.read("RosterHeader", roster)
         if head["magic"] != build.ROSTER_MAGIC or head["layout_hash"] != _core.layout_hash():
             raise ValueError("this is no roster of this build")
@@ -83,6 +87,7 @@ class Rosters:
                 member.name,
                 upstream=order[member.upstream],
                 weight=member.weight,
+                percent=100,
                 generation=self.generations.setdefault(row, 1),
             )
 
@@ -107,7 +112,9 @@ class Rosters:
         self.addresses = addresses
         self.epoch += 1
         self.publish()
-        return build.build_roster(self.upstreams, addresses, rows, self.epoch, self.generations)
+        return build.build_roster(
+            self.upstreams, addresses, rows, self.epoch, self.generations, self.zone
+        )
 
     def _forget(self, members: list[build.Member]) -> None:
         """The table is full: give on the rows of members that are no more."""

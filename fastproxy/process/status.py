@@ -130,8 +130,8 @@ class Status:
 
     def upstreams_report(self, slots: int) -> list[dict[str, Any]]:
         upstreams: list[dict[str, Any]] = [
-            {"name": spec.name, "balance": spec.balance, "backends": []}
-            for spec in self.handover.upstreams
+            {"name": name, "balance": one["balance"], "backends": []}
+            for name, one in self.handover.upstreams.items()
         ]
         for row in segment.backends_used(self.board):
             entry = segment.backend(self.board, row)

@@ -14,12 +14,12 @@ from posix.unistd cimport close
 
 from fastproxy.clib.atomics cimport load32, load64, store32, store64
 from fastproxy.memory.limits cimport (
-    BACKENDS_MAX, BEAT_STALE_MS, CLIENT_IP_SLOTS, ROUTES_MAX, WORKERS_MAX)
+    BACKENDS_MAX, BEAT_STALE_MS, CLIENT_IP_SLOTS, ROUTES_MAX, UPSTREAMS_MAX, WORKERS_MAX)
 from fastproxy.scoreboard.read cimport board_check, inflight_total, worker_row
 from fastproxy.scoreboard.table cimport (
     BOARD_MAGIC, BOARD_VERSION, HISTOGRAM_BUCKETS, BoardHeader, WorkerRow)
 from fastproxy.scoreboard.write cimport (
-    board_beat, board_reclaim, doorbell_set, doorbell_take)
+    board_beat, board_reclaim, doorbell_set, doorbell_take, live_moved)
 
 
 cdef extern from *:
@@ -74,7 +74,7 @@ cdef class Board:
             raise OSError(errno, "the scoreboard's fd cannot be kept")
 
     cdef int freeze_header(self, int fd) except -1:
-        cdef volatile_u64 *word = <volatile_u64 *> &self.header.reserved[96]
+        cdef volatile_u64 *word = <volatile_u64 *> &self.header.reserved[68]
         if mmap(self.header, HEADER_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd, 0
                 ) == MAP_FAILED:
             raise OSError(errno, "the scoreboard's header cannot be mapped")
@@ -144,6 +144,12 @@ cdef class Board:
         self.row(slot)
         return board_reclaim(self.header, slot)
 
+    def touch(self, unsigned int upstream):
+        """Words of this upstream's members have changed: workers look again who is able."""
+        if upstream >= UPSTREAMS_MAX:
+            raise IndexError(f"no upstream {upstream}")
+        live_moved(self.header, upstream)
+
     def inflight(self, unsigned int backend):
         """Requests under way at a backend, over all workers."""
         if backend >= self.header.backends:
@@ -155,4 +161,4 @@ def board_words():
     """Numbers of the board's format that Python needs to lay one out."""
     return {"magic": BOARD_MAGIC, "version": BOARD_VERSION, "buckets": HISTOGRAM_BUCKETS,
             "workers_max": WORKERS_MAX, "backends_max": BACKENDS_MAX, "routes_max": ROUTES_MAX,
-            "client_ip_slots": CLIENT_IP_SLOTS, "beat_stale_ms": BEAT_STALE_MS}
+            "upstreams_max": UPSTREAMS_MAX, "client_ip_slots": CLIENT_IP_SLOTS, "beat_stale_ms": BEAT_STALE_MS}

@@ -10,10 +10,11 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastproxy.clib.atomics cimport load32, load64
 from fastproxy.clib.must cimport MUST_HOT
-from fastproxy.memory.limits cimport CLIENT_IP_SLOTS, WORKERS_MAX
+from fastproxy.memory.limits cimport CLIENT_IP_SLOTS, UPSTREAMS_MAX, WORKERS_MAX
 from fastproxy.scoreboard.table cimport (
     BOARD_MAGIC, BOARD_VERSION, HISTOGRAM_BUCKETS, HISTOGRAM_SUB_BITS,
-    BackendCount, BackendRow, BoardHeader, ClientIpRow, RouteCount, WorkerRow)
+    BackendCount, BackendRow, BoardHeader, ClientIpRow, QueueCell, RouteCount, SessionRow,
+    UpstreamBoard, WorkerRow)
 
 cdef extern from *:
     """
@@ -45,6 +46,8 @@ cdef inline bint board_check(
         return False
     if board.backends > (1 << 24) or board.routes > (1 << 24):
         return False
+    if board.sessions > (1 << 24) or board.sessions & (board.sessions - 1):
+        return False
     return (
         board_region(board, board.workers_off, board.workers, sizeof(WorkerRow))
         and board_region(board, board.backends_off, board.backends, sizeof(BackendRow))
@@ -57,6 +60,10 @@ cdef inline bint board_check(
         and board_region(board, board.client_ips_off, CLIENT_IP_SLOTS, sizeof(ClientIpRow))
         and board_region(board, board.client_ip_held_off,
                          <uint64_t> board.workers * CLIENT_IP_SLOTS, sizeof(uint16_t))
+        and board_region(board, board.upstreams_off, UPSTREAMS_MAX, sizeof(UpstreamBoard))
+        and board_region(board, board.queues_off, <uint64_t> board.workers * UPSTREAMS_MAX,
+                         sizeof(QueueCell))
+        and board_region(board, board.sessions_off, board.sessions, sizeof(SessionRow))
     )
 
 
@@ -103,6 +110,25 @@ cdef inline RouteCount *route_count(
     MUST_HOT(worker < board.workers and route < board.routes)
     return (<RouteCount *> (<char *> board + board.route_counts_off)
             + <uint64_t> worker * board.routes + route)
+
+
+cdef inline UpstreamBoard *upstream_board(BoardHeader *board, uint32_t upstream) noexcept nogil:
+    MUST_HOT(upstream < UPSTREAMS_MAX)
+    return <UpstreamBoard *> (<char *> board + board.upstreams_off) + upstream
+
+
+cdef inline QueueCell *queue_cell(
+    BoardHeader *board, uint32_t worker, uint32_t upstream
+) noexcept nogil:
+    """What this worker has waiting for an upstream. Written by it only."""
+    MUST_HOT(worker < board.workers and upstream < UPSTREAMS_MAX)
+    return (<QueueCell *> (<char *> board + board.queues_off)
+            + <uint64_t> worker * UPSTREAMS_MAX + upstream)
+
+
+cdef inline SessionRow *session_rows(BoardHeader *board) noexcept nogil:
+    """SessionRow[board.sessions], shared by all workers."""
+    return <SessionRow *> (<char *> board + board.sessions_off)
 
 
 cdef inline ClientIpRow *client_ip_rows(BoardHeader *board) noexcept nogil:

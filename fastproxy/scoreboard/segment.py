@@ -24,6 +24,8 @@ WORKERS_MAX = WORDS["workers_max"]
 BACKENDS_MAX = WORDS["backends_max"]
 ROUTES_MAX = WORDS["routes_max"]
 BEAT_STALE_MS = WORDS["beat_stale_ms"]
+SESSIONS = 1 << 18
+"""Learned sessions there is room for; 16 bytes each, once used."""
 SUB_BUCKETS = 8  # per power of two; 1 << HISTOGRAM_SUB_BITS
 SEALS = fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 COUNTERS = (
@@ -93,7 +95,12 @@ def create(
 def _layout(workers: int, backends: int, routes: int) -> tuple[dict[str, int], int]:
     """Where each array starts, and the length of all. Arrays start on pages of their own, so that
     one worker's columns share no page with the next array."""
-    header = {"workers": workers, "backends": backends, "routes": routes}
+    header = {
+        "workers": workers,
+        "backends": backends,
+        "routes": routes,
+        "sessions": SESSIONS,
+    }
     at = pack.size("BoardHeader")
     for name, size in (
         ("workers_off", workers * pack.size("WorkerRow")),
@@ -103,6 +110,9 @@ def _layout(workers: int, backends: int, routes: int) -> tuple[dict[str, int], i
         ("route_counts_off", workers * routes * pack.size("RouteCount")),
         ("client_ips_off", WORDS["client_ip_slots"] * pack.size("ClientIpRow")),
         ("client_ip_held_off", workers * WORDS["client_ip_slots"] * 2),
+        ("upstreams_off", WORDS["upstreams_max"] * pack.size("UpstreamBoard")),
+        ("queues_off", workers * WORDS["upstreams_max"] * pack.size("QueueCell")),
+        ("sessions_off", SESSIONS * pack.size("SessionRow")),
     ):
         at += -at % 4096
         header[name] = at
@@ -156,8 +166,9 @@ def backends_used(board: Board) -> list[int]:
 
 
 def set_backend(board: Board, row: int, name: str = "", **values: int) -> None:
-    """Control's words of a backend row: upstream, weight, health, admin, generation. Generation is
-    stored last: who sees the new one sees the rest."""
+    """Control's words of a backend row: upstream, weight, health, admin, percent, max_connections,
+    up_since_ms, generation. Generation is stored last: who sees the new one sees the rest. Then
+    workers are told to look (`Board.touch`)."""
     at = _head(board, "backends_off") + row * pack.size("BackendRow")
     if name:
         offset, length, _ = pack.LAYOUT["BackendRow"][1]["name"]
@@ -167,6 +178,7 @@ def set_backend(board: Board, row: int, name: str = "", **values: int) -> None:
     _set_words(board, "BackendRow", at, values)
     if generation is not None:
         _set_words(board, "BackendRow", at, {"generation": generation})
+    board.touch(backend(board, row)["upstream"])
 
 
 def _set_words(board: Board, struct: str, at: int, values: dict[str, int]) -> None:

@@ -9,10 +9,15 @@ columns) and sparse: untouched pages cost nothing. Who writes what:
     WorkerRow.doorbell   anybody (fetch_or); the worker takes it with exchange
     WorkerRow.adopted_by, helped_by   who accepts for that slot, by compare-and-swap; cleared by the
                          master when that one is dead
-    BackendRow.topology  control
-    BackendRow.ejection  workers, by compare-and-swap
-    BackendRow.ewma      workers, by compare-and-swap (balancing, a later stage)
+    BackendRow line 0    control: who it is, weight, health, what operators and agents said
+    BackendRow.ejection, .failures, .gateway_failures   workers (and control's sweep), by
+                         compare-and-swap
+    BackendRow.ewma      workers, by compare-and-swap
+    UpstreamBoard.live   whoever changed who may be chosen, by fetch_add, after the change
+    UpstreamBoard.ejections    who ejects, by compare-and-swap: one decision at a time
     inflight[w][b]       worker w; the total is the sum over w; zeroed by the master when w is dead
+    queues[w][u]         worker w; zeroed by the master when w is dead
+    SessionRow           workers, by compare-and-swap
     RouteCount[w][r], BackendCount[w][b]   worker w, relaxed, never reset: a successor counts on
     gauges of WorkerRow  (connections, idle, upstream_*, kept_bytes, parked) zeroed by the master
                          when the worker is dead; the other counters live on in its successor
@@ -27,7 +32,7 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef enum:
     BOARD_MAGIC = 0x44424246        # "FBBD"
-    BOARD_VERSION = 1
+    BOARD_VERSION = 2
 
 
 cdef enum WorkerState:
@@ -85,7 +90,11 @@ cdef struct BoardHeader:
     uint32_t stopping               # 1: the master drains, nobody is respawned
     uint32_t control_generation     # grows with each respawn of control
     uint64_t client_ip_seed[2]      # secret: key of the hash given to client_ip_enter
-    uint8_t reserved[104]
+    uint64_t upstreams_off          # UpstreamBoard[UPSTREAMS_MAX]
+    uint64_t queues_off             # QueueCell[workers][UPSTREAMS_MAX]
+    uint64_t sessions_off           # SessionRow[sessions]
+    uint32_t sessions               # capacity, a power of two
+    uint8_t reserved[76]
 
 
 cdef struct WorkerRow:
@@ -129,20 +138,44 @@ cdef struct WorkerRow:
 
 
 cdef struct BackendRow:
-    # line 0: control only
+    # lines 0 to 2: control only
     uint64_t generation             # grows when the row changes owner; 0: never used
     uint32_t upstream               # index in the plan
     uint32_t weight
-    uint32_t health                 # HealthWord
-    uint32_t admin                  # HealthWord set by an operator
-    uint8_t name[104]               # NUL padded
-    # line 2: workers, compare-and-swap
-    uint64_t ejection               # until (mono ms) << 16 | times
-    uint8_t pad0[56]
+    uint32_t health                 # HealthWord: what the probes say
+    uint32_t admin                  # HealthWord: what an operator or the backend's agent says
+    uint32_t percent                # of its weight, by its agent; 100: all
+    uint32_t max_connections        # by its agent; 0: as the roster says
+    uint64_t up_since_ms            # mono: slow start counts from here; 0: it was always up
+    uint8_t name[144]               # NUL padded
+    uint8_t pad0[8]
     # line 3: workers, compare-and-swap
-    uint64_t ewma
-    uint64_t reserved_cap           # exact caps (balancing)
+    uint64_t ejection               # until (mono ms) << 16 | times
+    uint32_t failures               # in a row, over all workers
+    uint32_t gateway_failures       # the same of those without an answer of its own
     uint8_t pad1[48]
+    # line 4: workers, compare-and-swap
+    uint64_t ewma                   # when (mono ms, 32 bits) << 32 | us to the first byte (float)
+    uint8_t pad2[56]
+
+
+cdef struct UpstreamBoard:
+    uint64_t live                   # grows when a member's words change: look again who is able
+    uint64_t ejections              # decisions so far
+    uint8_t pad[48]
+
+
+cdef struct QueueCell:
+    # What one worker has waiting for one upstream.
+    uint64_t since_us               # mono: since when its oldest waits; 0: nobody waits
+    uint32_t length
+    uint32_t pad
+
+
+cdef struct SessionRow:
+    # A learned session: which backend a cookie or header value belongs to.
+    uint64_t key                    # hash of upstream and value; 0: free
+    uint64_t value                  # row, a check against the key, and when it was last used
 
 
 cdef struct BackendCount:

@@ -9,10 +9,11 @@ from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from fastproxy.clib.atomics cimport (
-    cas32, cas64, count_add, exchange32, fetch_or32, load32, load64, store32, store64)
-from fastproxy.memory.limits cimport CLIENT_IP_SLOTS
+    cas32, cas64, count_add, exchange32, fetch_add64, fetch_or32, load32, load64, store32, store64)
+from fastproxy.memory.limits cimport CLIENT_IP_SLOTS, UPSTREAMS_MAX
 from fastproxy.scoreboard.read cimport (
-    client_ip_held, client_ip_rows, histogram_index, inflight_cell, worker_row)
+    client_ip_held, client_ip_rows, histogram_index, inflight_cell, queue_cell, upstream_board,
+    worker_row)
 from fastproxy.scoreboard.table cimport (
     CLIENT_IP_COUNT_BITS, CLIENT_IP_WINDOW, WORKER_GONE,
     BoardHeader, ClientIpRow, WorkerRow)
@@ -44,6 +45,12 @@ cdef inline void claim_give(uint32_t *word, uint32_t by) noexcept nogil:
     """Give the claim up, if it is ours."""
     cdef uint32_t seen = by + 1
     cas32(word, &seen, 0)
+
+
+cdef inline void live_moved(BoardHeader *board, uint32_t upstream) noexcept nogil:
+    """Words of this upstream's members have changed (just before this call): workers look again who
+    is able. Anybody."""
+    fetch_add64(&upstream_board(board, upstream).live, 1)
 
 
 cdef inline void inflight_add(uint32_t *cell, int32_t change) noexcept nogil:
@@ -145,6 +152,11 @@ cdef inline uint32_t board_reclaim(BoardHeader *board, uint32_t worker) noexcept
     for at in range(board.backends):
         if inflight_cell(board, worker, at)[0]:
             store32(inflight_cell(board, worker, at), 0)
+    for at in range(<uint32_t> UPSTREAMS_MAX):
+        if queue_cell(board, worker, at).length:
+            store32(&queue_cell(board, worker, at).length, 0)
+        if queue_cell(board, worker, at).since_us:
+            store64(&queue_cell(board, worker, at).since_us, 0)
     for at in range(<uint32_t> CLIENT_IP_SLOTS):
         if held[at]:
             given += held[at]
