@@ -68,5 +68,5 @@ cdef inline void latency_seen(
             us = _latency_us(word) * fade + us * (1 - fade)
         kept = <float> us
         memcpy(&bits, &kept, 4)
-        if cas64(&row.ewma, &word, (now_ms & 0xffffffff) << 32 | bits):
+        if cas64(&row.ewma, &word, <uint64_t> (<uint32_t> now_ms) << 32 | bits):
             return
