@@ -26,9 +26,7 @@ from fastproxy.schema import UpstreamUrl
 
 ROSTER_MAGIC = 0x524F5046
 ROSTER_VERSION = 2
-ALGORITHMS = {
-    "round_robin": 0, "random": 1, "p2c": 2, "least_conn": 3, "ewma": 4, "hash": 5, "prequal": 6,
-}  # fmt: skip
+ALGORITHMS = {"round_robin": 0, "random": 1, "p2c": 2, "least_conn": 3, "ewma": 4, "hash": 5}
 BACKUP = 1
 HASH_METHODS = {"ring": 0, "maglev": 1, "rendezvous": 2}
 WHEELED = {"round_robin", "least_conn"}
