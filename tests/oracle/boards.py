@@ -65,7 +65,8 @@ class Pool:
     draws: int = 2
     bound_percent: int = 0
     at: int = 0
-    tables: dict[str, list[object]] = field(default_factory=dict)
+    points: list[tuple[int, int]] = field(default_factory=list)
+    entries: list[int] = field(default_factory=list)
     now_ms: int = 1
     left: list[int] = field(default_factory=list)
     """Members that this pick may choose, in order."""
@@ -190,11 +191,11 @@ class Pool:
 
         found = -1
         if self.method == "ring":
-            points = self.tables.setdefault("ring", hashing.ring(names, weights))  # type: ignore
-            found = hashing.ring_walk(points, key, takes)  # type: ignore[arg-type]
+            self.points = self.points or hashing.ring(names, weights)
+            found = hashing.ring_walk(self.points, key, takes)
         if self.method == "maglev":
-            table = self.tables.setdefault("maglev", hashing.maglev(names, weights))  # type: ignore
-            found = hashing.maglev_walk(table, key, takes)  # type: ignore[arg-type]
+            self.entries = self.entries or hashing.maglev(names, weights)
+            found = hashing.maglev_walk(self.entries, key, takes)
         if found >= 0:
             return found
         return hashing.rendezvous(
