@@ -45,6 +45,8 @@ from fastproxy.route.table cimport *
 from fastproxy.route.match cimport (
     RouteRuntime, route_match, route_runtime_free, route_runtime_make)
 from fastproxy.route.check cimport route_check
+from fastproxy.balance.keyhash cimport hash_key
+from fastproxy.balance.latency cimport LATENCY_FAILURE_US, latency_seen
 from fastproxy.balance.table cimport *
 from fastproxy.balance.live cimport lives_free, lives_make
 from fastproxy.balance.pick cimport pick, pick_begin, roster_backend, roster_check

@@ -6,8 +6,11 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from fastproxy import _core as _balance_core
+from fastproxy.balance cimport bound as _bound
+from fastproxy.balance cimport latency as _latency
 from fastproxy.balance cimport live as _live
 from fastproxy.balance cimport pick as _pick
+from fastproxy.scoreboard.read cimport backend_row as _backend_row
 from fastproxy.balance.table cimport Ask, Live, Members, PickCursor, RosterHeader, RosterUpstream
 
 
@@ -34,6 +37,16 @@ def pick_begin(bytes roster, int upstream, int slot, int workers):
     _pick.pick_begin(
         &cursor, <const RosterUpstream *> (base + head.upstreams.off) + upstream, slot, workers)
     return cursor.at
+
+
+def latency_seen(BoardProbe board, uint32_t row, uint64_t us, uint64_t now_ms, bint at_least=False):
+    """A backend's answer began after so long; `at_least`: it had not by then."""
+    _latency.latency_seen(_backend_row(board.header, row), us, at_least, now_ms)
+
+
+def latency_now(BoardProbe board, uint32_t row, uint64_t now_ms):
+    """Microseconds as they count now."""
+    return _latency.latency_now(_backend_row(board.header, row), now_ms)
 
 
 cdef class Picker:
@@ -87,6 +100,10 @@ cdef class Picker:
         if tried is not None and index >= 0:
             tried.add(index)
         return index
+
+    def bound_kept(self, int index):
+        """Is this member, the last one picked and counted by now, within its bound?"""
+        return bool(_bound.bound_kept(&self.ask, index))
 
     def live(self, uint64_t now_ms=1):
         """(able members with their part of 256, tier by tier; each tier's share in percent)."""

@@ -129,6 +129,7 @@ cdef bint exchange_dial_backend(Engine *eng, Exchange *x, const RosterBackend *b
     cdef Connection *conn = NULL
     x.backend_row = backend.row
     x.dialed_us = eng.now_us
+    x.asked_us = eng.now_us
     in_flight(eng, x, 1)
     if may_reuse:
         conn = parked_take(eng, backend, not x.flags & X_REPLAYABLE)
@@ -165,6 +166,7 @@ cdef void exchange_dial_failed(Engine *eng, Exchange *x) noexcept nogil:
     cdef BackendCount *row = backend_count(board_of(eng), eng.slot, x.backend_row)
     count_add(&row.connect_errors, 1)
     count_add(&row.retries, 1)
+    choose_unanswered(eng, x, True)
     in_flight(eng, x, -1)
     if x.retries < 255:
         x.retries += 1
@@ -240,6 +242,8 @@ cdef size_t exchange_body(Engine *eng, Exchange *x, char *data, size_t size) noe
     if used < 0:
         return size
     x.flags &= ~<uint32_t> X_REPLAYABLE
+    if last:
+        x.asked_us = eng.now_us
     if piece.len != 0 or last:
         x.server.body(eng, x, piece, last)
     return <size_t> used
@@ -256,6 +260,7 @@ cdef int64_t exchange_answer(Engine *eng, Exchange *x, Head *head, const Framing
     cdef int64_t used = 0
     cdef Fault fault
     x.status = head.status
+    choose_answered(eng, x)
     flow_begin(&x.answer_flow, framing, &x.answer_chunked, SIDE_UPSTREAM)
     if x.flags & X_TE_TRAILERS and x.plan.settings.forward_trailers:
         trailers_pass(eng, &x.answer_flow)
@@ -362,6 +367,8 @@ cdef void exchange_drop_upstream(Engine *eng, Exchange *x) noexcept nogil:
     if x.upstream != NULL:
         x.server.drop(eng, x, x.flags & X_UPSTREAM_KEEPS != 0)
     if x.flags & X_IN_FLIGHT:
+        if not x.flags & X_UPSTREAM_BYTES:
+            choose_unanswered(eng, x, x.end_state[0] == c'S' or x.end_state[0] == c's')
         tally_backend(eng, x)
         in_flight(eng, x, -1)
 

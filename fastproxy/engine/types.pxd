@@ -211,6 +211,7 @@ cdef enum ExchangeFlag:
     X_TRUSTED = 524288          # the peer is in trusted_proxies
     X_PEER_UNIX = 1048576       # the peer has no address (unix socket, or no client at all)
     X_NO_ROOM = 2097152         # no descriptor or memory for an upstream connection
+    X_HAS_KEY = 4194304         # `key` is the hash of what decides about the backend
 
 
 cdef struct Exchange:
@@ -234,6 +235,7 @@ cdef struct Exchange:
     int32_t backend             # index in the roster's upstream, -1: none
     uint32_t backend_row        # scoreboard row of it
     Members tried               # not to be chosen (again)
+    uint64_t key                # X_HAS_KEY; the same for every try
     Flow request_flow
     Flow answer_flow
     Chunked request_chunked
@@ -252,6 +254,7 @@ cdef struct Exchange:
     uint64_t dialed_us
     uint64_t connected_us
     uint64_t first_byte_us
+    uint64_t asked_us           # when the backend was dialed, or had all of the body, if later
     uint64_t bytes_in
     uint64_t bytes_out
     Exchange *next_dead         # in Engine.dead_exchanges, or before that in Engine.answered
