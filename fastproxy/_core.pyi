@@ -46,8 +46,8 @@ def smooth_wheel(weights: list[int]) -> bytes:
     """One cycle of smooth weighted round robin, as uint16 indices."""
 
 def eject(board: Board, roster: bytes, upstream: int, member: int) -> bool:
-    """Eject a member (an index into its upstream in this roster), as a worker does for failures in a
-    row. False: it is not able anyway, or the limits do not allow it."""
+    """Eject a member (an index into its upstream in this roster), as a worker does for failures in
+    a row. False: it is not able anyway, or the limits do not allow it."""
 
 def uneject(board: Board, row: int, upstream: int) -> bool:
     """A good check: the member in this row may serve again, at once. False: it was not ejected."""

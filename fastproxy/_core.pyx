@@ -15,6 +15,7 @@ from posix.stat cimport fstat, struct_stat
 
 from fastproxy.clib.atomics cimport (
     count_add, fence_all, fetch_and32, fetch_or32, load32, load64, store32, store64)
+from fastproxy.clib.logwriter cimport *
 from fastproxy.clib.must cimport MUST, MUST_HOT
 from fastproxy.clib.posix cimport *
 from fastproxy.clib.scan cimport scan_choose
@@ -92,6 +93,7 @@ include "engine/client_end.pxi"
 include "engine/request.pxi"
 include "engine/choose.pxi"
 include "engine/exchange.pxi"
+include "engine/place.pxi"
 include "engine/queue.pxi"
 include "engine/flow.pxi"
 include "engine/upstream.pxi"

@@ -99,7 +99,7 @@ cdef inline bint method_is_idempotent(uint8_t method) noexcept nogil:
 
 cdef void exchange_dial(Engine *eng, Exchange *x) noexcept nogil:
     """Find a backend that takes the request: a kept connection, else a new one; at most once per
-    backend. It waits in line if all are full (queue.pxi). May end the exchange."""
+    backend. It waits in line if all are full (place.pxi, queue.pxi). May end it."""
     cdef Place place
     while True:
         place = PLACE_FULL if queue_stands(eng, x) else place_find(eng, x)

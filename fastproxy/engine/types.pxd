@@ -13,6 +13,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastproxy.balance.table cimport Members, PickCursor
+from fastproxy.clib.logwriter cimport LogWriter
 from fastproxy.clib.posix cimport iovec
 from fastproxy.clib.scan cimport Scan
 from fastproxy.engine.maps cimport PlanMap, RosterMap
@@ -292,19 +293,6 @@ cdef struct Listener:
     uint8_t streak              # rounds running that brought a connection, up to ACCEPTS_PER_WAKE
     uint32_t round              # Engine.round of the last wake
     uint64_t seen_us            # when the one that is left to a helper was seen
-
-
-# ---- the access log's ring ------------------------------------------------------------------
-
-cdef extern from "fastproxy/clib/logwriter.h" nogil:
-    ctypedef struct LogWriter:
-        uint64_t lost_lines
-    LogWriter *log_open(int fd) noexcept
-    bint log_push(LogWriter *log, const char *line, size_t size) noexcept
-    void log_wake(LogWriter *log) noexcept
-    uint64_t log_lost(LogWriter *log) noexcept
-    void log_reopen(LogWriter *log, int fd) noexcept
-    void log_close(LogWriter *log) noexcept
 
 
 # ---- parked exchanges -----------------------------------------------------------------------
