@@ -177,8 +177,8 @@ cdef class Picker:
 
 def failure_race(bytes roster, BoardProbe board, uint32_t member, uint32_t failures,
                  uint64_t parties, uint64_t now_ms=1):
-    """One party of a race: in each upstream in turn, when all parties are there, so many failures of
-    this member. Upstreams in which this party's call has ejected it."""
+    """One party of a race: in each upstream in turn, when all parties are there, so many failures
+    of this member. Upstreams in which this party's call has ejected it."""
     cdef const char *base = roster
     cdef const RosterHeader *head = <const RosterHeader *> base
     cdef const RosterUpstream *upstream

@@ -74,9 +74,9 @@ cdef class BoardProbe:
 
     def inflight_churn(self, unsigned int worker, unsigned int backend, unsigned int most,
                        unsigned int times):
-        """Take a place and give it back many times, for the race of several processes: how often one
-        was had, and the most holders ever seen. Those are counted apart, in a word that belongs to
-        no upstream of the test."""
+        """Take a place and give it back many times, for the race of several processes: how often
+        one was had, and the most holders ever seen. Those are counted apart, in a word that belongs
+        to no upstream of the test."""
         cdef uint64_t *holders = &upstream_board(self.header, UPSTREAMS_MAX - 1).live
         cdef uint64_t now, worst = 0
         cdef unsigned int i, had = 0
