@@ -273,7 +273,7 @@ def _upstream_row(blob: pack.Blob, upstream: Upstream, group: list[Member]) -> d
         "fallback": ALGORITHMS[upstream.hash.fallback],
         "hash_method": HASH_METHODS[upstream.hash.method],
         "draws": upstream.draws,
-        "bound_percent": round(upstream.hash.bound * 100),
+        "bound_percent": round(upstream.hash.bound * 100) if upstream.balance == "hash" else 0,
         "panic_percent": upstream.panic_threshold,
         "overprovision_percent": round(upstream.overprovision * 100),
         "slow_start_ms": slow.window.ms,
