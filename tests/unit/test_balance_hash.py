@@ -1,4 +1,4 @@
-"""Hashed balancing: the hash itself, and what is published of ring, Maglev, rendezvous and bounds."""
+"""Hashed balancing: the hash, and what is published of ring, Maglev, rendezvous, bounds."""
 
 from __future__ import annotations
 

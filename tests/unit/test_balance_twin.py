@@ -1,5 +1,5 @@
-"""Every algorithm against its slow twin (tests/oracle/boards.py), on random boards: health, weights,
-tiers, parts, requests under way in two workers, latencies, members tried."""
+"""Every algorithm against its slow twin (tests/oracle/boards.py), on random boards: health,
+weights, tiers, parts, requests under way in two workers, latencies, members tried."""
 
 from __future__ import annotations
 
