@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastproxy import _core
+from fastproxy.balance import session as sessions
 from fastproxy.balance.settings import Backend, Upstream
 from fastproxy.memory import pack
 from fastproxy.schema import UpstreamUrl
@@ -211,13 +212,14 @@ def build_roster(
     generations: Mapping[int, int] | None = None,
     zone: str = "",
     changes: str = "",
+    session_key: bytes = b"",
 ) -> bytes:
     """The roster. Upstreams stand in the order of the mapping, which is the plan's order too.
 
     `addresses`: URL -> socket addresses, `rows`: (upstream, member name) -> scoreboard row,
     `generations`: row -> its generation (1 where absent), `zone`: where this proxy stands,
-    `changes`: kept for whoever reads the roster next (`read_changes`). ValueError with a clear text
-    if something does not fit.
+    `changes`: kept for whoever reads the roster next (`read_changes`), `session_key`: for session
+    cookies without a `secret`. ValueError with a clear text if something does not fit.
     """
     generations = generations or {}
     blob = pack.Blob(pack.size("RosterHeader"))
@@ -225,7 +227,7 @@ def build_roster(
     for member in members(upstreams, addresses):
         by_upstream[member.upstream].append(member)
     layouts = {name: tiers_of(group, zone) for name, group in by_upstream.items()}
-    backend_rows: list[Mapping[str, Any]] = []
+    backend_rows: list[dict[str, Any]] = []
     firsts = []
     for name, group in by_upstream.items():
         if len(group) > BACKENDS_PER_UPSTREAM_MAX:
@@ -236,7 +238,12 @@ def build_roster(
         firsts.append(len(backend_rows))
         for member, tier in zip(group, layouts[name][0], strict=True):
             row = rows[(name, member.name)]
-            backend_rows.append(_backend_row(blob, member, row, generations.get(row, 1), tier))
+            one = _backend_row(blob, member, row, generations.get(row, 1), tier)
+            if upstreams[name].session.cookie:
+                one["session"] = sessions.session_id(
+                    upstreams[name].session, session_key, name, member.name
+                )
+            backend_rows.append(one)
     if len(backend_rows) > BACKENDS_MAX:
         raise ValueError(f"{len(backend_rows)} backends, at most {BACKENDS_MAX} are possible")
     base, count = blob.rows("RosterBackend", backend_rows)
@@ -247,6 +254,8 @@ def build_roster(
         row_of = _upstream_row(blob, upstreams[name], group)
         row_of |= {"queue_row": index, "tiers": tiers, "backups": backups}
         row_of["backends"] = (base + firsts[index] * step, len(group))
+        own = backend_rows[firsts[index] : firsts[index] + len(group)]
+        row_of |= _sticky(blob, upstreams[name], group, own)
         upstream_rows.append(row_of)
     return blob.finish(
         "RosterHeader",
@@ -291,9 +300,23 @@ def _upstream_row(blob: pack.Blob, upstream: Upstream, group: list[Member]) -> d
     }
 
 
+def _sticky(
+    blob: pack.Blob, upstream: Upstream, group: list[Member], rows: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Who is found by a session, and by a label."""
+    ids = [row.get("session", b"") for row in rows]
+    order = sessions.session_order(upstream.session, ids, [row["row"] for row in rows])
+    subsets = sessions.subset_rows(blob, upstream.subset.label, group)
+    return {
+        "sessions": (blob.raw(struct.pack(f"={len(order)}H", *order)), len(order)),
+        "subsets": blob.rows("SubsetRow", subsets),
+        "subset_strict": upstream.subset.strict,
+    }
+
+
 def _backend_row(
     blob: pack.Blob, member: Member, row: int, generation: int, tier: int
-) -> Mapping[str, Any]:
+) -> dict[str, Any]:
     backend = member.backend
     return {
         "row": row,

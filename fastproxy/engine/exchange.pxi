@@ -114,7 +114,7 @@ cdef void exchange_dial(Engine *eng, Exchange *x) noexcept nogil:
             # them dead, every request would begin at the dead one.
             elsewhere.at = <uint32_t> random_next(eng.random)
             ask.cursor = &elsewhere
-        x.backend = pick(&ask)
+        x.backend = choose_member(eng, x, &ask)
         if x.backend < 0:
             exchange_nobody(eng, x)
             return

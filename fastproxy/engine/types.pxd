@@ -12,7 +12,7 @@ Worker only. Nothing here is touched by two threads but AccessLog's ring.
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from fastproxy.balance.table cimport Members, PickCursor
+from fastproxy.balance.table cimport Bond, Members, PickCursor
 from fastproxy.clib.posix cimport iovec
 from fastproxy.clib.scan cimport Scan
 from fastproxy.engine.maps cimport PlanMap, RosterMap
@@ -234,6 +234,7 @@ cdef struct Exchange:
     int32_t backend             # index in the roster's upstream, -1: none
     uint32_t backend_row        # scoreboard row of it
     Members tried               # not to be chosen (again)
+    Bond bond                   # to the member of its session, to its subset
     Flow request_flow
     Flow answer_flow
     Chunked request_chunked

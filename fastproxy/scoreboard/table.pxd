@@ -134,7 +134,9 @@ cdef struct WorkerRow:
     uint64_t epoll_ctl
     uint64_t turns                  # rounds of the loop
     uint64_t helped                 # connections accepted beside another worker that had many
-    uint8_t pad2[24]
+    uint64_t sessions_learned
+    uint64_t sessions_evicted       # before they ended, for want of room
+    uint8_t pad2[8]
 
 
 cdef struct BackendRow:
@@ -175,7 +177,7 @@ cdef struct QueueCell:
 cdef struct SessionRow:
     # A learned session: which backend a cookie or header value belongs to.
     uint64_t key                    # hash of upstream and value; 0: free
-    uint64_t value                  # row, a check against the key, and when it was last used
+    uint64_t value                  # whose it is and when it ends: balance/sessions.pxd
 
 
 cdef struct BackendCount:
