@@ -110,7 +110,8 @@ def keeps_sessions(Picker picker, uint32_t index, uint64_t now_ms=1):
 def session_key(bytes value, uint64_t seed=0, uint64_t secret=1):
     """The key of a learned session."""
     cdef uint64_t words[2]
-    words[0], words[1] = secret, secret * 0x9e3779b97f4a7c15 + 1
+    words[0] = secret
+    words[1] = secret * <uint64_t> 0x9e3779b97f4a7c15 + 1
     return _sticky.session_hash(words, seed, span(value, len(value)))
 
 

@@ -117,7 +117,7 @@ cdef inline Learned sessions_learn(
     cdef int _try
     cdef Learned done
     for _try in range(<int> SESSION_TRIES):
-        done = _session_known(session_set(board, key), key, wanted)
+        done = _session_known(session_set(board, key), key, wanted, now_ms)
         if done == LEARNED_NOT:
             done = _session_new(session_set(board, key), key, wanted, now_ms)
         if done != LEARNED_NOT:
@@ -125,15 +125,19 @@ cdef inline Learned sessions_learn(
     return LEARNED_NOT
 
 
-cdef inline Learned _session_known(SessionRow *rows, uint64_t key, uint64_t wanted) noexcept nogil:
-    """Move it, if it stands in its set."""
+cdef inline Learned _session_known(
+    SessionRow *rows, uint64_t key, uint64_t wanted, uint64_t now_ms
+) noexcept nogil:
+    """Move it, if it stands in its set. One that is over begins anew."""
     cdef uint64_t value
     cdef uint32_t way
+    cdef bint over
     for way in range(<uint32_t> SESSION_WAYS):
         value = load64(&rows[way].value)
+        over = session_left(value, now_ms) == 0
         if (load64(&rows[way].key) == key and session_of(value, key)
                 and cas64(&rows[way].value, &value, wanted)):
-            return LEARNED_KNOWN
+            return LEARNED_NEW if over else LEARNED_KNOWN
     return LEARNED_NOT
 
 
