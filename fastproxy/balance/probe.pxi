@@ -8,11 +8,14 @@ from libc.string cimport memcpy
 from fastproxy import _core as _balance_core
 from fastproxy.balance cimport live as _live
 from fastproxy.balance cimport pick as _pick
-from fastproxy.balance cimport sessions as _sessions
-from fastproxy.balance cimport sticky as _sticky
+from fastproxy.balance.sessions cimport (
+    sessions_find as _sessions_find, sessions_learn as _sessions_learn)
+from fastproxy.balance.sticky cimport (
+    keeps_sessions as _keeps_sessions, member_of_row, member_of_session, session_decode,
+    session_hash, subset_find)
 from fastproxy.balance.table cimport (
     Ask, Live, Members, PickCursor, RosterHeader, RosterUpstream, SubsetRow)
-from fastproxy.template cimport fields as _fields
+from fastproxy.template.fields cimport cookie_find as _cookie_find
 
 
 def roster_check(bytes data):
@@ -52,11 +55,11 @@ cdef int _cookie_member(const Head *head, Span name, const char *roster,
     """As the engine's session_prepare does for a cookie of ours; -2: there is none."""
     cdef Span value
     cdef uint8_t session[16]
-    if not _fields.cookie_find(head, name, &value):
+    if not _cookie_find(head, name, &value):
         return -2
-    if not _sticky.session_decode(value, session):
+    if not session_decode(value, session):
         return -1
-    return _sticky.member_of_session(roster, upstream, session)
+    return member_of_session(roster, upstream, session)
 
 
 def cookie_member(bytes data, bytes name, bytes roster, int upstream=0, long rounds=0):
@@ -87,13 +90,13 @@ def cookie_member(bytes data, bytes name, bytes roster, int upstream=0, long rou
 def row_member(bytes roster, uint32_t row, int upstream=0):
     """Index of the member that has a scoreboard row; -1: nobody."""
     cdef const char *base = roster
-    return _sticky.member_of_row(base, _upstream_of(base, upstream), row)
+    return member_of_row(base, _upstream_of(base, upstream), row)
 
 
 def subset_members(bytes roster, bytes value, int upstream=0):
     """Indices of the members whose label has this value; None: nobody has it."""
     cdef const char *base = roster
-    cdef const SubsetRow *row = _sticky.subset_find(
+    cdef const SubsetRow *row = subset_find(
         base, _upstream_of(base, upstream), span(value, len(value)))
     if row == NULL:
         return None
@@ -103,7 +106,7 @@ def subset_members(bytes roster, bytes value, int upstream=0):
 def keeps_sessions(Picker picker, uint32_t index, uint64_t now_ms=1):
     """May this member serve its sessions?"""
     picker.live(now_ms)
-    return bool(_sticky.keeps_sessions(
+    return bool(_keeps_sessions(
         picker.ask.live, picker.ask.backends, picker.ask.board, index, now_ms))
 
 
@@ -112,13 +115,13 @@ def session_key(bytes value, uint64_t seed=0, uint64_t secret=1):
     cdef uint64_t words[2]
     words[0] = secret
     words[1] = secret * <uint64_t> 0x9e3779b97f4a7c15 + 1
-    return _sticky.session_hash(words, seed, span(value, len(value)))
+    return session_hash(words, seed, span(value, len(value)))
 
 
 def sessions_find(BoardProbe board, uint64_t key, uint64_t now_ms, uint64_t idle_ms=600_000):
     """(row, generation) of a learned session, used now; None: not known."""
     cdef uint32_t row = 0, generation = 0
-    if not _sessions.sessions_find(board.header, key, now_ms, idle_ms, &row, &generation):
+    if not _sessions_find(board.header, key, now_ms, idle_ms, &row, &generation):
         return None
     return row, generation
 
@@ -126,7 +129,7 @@ def sessions_find(BoardProbe board, uint64_t key, uint64_t now_ms, uint64_t idle
 def sessions_learn(BoardProbe board, uint64_t key, uint32_t row, uint32_t generation,
                    uint64_t now_ms, uint64_t idle_ms=600_000):
     """What became of it: `cdef enum Learned`."""
-    return _sessions.sessions_learn(board.header, key, row, generation, now_ms, idle_ms)
+    return _sessions_learn(board.header, key, row, generation, now_ms, idle_ms)
 
 
 cdef inline uint32_t _row_of(uint64_t key) noexcept nogil:
@@ -146,9 +149,9 @@ def sessions_churn(BoardProbe board, bytes keys, uint64_t now_ms, long times, ui
             chance = chance * 6364136223846793005u + 1442695040888963407u
             key = words[(chance >> 33) % count]
             if (chance >> 62) == 0:
-                _sessions.sessions_learn(
+                _sessions_learn(
                     board.header, key, _row_of(key), <uint32_t> key & 1023, now_ms, 600_000)
-            elif _sessions.sessions_find(board.header, key, now_ms, 600_000, &row, &generation):
+            elif _sessions_find(board.header, key, now_ms, 600_000, &row, &generation):
                 found += 1
                 wrong += row != _row_of(key) or generation != (key & 1023)
     return found, wrong
@@ -167,9 +170,9 @@ def time_sessions(BoardProbe board, bytes keys, str what, long rounds):
         for i in range(rounds):
             key = words[<uint64_t> i % count]
             if learn:
-                _sessions.sessions_learn(board.header, key, 7, 1, 1000, 600_000)
+                _sessions_learn(board.header, key, 7, 1, 1000, 600_000)
             else:
-                _sessions.sessions_find(board.header, key, 1000, 600_000, &row, &generation)
+                _sessions_find(board.header, key, 1000, 600_000, &row, &generation)
         began = _seconds() - began
     return began / rounds * 1e9
 

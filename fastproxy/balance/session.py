@@ -16,6 +16,7 @@ from fastproxy.schema import Duration
 NONE, COOKIE, LEARN_COOKIE, LEARN_HEADER = range(4)
 """As `cdef enum SessionKind` of table.pxd (a test compares)."""
 SESSION_BYTES = 16
+SECRET_MIN = 16
 IDLE_MAX = Duration("7d")
 COOKIE_ONLY = ("secret", "path", "domain", "max_age", "http_only", "secure", "same_site", "hide")
 Fault = tuple[tuple[str, str], str, str]
@@ -130,7 +131,11 @@ def faults(upstream: Upstream) -> Iterator[Fault]:
     if bool(subset.label) != bool(subset.value):
         missing = "value" if subset.label else "label"
         text = f'a subset needs "{missing}" too'
-        yield ("subset", missing), text, 'such as { label = "version", value = "{header:x-version}" }'
+        yield (
+            ("subset", missing),
+            text,
+            'such as { label = "version", value = "{header:x-version}" }',
+        )
 
 
 def _session_faults(session: Session) -> Iterator[Fault]:
@@ -142,6 +147,9 @@ def _session_faults(session: Session) -> Iterator[Fault]:
     elif ours and not session.cookie:
         text = "is about a cookie of our own, and there is none"
         yield ("session", ours[0]), text, 'write cookie = "NAME"'
+    if 0 < len(session.secret) < SECRET_MIN:
+        text = f"has {len(session.secret)} characters, fewer than {SECRET_MIN}"
+        yield ("session", "secret"), text, "such as the output of: openssl rand -hex 32"
     if session.idle != default.idle and not session.learn:
         text = "is about learned sessions, and there are none"
         yield ("session", "idle"), text, 'write learn = "cookie:NAME", or max_age for a cookie'
@@ -153,7 +161,7 @@ def _session_faults(session: Session) -> Iterator[Fault]:
 def _cookie_faults(session: Session) -> Iterator[Fault]:
     """What browsers refuse (RFC 6265bis 4.1.3, 5.6)."""
     if session.same_site == "none" and session.secure is False:
-        text = 'browsers refuse SameSite=None without Secure'
+        text = "browsers refuse SameSite=None without Secure"
         yield ("session", "secure"), text, "leave it out, or write secure = true"
     if session.cookie.startswith(("__Host-", "__Secure-")) and session.secure is False:
         yield ("session", "secure"), f"browsers refuse {session.cookie} without Secure", ""

@@ -17,12 +17,10 @@ WANTED_HOST = {"wanted": '"pass", "upstream" or "fixed:NAME"'}
 TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 COOKIE_PATTERN = rf"^({TOKEN})?\Z"
 LEARN_PATTERN = rf"^((cookie|header):{TOKEN})?\Z"
-SECRET_PATTERN = r"^(.{16,1024})?\Z"
 COOKIE_PATH_PATTERN = r"^(/[!-:<-~]*)?\Z"
 DOMAIN_PATTERN = r"^\.?[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?\Z|^\Z"
 WANTED_COOKIE = {"wanted": "the name of a cookie"}
 WANTED_LEARN = {"wanted": '"cookie:NAME" or "header:NAME"'}
-WANTED_SECRET = {"wanted": "a secret of at least 16 characters"}
 WANTED_COOKIE_PATH = {"wanted": 'a path such as "/"'}
 WANTED_DOMAIN = {"wanted": 'a domain such as "example.com"'}
 Percent = Annotated[int, Meta(ge=0, le=100)]
@@ -153,8 +151,8 @@ class Session(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     idle: Duration = Duration("10m")
     """A learned session is forgotten when it was not used for so long. At most 7 days; earlier when
     the table is full: then the one that was not used for longest goes."""
-    secret: Annotated[str, Meta(pattern=SECRET_PATTERN, extra=WANTED_SECRET)] = ""
-    """Key of the cookie's value. Several proxies in front of the same members need the same. Empty:
+    secret: Annotated[str, Meta(max_length=1024)] = ""
+    """Key of the cookie's value, of at least 16 characters. Several proxies in front of the same members need the same. Empty:
     a random one, made at the start."""
     path: Annotated[str, Meta(pattern=COOKIE_PATH_PATTERN, max_length=512,
                               extra=WANTED_COOKIE_PATH)] = "/"  # fmt: skip

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import sys
 import threading
 import time
 from collections import Counter
@@ -124,16 +125,16 @@ def say(proxy: Gateway, url: str, **words: int) -> None:
             segment.set_backend(board, row, **words)
 
 
-def until_both(proxy: Gateway, one: Any, seconds: float = 20) -> list[Said]:
+def ask_both(proxy: Gateway, *fields: tuple[str, str]) -> list[Said]:
     """Ask until each worker has answered a few times."""
     answers: list[Said] = []
 
     def enough() -> bool:
-        answers.append(one())
+        answers.append(ask(proxy, "/", *fields))
         seen = Counter(answer.worker for answer in answers)
         return len(seen) == 2 and min(seen.values()) >= 8
 
-    wait_until(enough, seconds, 0)
+    wait_until(enough, 20, 0)
     return answers
 
 
@@ -146,7 +147,7 @@ def test_a_session_stays_where_it_is_over_both_workers(sticky: tuple[Gateway, Ap
         first = ask(proxy)
         member = oracle.session_id(SECRET.encode(), "web", apps[first.app].url).hex()
         assert first.cookie == member
-        for answer in until_both(proxy, lambda value=member: ask(proxy, "/", with_cookie(value))):
+        for answer in ask_both(proxy, with_cookie(member)):
             assert answer.app == first.app
             assert answer.set_cookies == []
 
@@ -216,9 +217,7 @@ def test_cookies_of_another_secret_choose_nobody(sticky: tuple[Gateway, Apps]) -
 
 def test_the_first_of_several_cookies_and_fields_counts(sticky: tuple[Gateway, Apps]) -> None:
     proxy, apps = sticky
-    name = {
-        app.name: oracle.session_id(SECRET.encode(), "web", app.url).hex() for app in apps.all
-    }
+    name = {app.name: oracle.session_id(SECRET.encode(), "web", app.url).hex() for app in apps.all}
     for _ in range(10):
         for cookies in (
             [f"fp={name['c']}; fp={name['a']}"],
@@ -238,7 +237,7 @@ def test_a_backend_that_is_gone_is_replaced_by_a_new_cookie() -> None:
         moved = ask(proxy, "/", with_cookie(first.cookie))
         assert moved.status == 200
         assert moved.app != first.app
-        for answer in until_both(proxy, lambda: ask(proxy, "/", with_cookie(moved.cookie))):
+        for answer in ask_both(proxy, with_cookie(moved.cookie)):
             assert (answer.app, answer.set_cookies) == (moved.app, [])
         apps[first.app].up()
         assert ask(proxy, "/", with_cookie(first.cookie)).app == first.app
@@ -249,12 +248,12 @@ def test_a_drained_backend_keeps_its_sessions_and_gets_no_new_ones() -> None:
         first = ask(proxy)
         url = apps[first.app].url
         say(proxy, url, admin=DRAIN)
-        for answer in until_both(proxy, lambda: ask(proxy, "/", with_cookie(first.cookie))):
+        for answer in ask_both(proxy, with_cookie(first.cookie)):
             assert (answer.app, answer.set_cookies) == (first.app, [])
         assert first.app not in {ask(proxy).app for _ in range(40)}
         for words in ({"admin": MAINT}, {"admin": 0, "health": DOWN}):
             say(proxy, url, **words)
-            for answer in until_both(proxy, lambda: ask(proxy, "/", with_cookie(first.cookie))):
+            for answer in ask_both(proxy, with_cookie(first.cookie)):
                 assert answer.app != first.app
                 assert answer.cookie
         say(proxy, url, health=0)
@@ -268,7 +267,7 @@ def test_a_weight_of_0_is_a_drain() -> None:
         with Gateway(settings=settings, workers=2) as proxy:
             value = oracle.session_id(SECRET.encode(), "web", apps["b"].url).hex()
             assert "b" not in {ask(proxy).app for _ in range(30)}
-            for answer in until_both(proxy, lambda: ask(proxy, "/", with_cookie(value))):
+            for answer in ask_both(proxy, with_cookie(value)):
                 assert (answer.app, answer.set_cookies) == ("b", [])
 
 
@@ -283,7 +282,7 @@ def test_sessions_outlive_workers_and_control() -> None:
         wait_until(lambda: sum(one["restarts"] for one in proxy.status()["workers"]) == 2, 20)
         wait_until(proxy._serving, 20)
         for app, value in mine.items():
-            for answer in until_both(proxy, lambda value=value: ask(proxy, "/", with_cookie(value))):
+            for answer in ask_both(proxy, with_cookie(value)):
                 assert (answer.app, answer.set_cookies) == (app, [])
 
 
@@ -310,12 +309,11 @@ def test_sessions_outlive_a_new_roster() -> None:
             wait_until(lambda: proxy.status()["roster_epoch"] > 1, 20)
             wait_until(lambda: all(one["roster_epoch"] > 1 for one in proxy.status()["workers"]))
             for app, value in mine.items():
-                asking = until_both(proxy, lambda value=value: ask(proxy, "/", with_cookie(value)))
+                asking = ask_both(proxy, with_cookie(value))
                 assert {(one.app, len(one.set_cookies)) for one in asking} == {(app, 0)}
 
 
 def handing(given: dict[str, Any]) -> list[str]:
-    import sys
 
     return [sys.executable, "-m", "tests.handing", json.dumps(given)]
 
@@ -365,7 +363,7 @@ def test_an_application_s_cookie_is_learned_by_all_workers() -> None:
         owners = {f"s{n}": ask(proxy, f"/login?id=s{n}") for n in range(8)}
         for value, login in owners.items():
             assert login.set_cookies == [f"JSESSIONID={value}; Path=/; HttpOnly"]
-            for answer in until_both(proxy, lambda value=value: ask(proxy, "/", jsession(value))):
+            for answer in ask_both(proxy, jsession(value)):
                 assert (answer.app, answer.set_cookies) == (login.app, [])
         assert proxy.totals()["sessions_learned"] == 8
         assert proxy.totals()["sessions_evicted"] == 0
@@ -385,7 +383,7 @@ def test_an_application_s_cookie_is_learned_by_all_workers() -> None:
         moved = ask(proxy, "/", jsession("s0")).app
         assert moved != gone
         say(proxy, apps[gone].url, admin=0)
-        for answer in until_both(proxy, lambda: ask(proxy, "/", jsession("s0"))):
+        for answer in ask_both(proxy, jsession("s0")):
             assert answer.app == moved
 
 
@@ -394,9 +392,7 @@ def test_a_field_is_learned_when_it_is_first_seen() -> None:
         owner = {f"u{n}": ask(proxy, "/", ("X-Session", f"u{n}")).app for n in range(20)}
         assert len(set(owner.values())) > 1
         for value in ("u1", "u2", "u3"):
-            for answer in until_both(
-                proxy, lambda value=value: ask(proxy, "/", ("x-session", value))
-            ):
+            for answer in ask_both(proxy, ("x-session", value)):
                 assert answer.app == owner[value]
         assert proxy.totals()["sessions_learned"] == 20
         assert {ask(proxy).app for _ in range(30)} == set("abcd")
@@ -406,7 +402,7 @@ def test_a_field_is_learned_when_it_is_first_seen() -> None:
         assert moved.status == 200
         assert moved.app != gone
         apps[gone].up()
-        for answer in until_both(proxy, lambda: ask(proxy, "/", ("X-Session", "u1"))):
+        for answer in ask_both(proxy, ("X-Session", "u1")):
             assert answer.app == moved.app
 
 
@@ -417,7 +413,7 @@ def test_requests_of_a_new_session_that_come_at_once_go_to_one_backend() -> None
             first = threading.Thread(target=ask, args=(proxy, "/slow?ms=400", field))
             first.start()
             time.sleep(0.15)  # it is at its backend, and no answer has come
-            apps = {one.app for one in until_both(proxy, lambda field=field: ask(proxy, "/", field))}
+            apps = {one.app for one in ask_both(proxy, field)}
             first.join()
             assert len(apps) == 1
 
@@ -486,7 +482,7 @@ def test_a_session_holds_within_its_subset_only() -> None:
             two = ("X-Version", "2")
             first = ask(proxy, "/", two)
             assert first.app in "bc"
-            for answer in until_both(proxy, lambda: ask(proxy, "/", two, with_cookie(first.cookie))):
+            for answer in ask_both(proxy, two, with_cookie(first.cookie)):
                 assert (answer.app, answer.set_cookies) == (first.app, [])
             moved = ask(proxy, "/", ("X-Version", "1"), with_cookie(first.cookie))
             assert moved.app == "a"

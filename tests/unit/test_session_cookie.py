@@ -86,6 +86,21 @@ def test_a_cookie_of_another_upstream_names_nobody() -> None:
     assert _probe.cookie_member(head(b"fp=" + value_of(made, 0)), b"fp", made, 1) == -1
 
 
+def test_a_roster_with_a_damaged_order_is_refused(roster: bytes) -> None:
+    assert _probe.roster_check(roster) == 0
+    base = pack.read("RosterHeader", roster)["upstreams"][0]
+    where = base + pack.LAYOUT["RosterUpstream"][1]["sessions"][0]
+    offset, count = pack.read("RosterUpstream", roster, base)["sessions"]
+    assert count == 50
+    for at, size, value in [
+        (where, 4, 1 << 31), (where + 4, 4, 49), (where + 4, 4, 1 << 31), (offset, 2, 50),
+        (offset + 98, 2, 0xFFFF),
+    ]:  # fmt: skip
+        bad = bytearray(roster)
+        bad[at : at + size] = value.to_bytes(size, "little")
+        assert _probe.roster_check(bytes(bad)) == 2
+
+
 # -- reading it -----------------------------------------------------------------------------------
 
 OCTETS = st.binary(max_size=12).map(lambda raw: bytes(b for b in raw if b > 0x20 and b != 0x7F))

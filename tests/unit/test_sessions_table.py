@@ -1,4 +1,4 @@
-"""Learned sessions: one table for all workers, against a slow twin, and with processes that race."""
+"""Learned sessions: one table for all workers, against a slow twin, with processes that race."""
 
 from __future__ import annotations
 
