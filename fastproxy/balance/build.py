@@ -228,7 +228,7 @@ def build_roster(
         by_upstream[member.upstream].append(member)
     layouts = {name: tiers_of(group, zone) for name, group in by_upstream.items()}
     backend_rows: list[dict[str, Any]] = []
-    firsts = []
+    firsts, sticky = [], []
     for name, group in by_upstream.items():
         if len(group) > BACKENDS_PER_UPSTREAM_MAX:
             raise ValueError(
@@ -236,14 +236,12 @@ def build_roster(
                 f"at most {BACKENDS_PER_UPSTREAM_MAX} are possible"
             )
         firsts.append(len(backend_rows))
+        own = []
         for member, tier in zip(group, layouts[name][0], strict=True):
             row = rows[(name, member.name)]
-            one = _backend_row(blob, member, row, generations.get(row, 1), tier)
-            if upstreams[name].session.cookie:
-                one["session"] = sessions.session_id(
-                    upstreams[name].session, session_key, name, member.name
-                )
-            backend_rows.append(one)
+            own.append(_backend_row(blob, member, row, generations.get(row, 1), tier))
+        sticky.append(_sticky(blob, upstreams[name], group, own, session_key))
+        backend_rows += own
     if len(backend_rows) > BACKENDS_MAX:
         raise ValueError(f"{len(backend_rows)} backends, at most {BACKENDS_MAX} are possible")
     base, count = blob.rows("RosterBackend", backend_rows)
@@ -252,10 +250,8 @@ def build_roster(
     for index, (name, group) in enumerate(by_upstream.items()):
         _, tiers, backups = layouts[name]
         row_of = _upstream_row(blob, upstreams[name], group)
-        row_of |= {"queue_row": index, "tiers": tiers, "backups": backups}
+        row_of |= {"queue_row": index, "tiers": tiers, "backups": backups, **sticky[index]}
         row_of["backends"] = (base + firsts[index] * step, len(group))
-        own = backend_rows[firsts[index] : firsts[index] + len(group)]
-        row_of |= _sticky(blob, upstreams[name], group, own)
         upstream_rows.append(row_of)
     return blob.finish(
         "RosterHeader",
@@ -301,11 +297,20 @@ def _upstream_row(blob: pack.Blob, upstream: Upstream, group: list[Member]) -> d
 
 
 def _sticky(
-    blob: pack.Blob, upstream: Upstream, group: list[Member], rows: list[dict[str, Any]]
+    blob: pack.Blob,
+    upstream: Upstream,
+    group: list[Member],
+    rows: list[dict[str, Any]],
+    session_key: bytes,
 ) -> dict[str, Any]:
-    """Who is found by a session, and by a label."""
-    ids = [row.get("session", b"") for row in rows]
-    order = sessions.session_order(upstream.session, ids, [row["row"] for row in rows])
+    """Who is found by a session, and by a label. Gives members the names that cookies have for
+    them."""
+    if upstream.session.cookie:
+        for member, row in zip(group, rows, strict=True):
+            row["session"] = sessions.session_id(
+                upstream.session, session_key, member.upstream, member.name
+            )
+    order = sessions.session_order(upstream.session, rows)
     subsets = sessions.subset_rows(blob, upstream.subset.label, group)
     return {
         "sessions": (blob.raw(struct.pack(f"={len(order)}H", *order)), len(order)),

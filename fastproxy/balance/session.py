@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from fastproxy import _core
@@ -51,13 +51,13 @@ def session_id(session: Session, key: bytes, upstream: str, member: str) -> byte
     return hmac.digest(secret, said, hashlib.sha256)[:SESSION_BYTES]
 
 
-def session_order(session: Session, ids: Sequence[bytes], rows: Sequence[int]) -> list[int]:
-    """Indices of all members, in the order that `RosterUpstream.sessions` promises."""
+def session_order(session: Session, rows: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Indices of all RosterBackend rows, in the order that `RosterUpstream.sessions` promises."""
     kind = kind_of(session)
     if kind == NONE:
         return []
-    by: Sequence[Any] = ids if kind == COOKIE else rows
-    return sorted(range(len(by)), key=by.__getitem__)
+    by = "session" if kind == COOKIE else "row"
+    return sorted(range(len(rows)), key=lambda at: rows[at][by])
 
 
 def subset_rows(blob: Blob, label: str, group: Sequence[Member]) -> list[dict[str, Any]]:

@@ -152,8 +152,8 @@ class Session(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """A learned session is forgotten when it was not used for so long. At most 7 days; earlier when
     the table is full: then the one that was not used for longest goes."""
     secret: Annotated[str, Meta(max_length=1024)] = ""
-    """Key of the cookie's value, of at least 16 characters. Several proxies in front of the same members need the same. Empty:
-    a random one, made at the start."""
+    """Key of the cookie's value, of at least 16 characters. Several proxies in front of the same
+    members need the same. Empty: a random one, made at the start."""
     path: Annotated[str, Meta(pattern=COOKIE_PATH_PATTERN, max_length=512,
                               extra=WANTED_COOKIE_PATH)] = "/"  # fmt: skip
     """Path of the cookie. Empty: that of the request."""

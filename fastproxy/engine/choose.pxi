@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-# What a request itself says about who should serve it, worked out once, before the first dial, while
-# all of the request is at hand: `choose_prepare`. What the pick may look at then: `choose_ask`. Whom
-# to dial next: `choose_member`. Sessions are in session.pxi.
+# What a request itself says about who should serve it, worked out once, before the first dial,
+# while all of the request is at hand: `choose_prepare`. What the pick may look at then:
+# `choose_ask`. Whom to dial next: `choose_member`. Sessions are in session.pxi.
 
 cdef enum:
     # A label's value has at most so many characters (balance/settings.py), of 4 bytes at most.
