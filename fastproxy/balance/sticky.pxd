@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
 """Which member does a session belong to, and may it go on serving it?
 
-A session cookie of ours holds a member's `session` in hexadecimal: 16 bytes of an HMAC that only who
-knows the key can make, so that it tells nothing and a made-up one names nobody. A learned session
-names a scoreboard row (sessions.pxd). Either way `RosterUpstream.sessions` lists the members in that
-order, and finding one is a binary search. Workers only, but `session_hash`, which knows nobody.
+A session cookie of ours holds a member's `session` in hexadecimal: 16 bytes of an HMAC that only
+who knows the key can make, so that it tells nothing and a made-up one names nobody. A learned
+session names a scoreboard row (sessions.pxd). Either way `RosterUpstream.sessions` lists the
+members in that order, and finding one is a binary search. Workers only.
+
+Members by label are found here too: `subset_find`.
 """
 
 from libc.stddef cimport size_t

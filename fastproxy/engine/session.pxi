@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
 # Sessions of one exchange (balance/settings.py: Session). `session_prepare` reads from the request
-# whom its session belongs to; `session_member` proposes that one before any pick; what the client is
-# to bring next time is told by `session_answer`: a cookie of ours, or learned from the application's.
+# whom its session belongs to; `session_member` proposes that one before any pick; what the client
+# is to bring next time is told by `session_answer`: a cookie of ours, or learned from the
+# application's.
 #
-# A member that cannot serve unbinds its sessions: another is picked and takes them over. One that is
-# only full (max_connections) does not: others serve the request, and the session stays where it is.
+# A member that cannot serve unbinds its sessions: another is picked and takes them over. One that
+# is only full (max_connections) does not: others serve the request, the session stays where it is.
 
 cdef void session_prepare(Engine *eng, Exchange *x, Request *request,
                           const SessionPlan *plan) noexcept nogil:

@@ -42,10 +42,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
             "sessions": self.headers.get_all("X-Session", []),
         }
         body = json.dumps(said).encode()
-        self.send_response_only(int(asked.get("code", 200)))
+        code = int(asked.get("code", 200))
+        self.send_response_only(code)
         for cookie in cookies:
             self.send_header("Set-Cookie", cookie)
-        self.send_header("Content-Length", str(len(body)))
+        if code in (204, 304):
+            body = b""
+        else:
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
