@@ -52,7 +52,7 @@ cdef inline int32_t draw_other(
     cdef uint16_t index
     if tier.count == 0:
         return -1
-    for _attempt in range(DRAW_ATTEMPTS):
+    for _attempt in range(<uint32_t> DRAW_ATTEMPTS):
         index = draw_member(ask, tier)
         if not has_member(ask.tried, index) and not is_drawn(drawn, count, index):
             return index
@@ -63,6 +63,30 @@ cdef inline int32_t draw_other(
             return index
         at = at + 1 if at + 1 < tier.count else 0
     return -1
+
+
+cdef inline uint32_t draw_some(const Ask *ask, uint16_t *drawn) noexcept nogil:
+    """Candidates to compare: up to `draws` different untried members of the tier, in an order of
+    chance, into `drawn` (room for DRAWS_MAX). All of them if they are no more than that."""
+    cdef const LiveTier *tier = &ask.live.tier[ask.tier]
+    cdef uint32_t count = 0
+    cdef uint32_t _step, at
+    cdef int32_t index
+    if tier.count > ask.upstream.draws:
+        while count < ask.upstream.draws:
+            index = draw_other(ask, drawn, count)
+            if index < 0:
+                break
+            drawn[count] = <uint16_t> index
+            count += 1
+        return count
+    at = random_below(ask.random, tier.count) if tier.count > 1 else 0
+    for _step in range(tier.count):
+        drawn[count] = ask.live.members[tier.first + at]
+        if not has_member(ask.tried, drawn[count]):
+            count += 1
+        at = at + 1 if at + 1 < tier.count else 0
+    return count
 
 
 cdef inline int32_t random_draw(Ask *ask) noexcept nogil:
