@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What operators order while it runs: who is meant, whether it can be, and what it makes of a roster.
+"""What operators order while it runs: who is meant, whether it can be, and what becomes of it.
 
 An order names an upstream (which may be left out when there is only one) and backends, and is done
 for all of them or not at all. A backend is named by
@@ -203,9 +203,7 @@ def _done(
     return Done(upstream, members, [one.name for one in changed], roster, note)
 
 
-def _add(
-    rosters: Rosters, upstream: str, order: Order, answers: Mapping[str, list[bytes]]
-) -> Done:
+def _add(rosters: Rosters, upstream: str, order: Order, answers: Mapping[str, list[bytes]]) -> Done:
     change = changing.copied(rosters.changes[upstream])
     names = []
     for text in dict.fromkeys(order.backends):
@@ -254,9 +252,7 @@ def _url(text: str) -> UpstreamUrl:
     return url
 
 
-def _remove(
-    rosters: Rosters, upstream: str, targets: list[Target], members: list[Member]
-) -> Done:
+def _remove(rosters: Rosters, upstream: str, targets: list[Target], members: list[Member]) -> Done:
     change = changing.copied(rosters.changes[upstream])
     for one in targets:
         if "#" in one.name:

@@ -176,9 +176,7 @@ class Rosters:
         """What operator and agent say of the member on this row."""
         return Admin.of(segment.backend(self.board, row)["admin"])
 
-    def _make(
-        self, changes: dict[str, Change], addresses: dict[str, list[bytes]]
-    ) -> bytes | None:
+    def _make(self, changes: dict[str, Change], addresses: dict[str, list[bytes]]) -> bytes | None:
         self._know_numbers(addresses, changes)
         members = all_members(self.upstreams, changes, addresses)
         if members == self.members and changes == self.changes:
@@ -213,13 +211,15 @@ class Rosters:
         try:
             return build.assign_rows(members, self.rows), {}
         except ValueError as error:
-            free = self._free_rows({(one.upstream, one.name) for one in members})
+            current = {(one.upstream, one.name) for one in members}
+            free = self._free_rows(current)
             taken = {key: row for key, row in self.rows.items() if key not in free}
             try:
                 rows = build.assign_rows(members, taken)
             except ValueError:
-                held = len(self.rows) - len(taken) + len(free)
-                raise ValueError(f"{error}, {held} of it still in use") from None
+                held = sum(key not in current for key in taken)
+                why = f", {held} of it for removed ones that are still in use" if held else ""
+                raise ValueError(f"{error}{why}") from None
             used = set(rows.values())
             return rows, {key: row for key, row in free.items() if row in used}
 
@@ -234,9 +234,7 @@ class Rosters:
         return {
             key: self.rows[key]
             for key, epoch in self.left.items()
-            if key not in current
-            and epoch <= oldest
-            and not self.board.inflight(self.rows[key])
+            if key not in current and epoch <= oldest and not self.board.inflight(self.rows[key])
         }
 
     # -- the scoreboard -------------------------------------------------------------------------
