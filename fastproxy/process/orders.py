@@ -25,7 +25,6 @@ import msgspec
 from fastproxy.balance import build
 from fastproxy.balance.build import Member
 from fastproxy.balance.settings import WEIGHT_MAX, Backend
-from fastproxy.config.convert import closest
 from fastproxy.process import changes as changing
 from fastproxy.process.changes import Change
 from fastproxy.process.rosters import Rosters, converted
@@ -75,6 +74,13 @@ class Done:
     roster: bytes | None
     """The next one, if it takes one."""
     note: str = ""
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """As in a configuration; imported late, because only control needs it."""
+    from fastproxy.config import convert
+
+    return convert.closest(word, known)
 
 
 def upstream_meant(rosters: Rosters, name: str) -> str:

@@ -25,10 +25,7 @@ from fastproxy import _core
 from fastproxy._core import Board
 from fastproxy.balance import build
 from fastproxy.balance.build import Member
-from fastproxy.balance.settings import Backend
-from fastproxy.config.convert import Converter
-from fastproxy.config.load import Where, path_text
-from fastproxy.config.model import Upstream
+from fastproxy.balance.settings import Backend, Upstream
 from fastproxy.memory import pack
 from fastproxy.process import changes as changing
 from fastproxy.process.changes import Change
@@ -42,11 +39,17 @@ Key = tuple[str, str]
 
 def upstreams_of(given: Mapping[str, Any]) -> dict[str, Upstream]:
     """The settings in a handover. They were checked before they were packed."""
-    return dict(converted(dict[str, Upstream], dict(given), "upstreams"))
+    # Late, here and below: master and workers import this module too, and never check a setting.
+    from fastproxy.config import model
+
+    return dict(converted(dict[str, model.Upstream], dict(given), "upstreams"))
 
 
 def converted(kind: Any, given: Any, where: str) -> Any:
     """Plain data as settings. ValueError, with every mistake in it."""
+    from fastproxy.config.convert import Converter
+    from fastproxy.config.load import Where, path_text
+
     faults: list[str] = []
 
     def report(at: Where, text: str, hint: str) -> None:
