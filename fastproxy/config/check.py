@@ -207,9 +207,9 @@ class _Check:
             self.warn((key,), "takes effect only when started as root")
 
     def paths(self, config: Config) -> None:
-        for key in ("pid_file", "control_socket"):
+        for key in ("pid_file", "state_file", "control_socket"):
             path = getattr(config, key)
-            if path and key == "pid_file":
+            if path and key != "control_socket":
                 self.directory((key,), path)
             elif path and len(path.encode()) > 100:
                 self.error((key,), "a socket's path has at most 100 bytes")

@@ -19,7 +19,7 @@ import msgspec
 
 from fastproxy._core import Board
 from fastproxy.balance.build import resolve
-from fastproxy.process import channels, verbs
+from fastproxy.process import channels, state, verbs
 from fastproxy.process.channels import Channels, Message
 from fastproxy.process.handover import Handover, contents, sealed
 from fastproxy.process.log import Log
@@ -87,6 +87,8 @@ class Control:
             roster_epoch=self.rosters.epoch,
             plan_generation=self.plan_generation,
         )
+        if (roster := self.rosters.catch_up()) is not None:
+            self.hand_on(roster)
         loop.add_reader(self.channel.fileno(), self.on_channel)
         loop.add_reader(self.task.channels.alive, self.on_master_gone)
         # Kept: a server nobody refers to is collected, and its socket closed.
@@ -145,6 +147,18 @@ class Control:
             os.close(fd)
         for hook in self.on_roster:
             hook(self.rosters)
+
+    def keep_state(self) -> str:
+        """Operators' changes, for the next start; "", or why it will not know them."""
+        path = self.task.handover.state_file
+        try:
+            if path:
+                state.save(path, self.rosters.changes)
+        except OSError as error:
+            text = f"{path} cannot be written ({error.strerror}): the next start will not know this"
+            self.log.error(text)
+            return text
+        return ""
 
     def hand_on_again(self, epoch: int, roster: bytes) -> None:
         """Unless there is a newer one."""
