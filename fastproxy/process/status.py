@@ -139,6 +139,14 @@ class Status:
             routes.append(entry)
         return {"routes": routes, "status": status, "latency": times(total)}
 
+    def ejected_until(self, ejection: int) -> float | None:
+        """Unix time; None: it is not ejected now."""
+        until_ms = ejection >> 16
+        if until_ms <= time.monotonic_ns() // 1_000_000:
+            return None
+        head = segment.header(self.board)
+        return float(head["started_unix_ms"] + until_ms - head["started_mono_ms"]) / 1000
+
     def upstreams_report(self, slots: int) -> list[dict[str, Any]]:
         """Every upstream with its members, and with those that were and still have requests."""
         rosters = self.rosters
@@ -157,17 +165,25 @@ class Status:
                 self.member_report(one, sources[str(one.backend.url)][1], slots)
                 for one in groups[name].values()
             ]
-            report = {"name": name, "balance": upstream.balance, "backends": entries + gone[name]}
-            reports.append({**report, "changes": _changes_report(rosters.changes[name])})
+            reports.append(
+                {
+                    "name": name,
+                    "balance": upstream.balance,
+                    "queued": segment.queued(self.board, len(reports), slots),
+                    "backends": entries + gone[name],
+                    "changes": _changes_report(rosters.changes[name]),
+                }
+            )
         return reports
 
     def member_report(self, member: Member, source: str, slots: int) -> dict[str, Any]:
         """A member: as `backend_report`, and what its settings say. `source`: who named it."""
         settings = member.backend
         entry = self.backend_report(self.rosters.rows[(member.upstream, member.name)], slots)
+        limits = [one for one in (entry["max_connections"], settings.max_connections) if one]
         return {
             **entry,
-            "max_connections": entry["max_connections"] or settings.max_connections,
+            "max_connections": min(limits, default=0),
             "source": source,
             "priority": settings.priority,
             "backup": settings.backup,
@@ -188,7 +204,8 @@ class Status:
             "agent": name_of(HEALTH, admin.agent),
             "percent": entry["percent"],
             "ejected_seconds": round(max(0, ejected_ms) / 1000, 1),
-            "ejections": entry["ejection"] & 0xFFFF,
+            "ejected_until": self.ejected_until(entry["ejection"]),
+            "ejections": entry["ejections"],
             "max_connections": entry["max_connections"],
             "inflight": self.board.inflight(row),
             **summary(segment.counts(self.board, "backend", row, slots)),
