@@ -10,17 +10,16 @@ Used by the starting process and by control; never by a worker.
 from __future__ import annotations
 
 import ipaddress
-import math
 import socket
 import struct
 import sys
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fastproxy import _core
+from fastproxy.balance import session as sessions
 from fastproxy.balance.settings import Backend, Upstream
+from fastproxy.balance.tables import name_hashes, pick_tables
 from fastproxy.memory import pack
 from fastproxy.schema import UpstreamUrl
 
@@ -29,11 +28,8 @@ ROSTER_VERSION = 2
 ALGORITHMS = {"round_robin": 0, "random": 1, "p2c": 2, "least_conn": 3, "ewma": 4, "hash": 5}
 BACKUP = 1
 HASH_METHODS = {"ring": 0, "maglev": 1, "rendezvous": 2}
-WHEELED = {"round_robin", "least_conn"}
-"""Algorithms that take turns along the wheel."""
 BACKENDS_PER_UPSTREAM_MAX = 1024
 BACKENDS_MAX = 4096
-WHEEL_MAX = 65536
 NAME_MAX = 143  # BackendRow.name, with its NUL
 
 
@@ -171,21 +167,6 @@ def assign_rows(
     return rows
 
 
-def wheel(weights: list[int]) -> bytes:
-    """The cycle of smooth weighted round robin over these weights, as uint16 indices.
-
-    Weights are divided by their greatest common divisor; a sum above WHEEL_MAX is scaled down,
-    and nobody's share then falls below one step of the cycle.
-    """
-    divisor = math.gcd(*weights) or 1
-    reduced = [weight // divisor for weight in weights]
-    total = sum(reduced)
-    if total > WHEEL_MAX:
-        room = WHEEL_MAX - len(reduced)
-        reduced = [max(1, weight * room // total) if weight else 0 for weight in reduced]
-    return _core.smooth_wheel(reduced)
-
-
 def tiers_of(group: list[Member], zone: str) -> tuple[list[int], int, int]:
     """(each member's tier, how many tiers, how many of them are backups).
 
@@ -211,64 +192,76 @@ def build_roster(
     epoch: int,
     generations: Mapping[int, int] | None = None,
     zone: str = "",
+    *,
     changes: str = "",
+    session_key: bytes = b"",
+    found: Iterable[Member] | None = None,
 ) -> bytes:
     """The roster. Upstreams stand in the order of the mapping, which is the plan's order too.
 
     `addresses`: URL -> socket addresses, `rows`: (upstream, member name) -> scoreboard row,
     `generations`: row -> its generation (1 where absent), `zone`: where this proxy stands,
-    `changes`: kept for whoever reads the roster next (`read_changes`). ValueError with a clear text
-    if something does not fit.
+    `changes`: kept for whoever reads the roster next (`read_changes`), `session_key`: for session
+    cookies without a `secret`, `found`: the members, where they are not just what `members` makes
+    of the first two. ValueError with a clear text if something does not fit.
     """
-    generations = generations or {}
+    groups: dict[str, list[Member]] = {name: [] for name in upstreams}
+    for member in members(upstreams, addresses) if found is None else found:
+        groups[member.upstream].append(member)
+    _refuse_too_many(groups)
     blob = pack.Blob(pack.size("RosterHeader"))
-    by_upstream: dict[str, list[Member]] = {name: [] for name in upstreams}
-    for member in members(upstreams, addresses):
-        by_upstream[member.upstream].append(member)
-    layouts = {name: tiers_of(group, zone) for name, group in by_upstream.items()}
-    backend_rows: list[Mapping[str, Any]] = []
-    firsts = []
-    for name, group in by_upstream.items():
-        if len(group) > BACKENDS_PER_UPSTREAM_MAX:
-            raise ValueError(
-                f"upstream {name!r} has {len(group)} addresses, "
-                f"at most {BACKENDS_PER_UPSTREAM_MAX} are possible"
-            )
-        firsts.append(len(backend_rows))
-        for member, name_hash, tier in zip(group, hashes(group), layouts[name][0], strict=True):
+    backend_rows: list[dict[str, Any]] = []
+    upstream_rows: list[dict[str, Any]] = []
+    for name, group in groups.items():
+        tiers, tier_count, backups = tiers_of(group, zone)
+        hashes = name_hashes([member.name for member in group])
+        own = []
+        for member, name_hash, tier in zip(group, hashes, tiers, strict=True):
             row = rows[(name, member.name)]
-            generation = generations.get(row, 1)
-            backend_rows.append(_backend_row(blob, member, name_hash, row, generation, tier))
-    if len(backend_rows) > BACKENDS_MAX:
-        raise ValueError(f"{len(backend_rows)} backends, at most {BACKENDS_MAX} are possible")
+            generation = (generations or {}).get(row, 1)
+            own.append(_backend_row(blob, member, name_hash, row, generation, tier))
+        one = _upstream_row(blob, upstreams[name], hashes, [m.weight for m in group])
+        one |= _sticky(blob, upstreams[name], group, own, session_key)
+        one |= {"queue_row": len(upstream_rows), "tiers": tier_count, "backups": backups}
+        one["backends"] = (len(backend_rows), len(group))
+        upstream_rows.append(one)
+        backend_rows += own
     base, count = blob.rows("RosterBackend", backend_rows)
-    step = pack.size("RosterBackend")
-    upstream_rows: list[Mapping[str, Any]] = []
-    for index, (name, group) in enumerate(by_upstream.items()):
-        _, tiers, backups = layouts[name]
-        row_of = _upstream_row(blob, upstreams[name], group)
-        row_of |= {"queue_row": index, "tiers": tiers, "backups": backups}
-        row_of["backends"] = (base + firsts[index] * step, len(group))
-        upstream_rows.append(row_of)
+    for one in upstream_rows:
+        first, size = one["backends"]
+        one["backends"] = (base + first * pack.size("RosterBackend"), size)
     return blob.finish(
         "RosterHeader",
         {
             "magic": ROSTER_MAGIC,
             "version": ROSTER_VERSION,
             "epoch": epoch,
-            "upstreams": blob.rows("RosterUpstream", upstream_rows),
+            "upstreams": blob.rows("RosterUpstream", list(upstream_rows)),
             "backends": (base, count),
             "changes": blob.text(changes),
         },
     )
 
 
-def _upstream_row(blob: pack.Blob, upstream: Upstream, group: list[Member]) -> dict[str, Any]:
+def _refuse_too_many(groups: Mapping[str, list[Member]]) -> None:
+    for name, group in groups.items():
+        if len(group) > BACKENDS_PER_UPSTREAM_MAX:
+            raise ValueError(
+                f"upstream {name!r} has {len(group)} addresses, "
+                f"at most {BACKENDS_PER_UPSTREAM_MAX} are possible"
+            )
+    total = sum(map(len, groups.values()))
+    if total > BACKENDS_MAX:
+        raise ValueError(f"{total} backends, at most {BACKENDS_MAX} are possible")
+
+
+def _upstream_row(
+    blob: pack.Blob, upstream: Upstream, hashes: list[int], weights: list[int]
+) -> dict[str, Any]:
     """What the settings say, and the tables that the algorithm walks along."""
-    tables = _tables(blob, upstream, group)
     slow, queue, outlier = upstream.slow_start, upstream.queue, upstream.outlier
     return {
-        **tables,
+        **pick_tables(blob, upstream, hashes, weights),
         "algorithm": ALGORITHMS[upstream.balance],
         "fallback": ALGORITHMS[upstream.hash.fallback],
         "hash_method": HASH_METHODS[upstream.hash.method],
@@ -291,38 +284,32 @@ def _upstream_row(blob: pack.Blob, upstream: Upstream, group: list[Member]) -> d
     }
 
 
-def _tables(blob: pack.Blob, upstream: Upstream, group: list[Member]) -> dict[str, Any]:
-    """Wheel, ring and Maglev table: those that its algorithm asks for."""
-    weights = [member.weight for member in group]
-    by_hash = upstream.balance == "hash"
-    tables: dict[str, Any] = {}
-    if {upstream.balance, upstream.hash.fallback if by_hash else ""} & WHEELED and any(weights):
-        turns = wheel(weights)
-        tables["wheel"] = (blob.raw(turns), len(turns) // 2)
-    if by_hash and upstream.hash.method == "ring":
-        points = _core.hash_ring(hashes(group), weights)
-        tables["ring"] = (blob.raw(points), len(points) // pack.size("RingPoint"))
-    if by_hash and upstream.hash.method == "maglev":
-        entries = _core.maglev_table(hashes(group), weights)
-        tables["maglev"] = (blob.raw(entries), len(entries) // 2)
-    return tables
-
-
-def hashes(group: list[Member]) -> list[int]:
-    """Where each member of one upstream stands for hashed keys, by its name: not by its position,
-    so that all proxies agree. A name that comes again counts as another one."""
-    seen: Counter[str] = Counter()
-    found = []
-    for member in group:
-        again = f"\0{seen[member.name]}" if seen[member.name] else ""
-        found.append(_core.key_hash((member.name + again).encode()))
-        seen[member.name] += 1
-    return found
+def _sticky(
+    blob: pack.Blob,
+    upstream: Upstream,
+    group: list[Member],
+    rows: list[dict[str, Any]],
+    session_key: bytes,
+) -> dict[str, Any]:
+    """Who is found by a session, and by a label. Gives members the names that cookies have for
+    them."""
+    if upstream.session.cookie:
+        for member, row in zip(group, rows, strict=True):
+            row["session"] = sessions.session_id(
+                upstream.session, session_key, member.upstream, member.name
+            )
+    order = sessions.session_order(upstream.session, rows)
+    subsets = sessions.subset_rows(blob, upstream.subset.label, group)
+    return {
+        "sessions": (blob.raw(struct.pack(f"={len(order)}H", *order)), len(order)),
+        "subsets": blob.rows("SubsetRow", subsets),
+        "subset_strict": upstream.subset.strict,
+    }
 
 
 def _backend_row(
     blob: pack.Blob, member: Member, name_hash: int, row: int, generation: int, tier: int
-) -> Mapping[str, Any]:
+) -> dict[str, Any]:
     backend = member.backend
     return {
         "row": row,

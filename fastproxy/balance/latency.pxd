@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
 """How long a backend takes to its first answer byte: one word on the scoreboard, for all workers.
 
-A peak EWMA, as in Finagle: a sample above what is known replaces it at once, one below pulls it down
-little by little (a decay of 10 s). It also decays while nothing is heard: whoever was slow is
+A peak EWMA, as in Finagle: a sample above what is known replaces it at once, one below pulls it
+down little by little (a decay of 10 s). It also decays while nothing is heard: whoever was slow is
 forgiven after a while, and tried again. All that is forgotten alike keeps its order.
 
-The word is (microseconds as float, when in 32-bit milliseconds), so that one compare-and-swap writes
-both. 0: nothing is known. Workers only.
+The word is (microseconds as float, when in 32-bit milliseconds), so that one compare-and-swap
+writes both. 0: nothing is known. Workers only.
 """
 
 from libc.math cimport exp

@@ -60,6 +60,13 @@ cdef enum HealthWord:
     HEALTH_MAINT = 3
 
 
+cdef enum AdminWord:
+    # BackendRow.admin: the operator's HealthWord, the agent's above it, and whether this is no
+    # member any more. Nobody undoes what another said; 0 is what all must say.
+    ADMIN_AGENT_SHIFT = 8
+    ADMIN_GONE = 65536
+
+
 cdef enum Histogram:
     # Log-linear, microseconds: 8 sub-buckets per power of two, values up to 2^36 us (19 h).
     HISTOGRAM_SUB_BITS = 3
@@ -137,6 +144,9 @@ cdef struct WorkerRow:
     uint64_t queued                 # requests that wait for a free backend now
     uint64_t queue_timeouts         # those that waited in vain
     uint64_t queue_refused          # those that found too many waiting already
+    uint64_t sessions_learned
+    uint64_t sessions_evicted       # before they ended, for want of room
+    uint8_t pad2[48]
 
 
 cdef struct BackendRow:
@@ -145,7 +155,7 @@ cdef struct BackendRow:
     uint32_t upstream               # index in the plan
     uint32_t weight
     uint32_t health                 # HealthWord: what the probes say
-    uint32_t admin                  # HealthWord: what an operator or the backend's agent says
+    uint32_t admin                  # AdminWord: what an operator and the backend's agent say
     uint32_t percent                # of its weight, by its agent; 100: all
     uint32_t max_connections        # by its agent; 0: as the roster says
     uint64_t up_since_ms            # mono: slow start counts from here; 0: it was always up
@@ -179,7 +189,7 @@ cdef struct QueueCell:
 cdef struct SessionRow:
     # A learned session: which backend a cookie or header value belongs to.
     uint64_t key                    # hash of upstream and value; 0: free
-    uint64_t value                  # row, a check against the key, and when it was last used
+    uint64_t value                  # whose it is and when it ends: balance/sessions.pxd
 
 
 cdef struct BackendCount:
