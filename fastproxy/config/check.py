@@ -18,10 +18,9 @@ from dataclasses import dataclass, field
 
 from fastproxy.balance import session
 from fastproxy.balance.build import BACKENDS_MAX, BACKENDS_PER_UPSTREAM_MAX
-from fastproxy.config.model import Upstream
 from fastproxy.config.convert import BROKEN, Converter, closest
 from fastproxy.config.load import Document, Where, path_where
-from fastproxy.config.model import Config, Listener
+from fastproxy.config.model import Config, Listener, Upstream
 from fastproxy.config.plan import RESPONDERS, Stages, build_stages, hash_key, log_template
 from fastproxy.errors import ConfigError, Problem
 from fastproxy.template.build import Escape, check_template
