@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastproxy import _core
-from fastproxy.balance.settings import Backend, Upstream
+from fastproxy.balance.settings import PRIORITY_MAX, Backend, Upstream
 from fastproxy.memory import pack
 from fastproxy.schema import UpstreamUrl
 
@@ -37,6 +37,19 @@ NAME_MAX = 143  # BackendRow.name, with its NUL
 
 
 @dataclass(frozen=True)
+class Endpoint:
+    """An address with what came along with it: what an SRV record says."""
+
+    address: bytes
+    weight: int | None = None
+    """None: as configured."""
+    priority: int | None = None
+    """Counted from the configured one."""
+    name: str = ""
+    """host:port for `host = "upstream"`; empty: as configured."""
+
+
+@dataclass(frozen=True)
 class Member:
     """One address of one backend."""
 
@@ -47,14 +60,22 @@ class Member:
     """What was configured: weight, priority, labels..."""
     address: bytes
     """sockaddr_in, sockaddr_in6 or sockaddr_un."""
+    endpoint: Endpoint | None = None
 
     @property
     def authority(self) -> str:
-        return self.backend.url.authority
+        return (self.endpoint and self.endpoint.name) or self.backend.url.authority
 
     @property
     def weight(self) -> int:
-        return self.backend.weight
+        """As configured; else as the record says, unless it is configured to get nothing."""
+        said = self.endpoint.weight if self.endpoint else None
+        return self.backend.weight if said is None or not self.backend.weight else said
+
+    @property
+    def priority(self) -> int:
+        said = self.endpoint.priority if self.endpoint else None
+        return min(PRIORITY_MAX, self.backend.priority + (said or 0))
 
 
 def sockaddr_inet(host: str, port: int) -> bytes:
@@ -105,18 +126,21 @@ def is_numeric(url: UpstreamUrl) -> bool:
     return True
 
 
-def address_text(address: bytes) -> str:
-    """A socket address as people write it, without its port: "10.0.0.1", "::1", "/run/x.sock"."""
+def address_text(address: bytes, port: bool = False) -> str:
+    """A socket address as people write it: "10.0.0.1", "::1", "/run/x.sock"; with its port if
+    asked: "10.0.0.1:80", "[::1]:80"."""
     family = int.from_bytes(address[:2], sys.byteorder)
+    number = f":{int.from_bytes(address[2:4])}" if port else ""
     if family == socket.AF_INET:
-        return str(ipaddress.IPv4Address(address[4:8]))
+        return f"{ipaddress.IPv4Address(address[4:8])}{number}"
     if family == socket.AF_INET6:
-        return str(ipaddress.IPv6Address(address[8:24]))
+        text = str(ipaddress.IPv6Address(address[8:24]))
+        return f"[{text}]{number}" if port else text
     return address[2:].rstrip(b"\0").decode(errors="replace")
 
 
 def members(
-    upstreams: Mapping[str, Upstream], addresses: Mapping[str, Iterable[bytes]]
+    upstreams: Mapping[str, Upstream], addresses: Mapping[str, Iterable[bytes | Endpoint]]
 ) -> list[Member]:
     """Every address of every backend, in order of configuration.
 
@@ -131,18 +155,19 @@ def members(
     return found
 
 
-def _members_of(upstream: str, backend: Backend, addresses: Iterable[bytes]) -> list[Member]:
+def _members_of(
+    upstream: str, backend: Backend, places: Iterable[bytes | Endpoint]
+) -> list[Member]:
     url = backend.url
     plain = is_numeric(url)
-    return [
-        Member(
-            upstream=upstream,
-            name=str(url) if plain else f"{url}#{address_text(address)}",
-            backend=backend,
-            address=bytes(address),
-        )
-        for address in addresses
-    ]
+    found = []
+    for place in places:
+        endpoint = place if isinstance(place, Endpoint) else None
+        address = place.address if isinstance(place, Endpoint) else bytes(place)
+        shown = address_text(address, port=url.is_srv)
+        name = str(url) if plain else f"{url}#{shown}"
+        found.append(Member(upstream, name, backend, address, endpoint))
+    return found
 
 
 def assign_rows(
@@ -196,7 +221,7 @@ def tiers_of(group: list[Member], zone: str) -> tuple[list[int], int, int]:
         backend = member.backend
         if backend.backup:
             return (1, 0, 0)
-        return (0, backend.priority, int(bool(zone) and backend.zone != zone))
+        return (0, member.priority, int(bool(zone) and backend.zone != zone))
 
     places = [place(member) for member in group]
     order = sorted(set(places))
@@ -205,7 +230,7 @@ def tiers_of(group: list[Member], zone: str) -> tuple[list[int], int, int]:
 
 def build_roster(
     upstreams: Mapping[str, Upstream],
-    addresses: Mapping[str, Iterable[bytes]],
+    addresses: Mapping[str, Iterable[bytes | Endpoint]],
     rows: Mapping[tuple[str, str], int],
     epoch: int,
     generations: Mapping[int, int] | None = None,
@@ -214,7 +239,7 @@ def build_roster(
 ) -> bytes:
     """The roster. Upstreams stand in the order of the mapping, which is the plan's order too.
 
-    `addresses`: URL -> socket addresses, `rows`: (upstream, member name) -> scoreboard row,
+    `addresses`: URL -> where it is, `rows`: (upstream, member name) -> scoreboard row,
     `generations`: row -> its generation (1 where absent), `zone`: where this proxy stands,
     `changes`: kept for whoever reads the roster next (`read_changes`). ValueError with a clear text
     if something does not fit.

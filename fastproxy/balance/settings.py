@@ -17,17 +17,19 @@ WANTED_HOST = {"wanted": '"pass", "upstream" or "fixed:NAME"'}
 Percent = Annotated[int, Meta(ge=0, le=100)]
 Label = Annotated[str, Meta(min_length=1, max_length=128)]
 WEIGHT_MAX = 256
+PRIORITY_MAX = 7
 
 
 class Backend(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """One member of an upstream. A plain URL is short for `{ url = ... }`."""
 
     url: UpstreamUrl
-    """`http://host:port` or `http+unix:/path`. A name is resolved at start and refreshed; each of
-    its addresses becomes a member of its own."""
+    """`http://host:port`, `http+srv://name` or `http+unix:/path`. A name is resolved at start and
+    again whenever its answer has expired; each of its addresses becomes a member of its own. Of SRV
+    records ports, weights and priorities come along."""
     weight: Annotated[int, Meta(ge=0, le=WEIGHT_MAX)] = 1
     """Share of the requests relative to the others. 0: no new requests."""
-    priority: Annotated[int, Meta(ge=0, le=7)] = 0
+    priority: Annotated[int, Meta(ge=0, le=PRIORITY_MAX)] = 0
     """Members of a higher number get requests only when those of the lower ones cannot take all:
     see `overprovision`."""
     backup: bool = False
