@@ -9,21 +9,26 @@ not fatal: control goes on asking) and tables that are full.
 from __future__ import annotations
 
 import os
-import threading
-import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
 from fastproxy.balance import build
+from fastproxy.balance.build import Place
+from fastproxy.config.backends import backends_path, listed_in_files
 from fastproxy.config.model import Config
 from fastproxy.config.plan import Stages, compile_plan, responders
+from fastproxy.discovery.resolver import first_answers
 from fastproxy.errors import ConfigError, Problem
+from fastproxy.process.changes import Change, text_of
+from fastproxy.process.discover import FILE
 from fastproxy.process.handover import Handover, ListenerSpec
-from fastproxy.schema import UpstreamUrl, enc_hook
+from fastproxy.process.rosters import all_members
+from fastproxy.schema import enc_hook
 
 RESOLVE_SECONDS = 5.0
-RESOLVERS_MAX = 16
 
 
 @dataclass
@@ -52,12 +57,23 @@ def cpus() -> int:
 def prepare(
     config: Config, config_path: str = "", demo: bool = False, stages: Stages | None = None
 ) -> Start:
-    """Resolve names, compile plan and roster. ConfigError if a table is full."""
-    addresses, notes = resolve_all(config)
+    """Read lists of backends, resolve names, compile plan and roster. ConfigError if a list is
+    broken or a table is full."""
+    listed = listed_in_files(config, config_path)
+    changes = {name: Change() for name in config.upstreams}
+    for name, backends in listed.items():
+        changes[name].provided = {FILE: backends} if backends else {}
+    addresses, notes = resolve_all(config, changes)
     try:
-        rows = build.assign_rows(build.members(config.upstreams, addresses))
+        members = all_members(config.upstreams, changes, addresses)
         roster = build.build_roster(
-            config.upstreams, addresses, rows, epoch=1, zone=config.zone
+            config.upstreams,
+            addresses,
+            build.assign_rows(members),
+            epoch=1,
+            zone=config.zone,
+            changes=text_of(changes),
+            found=members,
         )
     except ValueError as error:
         raise ConfigError([Problem("upstreams", str(error))]) from None
@@ -80,7 +96,8 @@ def handover(config: Config, config_path: str = "", demo: bool = False) -> Hando
             )
             for listener in config.all_listeners()
         ],
-        upstreams=msgspec.to_builtins(config.upstreams, enc_hook=enc_hook),
+        upstreams=_upstreams(config, config_path),
+        dns=msgspec.to_builtins(config.dns, enc_hook=enc_hook),
         zone=config.zone,
         workers=workers,
         max_workers=config.max_workers,
@@ -98,42 +115,35 @@ def handover(config: Config, config_path: str = "", demo: bool = False) -> Hando
     )
 
 
+def _upstreams(config: Config, config_path: str) -> dict[str, dict[str, Any]]:
+    """As plain data, with paths that mean the same from anywhere."""
+    found: dict[str, dict[str, Any]] = msgspec.to_builtins(config.upstreams, enc_hook=enc_hook)
+    for one in found.values():
+        if one["backends_file"]:
+            one["backends_file"] = backends_path(one["backends_file"], config_path)
+    return found
+
+
 def _log_path(path: str) -> str:
     return path if path in ("-", "off") else os.path.abspath(path)
 
 
-def resolve_all(config: Config) -> tuple[dict[str, list[bytes]], list[str]]:
+def resolve_all(
+    config: Config, changes: Mapping[str, Change] | None = None
+) -> tuple[dict[str, list[Place]], list[str]]:
     """(URL -> addresses, what could not be found). Names are asked for side by side, and waited
     for at most RESOLVE_SECONDS: a slow resolver must not hold the start."""
-    urls = {member.url for one in config.upstreams.values() for member in one.members()}
-    found: dict[str, list[bytes]] = {
-        str(url): build.resolve(url) for url in urls if build.is_numeric(url)
+    urls = {
+        member.url
+        for name, one in config.upstreams.items()
+        for member in (changes[name].backends(one) if changes else one.members())
+    }
+    found: dict[str, list[Place]] = {
+        str(url): list(build.resolve(url)) for url in urls if build.is_numeric(url)
     }
     names = sorted(url for url in urls if not build.is_numeric(url))
-    faults: dict[str, str] = {}
-    queue = list(names)
-
-    def work() -> None:
-        while queue:
-            try:
-                url: UpstreamUrl = queue.pop()
-            except IndexError:
-                return
-            try:
-                found[str(url)] = build.resolve(url)
-            except OSError as error:
-                faults[str(url)] = error.strerror or str(error)
-
-    threads = [threading.Thread(target=work, daemon=True) for _ in names[:RESOLVERS_MAX]]
-    for thread in threads:
-        thread.start()
-    deadline = time.monotonic() + RESOLVE_SECONDS
-    for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
-    answers = dict(found)
+    answers, faults = first_answers(names, config.dns, RESOLVE_SECONDS)
     notes = [
-        f"{url} does not resolve yet ({faults.get(str(url), 'no answer')}); asking again later"
-        for url in names
-        if not answers.get(str(url))
+        f"{url} does not resolve yet ({fault}); asking again later" for url, fault in faults.items()
     ]
-    return answers, notes
+    return {**found, **answers}, notes

@@ -49,6 +49,10 @@ class Endpoint:
     """host:port for `host = "upstream"`; empty: as configured."""
 
 
+Place = bytes | Endpoint
+"""Where a backend is: a socket address, or that with more."""
+
+
 @dataclass(frozen=True)
 class Member:
     """One address of one backend."""
@@ -76,6 +80,11 @@ class Member:
     def priority(self) -> int:
         said = self.endpoint.priority if self.endpoint else None
         return min(PRIORITY_MAX, self.backend.priority + (said or 0))
+
+
+def address_of(place: Place) -> bytes:
+    """Its socket address."""
+    return place.address if isinstance(place, Endpoint) else place
 
 
 def sockaddr_inet(host: str, port: int) -> bytes:
@@ -140,7 +149,7 @@ def address_text(address: bytes, port: bool = False) -> str:
 
 
 def members(
-    upstreams: Mapping[str, Upstream], addresses: Mapping[str, Iterable[bytes | Endpoint]]
+    upstreams: Mapping[str, Upstream], addresses: Mapping[str, Iterable[Place]]
 ) -> list[Member]:
     """Every address of every backend, in order of configuration.
 
@@ -155,15 +164,13 @@ def members(
     return found
 
 
-def _members_of(
-    upstream: str, backend: Backend, places: Iterable[bytes | Endpoint]
-) -> list[Member]:
+def _members_of(upstream: str, backend: Backend, places: Iterable[Place]) -> list[Member]:
     url = backend.url
     plain = is_numeric(url)
     found = []
     for place in places:
         endpoint = place if isinstance(place, Endpoint) else None
-        address = place.address if isinstance(place, Endpoint) else bytes(place)
+        address = address_of(place)
         shown = address_text(address, port=url.is_srv)
         name = str(url) if plain else f"{url}#{shown}"
         found.append(Member(upstream, name, backend, address, endpoint))
@@ -230,7 +237,7 @@ def tiers_of(group: list[Member], zone: str) -> tuple[list[int], int, int]:
 
 def build_roster(
     upstreams: Mapping[str, Upstream],
-    addresses: Mapping[str, Iterable[bytes | Endpoint]],
+    addresses: Mapping[str, Iterable[Place]],
     rows: Mapping[tuple[str, str], int],
     epoch: int,
     generations: Mapping[int, int] | None = None,
@@ -344,7 +351,7 @@ def read_changes(data: bytes | memoryview) -> str:
 
 def read_roster(data: bytes | memoryview) -> list[dict[str, Any]]:
     """Every backend of a roster, for control and `status`: upstream (index), row, generation,
-    weight, name, address (bytes)."""
+    weight, tier, name, authority, address (bytes)."""
     header = pack.read("RosterHeader", data)
     found = []
     upstream_size, backend_size = pack.size("RosterUpstream"), pack.size("RosterBackend")
@@ -352,14 +359,18 @@ def read_roster(data: bytes | memoryview) -> list[dict[str, Any]]:
         upstream = pack.read("RosterUpstream", data, header["upstreams"][0] + index * upstream_size)
         for at in range(upstream["backends"][1]):
             row = pack.read("RosterBackend", data, upstream["backends"][0] + at * backend_size)
-            offset, length = row["name"]
+            texts = {key: row[key] for key in ("name", "authority")}
             found.append(
                 {
                     "upstream": index,
                     "row": row["row"],
                     "generation": row["generation"],
                     "weight": row["weight"],
-                    "name": bytes(data[offset : offset + length]).decode(errors="replace"),
+                    "tier": row["tier"],
+                    **{
+                        key: bytes(data[offset : offset + length]).decode(errors="replace")
+                        for key, (offset, length) in texts.items()
+                    },
                     "address": bytes(row["address"][: row["address_len"]]),
                 }
             )

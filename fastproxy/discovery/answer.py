@@ -9,16 +9,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from fastproxy.balance.build import Endpoint
+from fastproxy.balance.build import Place, address_of
 from fastproxy.schema import UpstreamUrl
 
-Place = bytes | Endpoint
-"""Where a backend is: a socket address, with what an SRV record says beside it."""
 ADDRESSES_MAX = 1000
 """Of one name; an upstream has room for 1024 members."""
 
 
-class UnresolvedError(Exception):
+class UnresolvedError(OSError):
     """No answer, or none that helps; the text says why. `gone`: a server said that there is no such
     name or no such record, rather than nothing."""
 
@@ -54,10 +52,6 @@ def answer_of(places: Iterable[Place], ttl: float) -> Answer:
         found.setdefault(address_of(place), place)
     kept = [found[address] for address in sorted(found)]
     return Answer(kept[:ADDRESSES_MAX], ttl, max(0, len(kept) - ADDRESSES_MAX))
-
-
-def address_of(place: Place) -> bytes:
-    return place.address if isinstance(place, Endpoint) else place
 
 
 def family_of(address: bytes) -> int:

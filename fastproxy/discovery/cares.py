@@ -75,9 +75,7 @@ class Channel:
             self._loop.remove_writer(fd)
         self._channel.close()  # frees it in a thread of its own, the same for all channels
 
-    async def addresses(
-        self, host: str, family: socket.AddressFamily
-    ) -> list[tuple[str, float]]:
+    async def addresses(self, host: str, family: socket.AddressFamily) -> list[tuple[str, float]]:
         """(numeric address, TTL) of a name, aliases followed. Not of /etc/hosts."""
         found = await self._ask(
             lambda done: self._channel.getaddrinfo(

@@ -12,16 +12,9 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from socket import AddressFamily
 
-from fastproxy.balance.build import Endpoint, sockaddr_inet
+from fastproxy.balance.build import Endpoint, Place, address_of, sockaddr_inet
 from fastproxy.discovery import hosts
-from fastproxy.discovery.answer import (
-    Answer,
-    Place,
-    UnresolvedError,
-    address_of,
-    answer_of,
-    family_of,
-)
+from fastproxy.discovery.answer import Answer, UnresolvedError, answer_of, family_of
 from fastproxy.discovery.cares import Channel
 from fastproxy.discovery.settings import Dns, families, server_text
 from fastproxy.discovery.srv import Service, shares

@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from fastproxy.discovery.answer import Answer, Place, Resolver, UnresolvedError
+from fastproxy.balance.build import Place
+from fastproxy.discovery.answer import Answer, Resolver, UnresolvedError
 from fastproxy.discovery.settings import Dns
 from fastproxy.schema import UpstreamUrl
 

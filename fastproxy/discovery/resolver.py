@@ -7,7 +7,8 @@ import asyncio
 from collections.abc import Iterable
 from importlib.util import find_spec
 
-from fastproxy.discovery.answer import Place, Resolver, UnresolvedError
+from fastproxy.balance.build import Place
+from fastproxy.discovery.answer import Resolver, UnresolvedError
 from fastproxy.discovery.settings import Dns
 from fastproxy.discovery.system import SystemResolver
 from fastproxy.schema import UpstreamUrl

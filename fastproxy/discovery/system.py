@@ -14,7 +14,8 @@ import threading
 from collections.abc import Sequence
 
 from fastproxy.balance import build
-from fastproxy.discovery.answer import Answer, Place, UnresolvedError, answer_of, family_of
+from fastproxy.balance.build import Place
+from fastproxy.discovery.answer import Answer, UnresolvedError, answer_of, family_of
 from fastproxy.discovery.settings import Dns, families
 from fastproxy.schema import UpstreamUrl
 

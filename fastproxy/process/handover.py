@@ -66,8 +66,8 @@ class Handover(msgspec.Struct, forbid_unknown_fields=True):
     """debug, info, warning or error."""
     config_path: str = ""
     """The file the settings came from, for status; empty: flags only."""
-    resolve_seconds: float = 30.0
-    """How often control resolves upstream names again; 0: never."""
+    dns: dict[str, Any] = {}
+    """`discovery.settings.Dns`, as plain data: only control reads it."""
     responders: dict[str, str] = {}
     """Python responders for the engine: {name: "module:function"}, imported by each worker."""
     demo: bool = False

@@ -24,7 +24,7 @@ import msgspec
 from fastproxy import _core
 from fastproxy._core import Board
 from fastproxy.balance import build
-from fastproxy.balance.build import Member
+from fastproxy.balance.build import Endpoint, Member, Place
 from fastproxy.balance.settings import Backend
 from fastproxy.config.convert import Converter
 from fastproxy.config.load import Where, path_text
@@ -61,7 +61,7 @@ def converted(kind: Any, given: Any, where: str) -> Any:
 def all_members(
     upstreams: Mapping[str, Upstream],
     changes: Mapping[str, Change],
-    addresses: Mapping[str, Iterable[bytes]],
+    addresses: Mapping[str, Iterable[Place]],
 ) -> list[Member]:
     """Every address of every backend that is a member now."""
     current = {
@@ -70,6 +70,14 @@ def all_members(
     }
     touched = (changes[one.upstream].touch(one) for one in build.members(current, addresses))
     return [one for one in touched if one is not None]
+
+
+def place_of(entry: Mapping[str, Any]) -> Place:
+    """Where a backend of a roster is, as the answer said that it came from."""
+    address: bytes = entry["address"]
+    if not UpstreamUrl(changing.url_of(entry["name"])).is_srv:
+        return address
+    return Endpoint(address, entry["weight"], entry["tier"], entry["authority"])
 
 
 class Rosters:
@@ -87,7 +95,7 @@ class Rosters:
             raise ValueError("this is no roster of this build")
         self.epoch: int = head["epoch"]
         self.changes = changing.read(build.read_changes(roster), upstreams)
-        self.addresses: dict[str, list[bytes]] = {}
+        self.addresses: dict[str, list[Place]] = {}
         self.rows: dict[Key, int] = {}
         self.generations: dict[int, int] = {}
         self.left: dict[Key, int] = {}
@@ -111,20 +119,21 @@ class Rosters:
             self.rows[key] = entry["row"]
             self.generations[entry["row"]] = entry["generation"]
             known = self.addresses.setdefault(changing.url_of(entry["name"]), [])
-            if entry["address"] not in known:
-                known.append(entry["address"])
+            place = place_of(entry)
+            if place not in known:
+                known.append(place)
         self._know_numbers(self.addresses, self.changes)
         for known in self.addresses.values():
-            known.sort()
+            known.sort(key=build.address_of)
 
     def _know_numbers(
-        self, addresses: dict[str, list[bytes]], changes: Mapping[str, Change]
+        self, addresses: dict[str, list[Place]], changes: Mapping[str, Change]
     ) -> None:
         """Addresses of all URLs that need no resolver."""
         for name, upstream in self.upstreams.items():
             for one in changes[name].backends(upstream):
                 if str(one.url) not in addresses and build.is_numeric(one.url):
-                    addresses[str(one.url)] = build.resolve(one.url)
+                    addresses[str(one.url)] = list(build.resolve(one.url))
 
     @property
     def names(self) -> list[UpstreamUrl]:
@@ -138,10 +147,10 @@ class Rosters:
 
     # -- what makes the next one ----------------------------------------------------------------
 
-    def next(self, answers: Mapping[str, list[bytes]]) -> bytes | None:
-        """Names were looked up: URL -> addresses. An empty answer changes nothing."""
-        found = {url: addresses for url, addresses in answers.items() if addresses}
-        return self._make(self.changes, {**self.addresses, **found})
+    def next(self, answers: Mapping[str, list[Place]]) -> bytes | None:
+        """Names were looked up: URL -> addresses. None of them: it has no member any more (who asks
+        keeps the last good answer for as long as it is to be kept)."""
+        return self._make(self.changes, {**self.addresses, **answers})
 
     def provide(self, upstream: str, source: str, backends: list[Backend]) -> bytes | None:
         """All that a source of members (a file...) names for an upstream, in place of what it named
@@ -153,7 +162,7 @@ class Rosters:
         return self.change(upstream, change)
 
     def change(
-        self, upstream: str, change: Change, answers: Mapping[str, list[bytes]] | None = None
+        self, upstream: str, change: Change, answers: Mapping[str, list[Place]] | None = None
     ) -> bytes | None:
         """An upstream as it is to be from now on; `answers`: addresses of new host names."""
         change.prune(self.upstreams[upstream])
@@ -176,7 +185,7 @@ class Rosters:
         """What operator and agent say of the member on this row."""
         return Admin.of(segment.backend(self.board, row)["admin"])
 
-    def _make(self, changes: dict[str, Change], addresses: dict[str, list[bytes]]) -> bytes | None:
+    def _make(self, changes: dict[str, Change], addresses: dict[str, list[Place]]) -> bytes | None:
         self._know_numbers(addresses, changes)
         members = all_members(self.upstreams, changes, addresses)
         if members == self.members and changes == self.changes:

@@ -26,6 +26,7 @@ import msgspec
 
 from fastproxy import __version__
 from fastproxy._core import Board
+from fastproxy.balance.build import Place
 from fastproxy.process import orders
 from fastproxy.process.channels import Message
 from fastproxy.process.orders import Done, Order, OrderError
@@ -57,7 +58,7 @@ class House(Protocol):
 
     def hand_on(self, roster: bytes) -> None: ...
 
-    async def look_up(self, url: UpstreamUrl) -> list[bytes]: ...
+    async def look_up(self, url: UpstreamUrl) -> list[Place]: ...
 
 
 Verb = Callable[[House, bytes], Awaitable[dict[str, Any]]]

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from fastproxy.balance.build import Endpoint, address_text, sockaddr_inet
+from fastproxy.balance.build import Endpoint, Place, address_of, address_text, sockaddr_inet
 from fastproxy.discovery import hosts
-from fastproxy.discovery.answer import Answer, Place, UnresolvedError, address_of
+from fastproxy.discovery.answer import Answer, UnresolvedError
 from fastproxy.discovery.dns import DnsResolver
 from fastproxy.discovery.settings import Dns
 from fastproxy.discovery.system import THREADS_MAX, SystemResolver

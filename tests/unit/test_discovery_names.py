@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from fastproxy.balance.build import sockaddr_inet
+from fastproxy.balance.build import Place, sockaddr_inet
 from fastproxy.discovery import names as naming
-from fastproxy.discovery.answer import Place
 from fastproxy.discovery.names import Names
 from fastproxy.discovery.resolver import first_answers, resolver_of
 from fastproxy.discovery.settings import Dns
@@ -97,8 +96,8 @@ def test_the_ttl_is_kept_to(server: Responder) -> None:
 
     follow(server, work)
     first, second, third = server.times("api.test", "A")
-    assert 1.9 < second - first < 2.5
-    assert 0.9 < third - second < 1.5
+    assert 1.9 < second - first < 3
+    assert 0.9 < third - second < 2
 
 
 def test_ttls_are_clamped(server: Responder) -> None:
@@ -137,10 +136,10 @@ def test_a_failing_name_keeps_its_answer_and_is_asked_again(server: Responder) -
     follow(server, work)
     times = server.times("api.test", "A")
     pauses = [after - before for before, after in itertools.pairwise(times)]
-    assert pauses[1] == pytest.approx(1, abs=0.4)
-    assert pauses[2] == pytest.approx(2, abs=0.6)
-    assert pauses[3] < 0.2  # SERVFAIL: the library asks twice
-    assert pauses[4] == pytest.approx(4, abs=1.0)
+    assert 0.85 < pauses[1] < 1.9 < pauses[2] + 0.2
+    assert pauses[2] < 3.5
+    assert pauses[3] < 0.8  # SERVFAIL: the library asks twice
+    assert 3.5 < pauses[4] < 6
 
 
 def test_a_name_never_known_is_said_so(server: Responder) -> None:
