@@ -58,6 +58,13 @@ def _print(fetch: Fetch, draw: Draw, watch: bool) -> None:
     if not console.is_terminal:
         _every_second(lambda: console.print(draw(fetch(), None, False)))
         return
+    try:
+        _live(console, report, fetch, draw)
+    except KeyboardInterrupt:  # pressed while the screen was being made
+        sys.exit(0)
+
+
+def _live(console: Console, report: dict[str, Any], fetch: Fetch, draw: Draw) -> None:
     with Live(draw(report, None, True), console=console, auto_refresh=False, screen=True) as live:
         last = report
 
@@ -135,7 +142,7 @@ def render_backends(
     ]
     empty = [one["name"] for one in report["upstreams"] if not one["backends"]]
     return Group(
-        _table("", rows, ("errors", "p50 ms") if narrow else ()),
+        *([_table("", rows, ("errors", "p50 ms") if narrow else ())] if rows else []),
         *(Text(f"upstream {name} has no backend", style="yellow") for name in empty),
     )
 

@@ -64,7 +64,7 @@ class Control:
 
     def __init__(self, task: ControlTask, channel: socket.socket) -> None:
         self.task = task
-        self.board = task.board
+        self.board, self.log = task.board, task.log
         self.channel = channel
         self.rosters = Rosters(
             upstreams_of(task.handover.upstreams),
@@ -125,7 +125,7 @@ class Control:
     def on_master_gone(self) -> None:
         """Nobody is left to control. Workers drain by themselves."""
         asyncio.get_running_loop().remove_reader(self.task.channels.alive)
-        self.task.log.warning("the master is gone: leaving")
+        self.log.warning("the master is gone: leaving")
         self.over.set()
 
     def tell_master(self, message: Message, fds: list[int] | None = None) -> bool:
@@ -141,7 +141,7 @@ class Control:
         fd = sealed("roster", roster)
         try:
             if not self.tell_master(Message("roster", number=self.rosters.epoch), [fd]):
-                self.task.log.error("the master does not take the new roster: trying again")
+                self.log.error("the master does not take the new roster: trying again")
                 asyncio.get_running_loop().call_later(
                     HAND_ON_AGAIN_SECONDS, self.hand_on_again, self.rosters.epoch, roster
                 )

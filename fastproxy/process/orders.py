@@ -108,7 +108,8 @@ def target(rosters: Rosters, upstream: str, text: str) -> Target:
     listed = f"it has {', '.join(names[:LISTED_MAX])}"
     listed += f" and {len(names) - LISTED_MAX} more" if len(names) > LISTED_MAX else ""
     hint = closest(text, [*names, *(name.partition("//")[2] for name in names)])
-    raise OrderError(f'upstream "{upstream}" has no backend "{text}"; {hint or listed}')
+    hint += " " if hint else ""
+    raise OrderError(f'upstream "{upstream}" has no backend "{text}"; {hint}{listed}')
 
 
 def _meant(members: list[Member], urls: list[str], text: str) -> list[str]:

@@ -105,7 +105,10 @@ def test_a_backend_has_several_names(kept: Rosters, text: str, meant: list[str])
         (("drain", ["10.0.0.2:9001"], "zzz"), 'no upstream "zzz"; there are web, api'),
         (("drain", ["10.0.0.2:9001"]), "there are several upstreams, name one of them: web, api"),
         (("drain", ["10.0.0.22:9001"], "web"),
-         'upstream "web" has no backend "10.0.0.22:9001"; did you mean "10.0.0.2:9001"?'),
+         'upstream "web" has no backend "10.0.0.22:9001"; did you mean "10.0.0.2:9001"? it has '
+         "http://10.0.0.1:9001, http://10.0.0.2:9001, http://[::1]:9001, http://10.0.0.3, "
+         "http+unix:/run/app.sock, http://app.test:9001, http://app.test:9001#10.0.0.1, "
+         "http://app.test:9001#10.0.9.9"),
         (("remove", ["other"], "api"),
          'upstream "api" has no backend "other"; it has http://10.0.0.1:9001'),
         (("add", ["http://10.0.0.1:9001"], "api"),

@@ -9,6 +9,7 @@ import pytest
 from fastproxy._core import Board
 from fastproxy.balance import build
 from fastproxy.balance.settings import Backend
+from fastproxy.memory import pack
 from fastproxy.process import changes as changing
 from fastproxy.process import rosters
 from fastproxy.process.changes import Change
@@ -60,7 +61,7 @@ def take(board: Board, epoch: int) -> None:
     """Both workers serve with the roster of this epoch."""
     for slot in range(2):
         board.set_state(slot, WorkerState.SERVING)
-        start = segment._head(board, "workers_off") + slot * segment.pack.size("WorkerRow")
+        start = segment._head(board, "workers_off") + slot * pack.size("WorkerRow")
         segment._set_words(board, "WorkerRow", start, {"roster_epoch": epoch})
 
 
@@ -303,7 +304,7 @@ def test_a_full_table_gives_on_rows_of_members_that_are_no_more(
         kept.next({URL: at("10.0.0.3")})  # a worker may still choose 10.0.0.1
     take(board, 2)
     segment.set_backend(board, 2, health=Health.DOWN, admin=Admin(Health.DRAIN, gone=True).word)
-    count_at = segment._head(board, "backend_counts_off") + 2 * segment.pack.size("BackendCount")
+    count_at = segment._head(board, "backend_counts_off") + 2 * pack.size("BackendCount")
     memoryview(board)[count_at] = 5
     third = kept.next({URL: at("10.0.0.3")})
     assert rows_of(third)[f"{URL}#10.0.0.3"] == (2, 2)
