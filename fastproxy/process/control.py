@@ -33,6 +33,7 @@ LINE_MAX = 65536
 IDLE_SECONDS = 60.0
 """A caller that says nothing for so long is sent away."""
 HAND_ON_AGAIN_SECONDS = 0.05
+SETTLE_SECONDS = (0.005, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +150,13 @@ class Control:
             os.close(fd)
         for hook in self.on_roster:
             hook(self.rosters)
+        self.settle()
+
+    def settle(self, pause: float = SETTLE_SECONDS[0]) -> None:
+        """Look again and again until all workers have the roster."""
+        if not self.rosters.settle():
+            loop = asyncio.get_running_loop()
+            loop.call_later(pause, self.settle, min(2 * pause, SETTLE_SECONDS[1]))
 
     def hand_on_again(self, epoch: int, roster: bytes) -> None:
         """Unless there is a newer one."""

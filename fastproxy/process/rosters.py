@@ -7,8 +7,8 @@ makes the next one when names resolve to something else (`next`), when a source 
 not at all: ValueError says what does not fit, and all stays as it was.
 
 Rows of the scoreboard stay with a member for good, so that its counters, its ejection and what was
-said of it are there when it comes back. While it is gone its row says so (Admin.GONE): a request
-that began under an older roster does not choose it either. Only when the table is full are rows
+said of it are there when it comes back. While it is gone its row says so (Admin.GONE), from when
+every worker has the roster without it: a request that began before does not choose it either. Only when the table is full are rows
 given on, with a new generation, and only those where nothing is under way and of which no worker
 knows any more.
 """
@@ -100,6 +100,8 @@ class Rosters:
         self.generations: dict[int, int] = {}
         self.left: dict[Key, int] = {}
         """Members that were -> the roster they are not in any more."""
+        self.unsaid: set[Key] = set()
+        """Those of them whose row does not say so yet (`settle`)."""
         self.written: dict[Key, tuple[int, int]] = {}
         """Members on the scoreboard -> (generation, weight) as they stand there."""
         self._learn(build.read_roster(roster))
@@ -211,6 +213,7 @@ class Rosters:
         self.generations = generations
         for key in given_on:
             del self.rows[key], self.left[key]
+            self.unsaid.discard(key)
         self.rows.update(rows)
         self.publish(came_now=True)
         return roster
@@ -235,16 +238,21 @@ class Rosters:
     def _free_rows(self, current: set[Key]) -> dict[Key, int]:
         """Rows of members that are no more: nothing is under way there, and every worker has a
         roster without them."""
-        slots = range(self.board.workers)
-        epochs = [segment.worker(self.board, slot)["roster_epoch"]
-                  for slot in slots if self.board.state(slot) in
-                  (WorkerState.SERVING, WorkerState.DRAINING)]  # fmt: skip
-        oldest = min(epochs, default=self.epoch)
+        oldest = self._oldest_epoch()
         return {
             key: self.rows[key]
             for key, epoch in self.left.items()
             if key not in current and epoch <= oldest and not self.board.inflight(self.rows[key])
         }
+
+    def _oldest_epoch(self) -> int:
+        """Of the rosters that workers use."""
+        epochs = [
+            segment.worker(self.board, slot)["roster_epoch"]
+            for slot in range(self.board.workers)
+            if self.board.state(slot) in (WorkerState.SERVING, WorkerState.DRAINING)
+        ]
+        return min(epochs, default=self.epoch)
 
     # -- the scoreboard -------------------------------------------------------------------------
 
@@ -262,12 +270,24 @@ class Rosters:
                 self._enter(member, generation, came_now, word)
                 self.written[key] = (generation, member.weight)
                 self.left.pop(key, None)
-        for key, row in self.rows.items():
+                self.unsaid.discard(key)
+        for key in self.rows:
             if key not in current and key not in self.left:
-                admin = self.said(row)._replace(gone=True).word
-                segment.set_backend(self.board, row, admin=admin)
                 self.written.pop(key, None)
                 self.left[key] = self.epoch
+                self.unsaid.add(key)
+        self.settle()
+
+    def settle(self) -> bool:
+        """Say of those that left that they are gone, as soon as no worker begins requests with a
+        roster that has them: before, they may be all that it knows. False: some still do."""
+        oldest = self._oldest_epoch()
+        for key in [key for key in self.unsaid if self.left[key] <= oldest]:
+            row = self.rows[key]
+            admin = self.said(row)._replace(gone=True).word
+            segment.set_backend(self.board, row, admin=admin)
+            self.unsaid.discard(key)
+        return not self.unsaid
 
     def _enter(self, member: Member, generation: int, came_now: bool, word: int) -> None:
         """Write one member to its row. What was said of it and seen of it stays, unless the row was

@@ -162,7 +162,7 @@ class Status:
                     continue
                 settings = member.backend
                 entry["source"] = sources[str(settings.url)][1]
-                entry["priority"], entry["backup"] = settings.priority, settings.backup
+                entry["priority"], entry["backup"] = member.priority, settings.backup
                 entry["zone"] = settings.zone
                 entry["max_connections"] = entry["max_connections"] or settings.max_connections
                 entries.append(entry)

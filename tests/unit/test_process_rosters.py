@@ -8,6 +8,7 @@ import pytest
 
 from fastproxy._core import Board
 from fastproxy.balance import build
+from fastproxy.balance.build import Endpoint, Place
 from fastproxy.balance.settings import Backend
 from fastproxy.memory import pack
 from fastproxy.process import changes as changing
@@ -101,8 +102,8 @@ def test_what_srv_records_say_outlives_control(board: Board) -> None:
     """A control started anew reads weights, priorities and targets out of the roster; what an
     operator says of a weight goes before the records."""
     url = UpstreamUrl.parse("http+srv://_http._tcp.api.test")
-    upstreams = {"api": Upstream(backends=[Backend(url=url)])}
-    places = [
+    upstreams = rosters.upstreams_of({"api": {"backends": [str(url)]}})
+    places: list[Place] = [
         Endpoint(build.sockaddr_inet("10.0.0.1", 8001), 5, 0, "a.test:8001"),
         Endpoint(build.sockaddr_inet("10.0.0.2", 8001), 2, 1, "b.test:8001"),
     ]
