@@ -22,6 +22,7 @@ from fastproxy.config.model import Config
 from fastproxy.config.plan import Stages, compile_plan, responders
 from fastproxy.discovery.resolver import first_answers
 from fastproxy.errors import ConfigError, Problem
+from fastproxy.process import state
 from fastproxy.process.changes import Change, text_of
 from fastproxy.process.discover import FILE
 from fastproxy.process.handover import Handover, ListenerSpec
@@ -58,18 +59,23 @@ def prepare(
     config: Config, config_path: str = "", demo: bool = False, stages: Stages | None = None
 ) -> Start:
     """Read lists of backends, resolve names, compile plan and roster. ConfigError if a list is
-    broken or a table is full."""
+    broken, a table is full, or the state file is not ours."""
     listed = listed_in_files(config, config_path)
-    changes = {name: Change() for name in config.upstreams}
-    for name, backends in listed.items():
-        changes[name].provided = {FILE: backends} if backends else {}
+    provided = {name: {FILE: backends} for name, backends in listed.items() if backends}
+    try:
+        changes = state.load(config.state_file, config.upstreams, provided)
+    except (OSError, ValueError) as error:
+        text = f"{config.state_file} is no state of ours: {error}"
+        raise ConfigError([Problem("state_file", text, "move it away")]) from None
     addresses, notes = resolve_all(config, changes)
     try:
         members = all_members(config.upstreams, changes, addresses)
+        members = state.first_members(members, changes)
+        rows = build.assign_rows(members)
         roster = build.build_roster(
             config.upstreams,
             addresses,
-            build.assign_rows(members),
+            rows,
             epoch=1,
             zone=config.zone,
             changes=text_of(changes),
@@ -105,6 +111,7 @@ def handover(config: Config, config_path: str = "", demo: bool = False) -> Hando
         group=config.group,
         pid_file=os.path.abspath(config.pid_file) if config.pid_file else "",
         control_socket=os.path.abspath(config.control_socket) if config.control_socket else "",
+        state_file=os.path.abspath(config.state_file) if config.state_file else "",
         drain_seconds=float(config.timeouts.drain),
         access_log=_log_path(config.access_log),
         error_log=_log_path(config.error_log),

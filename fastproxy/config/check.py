@@ -22,8 +22,9 @@ from fastproxy.config.backends import faults, listed_in_files, resolving
 from fastproxy.config.convert import BROKEN, Converter, closest
 from fastproxy.config.load import Document, Where, path_where
 from fastproxy.config.model import Config, Listener, Upstream
-from fastproxy.config.plan import RESPONDERS, Stages, build_stages, log_template
+from fastproxy.config.plan import RESPONDERS, Stages, build_stages, hash_key, log_template
 from fastproxy.errors import ConfigError, Problem
+from fastproxy.template.build import Escape, TemplateError, parse_template
 from fastproxy.template.presets import PRESETS
 
 HEAD_BYTES_CEILING = 65536  # memory/limits.pxd
@@ -168,6 +169,19 @@ class _Check:
             self.error(backends, "every weight is 0: nobody would serve")
         for at, text, hint in faults(members):
             (self.warn if hint else self.error)((*backends, *at), text, hint)
+        self.hash(where, upstream)
+        try:
+            parse_template(upstream.queue.priority, Escape.HEADER)
+        except TemplateError as error:
+            self.error((*where, "queue", "priority"), str(error), error.hint)
+
+    def hash(self, where: Where, upstream: Upstream) -> None:
+        key = hash_key(upstream)
+        if isinstance(key, Problem):
+            self.error((*where, "hash", "key"), key.text, key.hint)
+        if 0 < upstream.hash.bound < 1:
+            text = f"{upstream.hash.bound:g} would leave nobody to go to"
+            self.error((*where, "hash", "bound"), text, "write 0 (no bound), or 1 and more")
 
     def limits(self, config: Config) -> None:
         limits = config.limits
@@ -208,9 +222,9 @@ class _Check:
             self.warn((key,), "takes effect only when started as root")
 
     def paths(self, config: Config) -> None:
-        for key in ("pid_file", "control_socket"):
+        for key in ("pid_file", "state_file", "control_socket"):
             path = getattr(config, key)
-            if path and key == "pid_file":
+            if path and key != "control_socket":
                 self.directory((key,), path)
             elif path and len(path.encode()) > 100:
                 self.error((key,), "a socket's path has at most 100 bytes")

@@ -19,7 +19,7 @@ import msgspec
 
 from fastproxy._core import Board
 from fastproxy.balance.build import Place
-from fastproxy.process import channels, verbs
+from fastproxy.process import channels, state, verbs
 from fastproxy.process.channels import Channels, Message
 from fastproxy.process.discover import Discover
 from fastproxy.process.handover import Handover, contents, sealed
@@ -92,6 +92,8 @@ class Control:
             roster_epoch=self.rosters.epoch,
             plan_generation=self.plan_generation,
         )
+        if (roster := self.rosters.catch_up()) is not None:
+            self.hand_on(roster)
         loop.add_reader(self.channel.fileno(), self.on_channel)
         loop.add_reader(self.task.channels.alive, self.on_master_gone)
         # Kept: a server nobody refers to is collected, and its socket closed.
@@ -157,6 +159,18 @@ class Control:
         if not self.rosters.settle():
             loop = asyncio.get_running_loop()
             loop.call_later(pause, self.settle, min(2 * pause, SETTLE_SECONDS[1]))
+
+    def keep_state(self) -> str:
+        """Operators' changes, for the next start; "", or why it will not know them."""
+        path = self.task.handover.state_file
+        try:
+            if path:
+                state.save(path, self.rosters.changes)
+        except OSError as error:
+            text = f"{path} cannot be written ({error.strerror}): the next start will not know this"
+            self.log.error(text)
+            return text
+        return ""
 
     def hand_on_again(self, epoch: int, roster: bytes) -> None:
         """Unless there is a newer one."""

@@ -66,6 +66,8 @@ class Handover(msgspec.Struct, forbid_unknown_fields=True):
     """debug, info, warning or error."""
     config_path: str = ""
     """The file the settings came from, for status; empty: flags only."""
+    state_file: str = ""
+    """Where control keeps what operators changed about backends; empty: nowhere."""
     dns: dict[str, Any] = {}
     """`discovery.settings.Dns`, as plain data: only control reads it."""
     responders: dict[str, str] = {}
