@@ -9,6 +9,7 @@ not fatal: control goes on asking) and tables that are full.
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,6 +68,7 @@ def prepare(
     except (OSError, ValueError) as error:
         text = f"{config.state_file} is no state of ours: {error}"
         raise ConfigError([Problem("state_file", text, "move it away")]) from None
+    handed = handover(config, config_path, demo)
     addresses, notes = resolve_all(config, changes)
     try:
         members = all_members(config.upstreams, changes, addresses)
@@ -80,11 +82,12 @@ def prepare(
             zone=config.zone,
             changes=text_of(changes),
             found=members,
+            session_key=bytes.fromhex(handed.session_key),
         )
     except ValueError as error:
         raise ConfigError([Problem("upstreams", str(error))]) from None
     plan = compile_plan(config, 1, stages)
-    return Start(handover(config, config_path, demo), plan, roster, notes)
+    return Start(handed, plan, roster, notes)
 
 
 def handover(config: Config, config_path: str = "", demo: bool = False) -> Handover:
@@ -105,6 +108,7 @@ def handover(config: Config, config_path: str = "", demo: bool = False) -> Hando
         upstreams=_upstreams(config, config_path),
         dns=msgspec.to_builtins(config.dns, enc_hook=enc_hook),
         zone=config.zone,
+        session_key=secrets.token_hex(32),
         workers=workers,
         max_workers=config.max_workers,
         user=config.user,

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastproxy import _core
+from fastproxy.balance import session as sessions
 from fastproxy.balance.settings import PRIORITY_MAX, Backend, Upstream
 from fastproxy.memory import pack
 from fastproxy.schema import UpstreamUrl
@@ -247,14 +248,15 @@ def build_roster(
     zone: str = "",
     changes: str = "",
     found: Iterable[Member] | None = None,
+    session_key: bytes = b"",
 ) -> bytes:
     """The roster. Upstreams stand in the order of the mapping, which is the plan's order too.
 
     `addresses`: URL -> where it is, `rows`: (upstream, member name) -> scoreboard row,
     `generations`: row -> its generation (1 where absent), `zone`: where this proxy stands,
     `changes`: kept for whoever reads the roster next (`read_changes`), `found`: the members, where
-    they are not just what `members` makes of the first two. ValueError with a clear text if
-    something does not fit.
+    they are not just what `members` makes of the first two, `session_key`: for session cookies
+    without a `secret`. ValueError with a clear text if something does not fit.
     """
     generations = generations or {}
     blob = pack.Blob(pack.size("RosterHeader"))
@@ -262,8 +264,8 @@ def build_roster(
     for member in members(upstreams, addresses) if found is None else found:
         by_upstream[member.upstream].append(member)
     layouts = {name: tiers_of(group, zone) for name, group in by_upstream.items()}
-    backend_rows: list[Mapping[str, Any]] = []
-    firsts = []
+    backend_rows: list[dict[str, Any]] = []
+    firsts, sticky = [], []
     for name, group in by_upstream.items():
         if len(group) > BACKENDS_PER_UPSTREAM_MAX:
             raise ValueError(
@@ -271,10 +273,13 @@ def build_roster(
                 f"at most {BACKENDS_PER_UPSTREAM_MAX} are possible"
             )
         firsts.append(len(backend_rows))
+        own = []
         for member, name_hash, tier in zip(group, hashes(group), layouts[name][0], strict=True):
             row = rows[(name, member.name)]
             generation = generations.get(row, 1)
-            backend_rows.append(_backend_row(blob, member, name_hash, row, generation, tier))
+            own.append(_backend_row(blob, member, name_hash, row, generation, tier))
+        sticky.append(_sticky(blob, upstreams[name], group, own, session_key))
+        backend_rows += own
     if len(backend_rows) > BACKENDS_MAX:
         raise ValueError(f"{len(backend_rows)} backends, at most {BACKENDS_MAX} are possible")
     base, count = blob.rows("RosterBackend", backend_rows)
@@ -283,7 +288,7 @@ def build_roster(
     for index, (name, group) in enumerate(by_upstream.items()):
         _, tiers, backups = layouts[name]
         row_of = _upstream_row(blob, upstreams[name], group)
-        row_of |= {"queue_row": index, "tiers": tiers, "backups": backups}
+        row_of |= {"queue_row": index, "tiers": tiers, "backups": backups, **sticky[index]}
         row_of["backends"] = (base + firsts[index] * step, len(group))
         upstream_rows.append(row_of)
     return blob.finish(
@@ -356,9 +361,32 @@ def hashes(group: list[Member]) -> list[int]:
     return found
 
 
+def _sticky(
+    blob: pack.Blob,
+    upstream: Upstream,
+    group: list[Member],
+    rows: list[dict[str, Any]],
+    session_key: bytes,
+) -> dict[str, Any]:
+    """Who is found by a session, and by a label. Gives members the names that cookies have for
+    them."""
+    if upstream.session.cookie:
+        for member, row in zip(group, rows, strict=True):
+            row["session"] = sessions.session_id(
+                upstream.session, session_key, member.upstream, member.name
+            )
+    order = sessions.session_order(upstream.session, rows)
+    subsets = sessions.subset_rows(blob, upstream.subset.label, group)
+    return {
+        "sessions": (blob.raw(struct.pack(f"={len(order)}H", *order)), len(order)),
+        "subsets": blob.rows("SubsetRow", subsets),
+        "subset_strict": upstream.subset.strict,
+    }
+
+
 def _backend_row(
     blob: pack.Blob, member: Member, name_hash: int, row: int, generation: int, tier: int
-) -> Mapping[str, Any]:
+) -> dict[str, Any]:
     backend = member.backend
     return {
         "row": row,

@@ -90,10 +90,16 @@ class Rosters:
     """`roster`: the bytes in force. ValueError if they are no roster of this build."""
 
     def __init__(
-        self, upstreams: Mapping[str, Upstream], roster: bytes, board: Board, zone: str = ""
+        self,
+        upstreams: Mapping[str, Upstream],
+        roster: bytes,
+        board: Board,
+        zone: str = "",
+        session_key: bytes = b"",
     ) -> None:
         self.board = board
         self.zone = zone
+        self.session_key = session_key
         self.upstreams = upstreams
         """As configured."""
         head = pack.read("RosterHeader", roster)
@@ -210,6 +216,7 @@ class Rosters:
             self.zone,
             changing.text_of(changes),
             members,
+            self.session_key,
         )
         # Nothing below can fail: from here on it is so.
         self.epoch += 1
