@@ -7,6 +7,7 @@ Times are milliseconds in the report, quantiles are right to within 1/16 (log-li
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from fastproxy import __version__, _core
@@ -87,6 +88,8 @@ class Status:
         self.listeners = listeners
         self.routes = route_names(plan)
         self.rosters = rosters
+        self.names: Callable[[], list[dict[str, Any]]] = list
+        """What discovery knows of names, once it runs."""
 
     def report(self) -> dict[str, Any]:
         head = segment.header(self.board)
@@ -109,6 +112,7 @@ class Status:
             "totals": segment.workers_sum(self.board, slots),
             **self.routes_report(slots),
             "upstreams": self.upstreams_report(slots),
+            "names": self.names(),
         }
 
     def worker(self, slot: int) -> dict[str, Any]:
@@ -185,7 +189,7 @@ class Status:
             **entry,
             "max_connections": min(limits, default=0),
             "source": source,
-            "priority": settings.priority,
+            "priority": member.priority,
             "backup": settings.backup,
             "zone": settings.zone,
         }

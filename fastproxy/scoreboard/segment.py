@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from collections.abc import Iterable
 from enum import IntEnum, IntFlag
 from typing import Any, NamedTuple, Self
 
@@ -271,6 +272,18 @@ def counts(board: Board, kind: str, index: int, slots: int) -> dict[str, Any]:
         part = total[offset // 8 : (offset + length) // 8]
         found["buckets" if name == times else name] = part if len(part) > 1 else part[0]
     return found
+
+
+def connect_errors(board: Board, rows: Iterable[int]) -> dict[int, int]:
+    """Connects that failed, of each of these backend rows, over all workers."""
+    size, fields = pack.LAYOUT["BackendCount"]
+    start = _head(board, "backend_counts_off") + fields["connect_errors"][0]
+    capacity, workers = _head(board, "backends"), _head(board, "workers")
+    words = memoryview(board).cast("Q")
+    return {
+        row: sum(words[(start + (slot * capacity + row) * size) // 8] for slot in range(workers))
+        for row in rows
+    }
 
 
 def queued(board: Board, upstream: int, slots: int) -> int:
