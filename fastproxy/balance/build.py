@@ -211,18 +211,20 @@ def build_roster(
     generations: Mapping[int, int] | None = None,
     zone: str = "",
     changes: str = "",
+    found: Iterable[Member] | None = None,
 ) -> bytes:
     """The roster. Upstreams stand in the order of the mapping, which is the plan's order too.
 
     `addresses`: URL -> socket addresses, `rows`: (upstream, member name) -> scoreboard row,
     `generations`: row -> its generation (1 where absent), `zone`: where this proxy stands,
-    `changes`: kept for whoever reads the roster next (`read_changes`). ValueError with a clear text
-    if something does not fit.
+    `changes`: kept for whoever reads the roster next (`read_changes`), `found`: the members, where
+    they are not just what `members` makes of the first two. ValueError with a clear text if
+    something does not fit.
     """
     generations = generations or {}
     blob = pack.Blob(pack.size("RosterHeader"))
     by_upstream: dict[str, list[Member]] = {name: [] for name in upstreams}
-    for member in members(upstreams, addresses):
+    for member in members(upstreams, addresses) if found is None else found:
         by_upstream[member.upstream].append(member)
     layouts = {name: tiers_of(group, zone) for name, group in by_upstream.items()}
     backend_rows: list[Mapping[str, Any]] = []

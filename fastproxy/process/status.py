@@ -12,12 +12,14 @@ from typing import Any
 from fastproxy import __version__, _core
 from fastproxy._core import Board
 from fastproxy.memory import pack
+from fastproxy.process import changes as changing
 from fastproxy.process.handover import Handover
+from fastproxy.process.rosters import Rosters
 from fastproxy.scoreboard import segment
-from fastproxy.scoreboard.segment import WorkerState
+from fastproxy.scoreboard.segment import Admin, Health, WorkerState
 
 STATES = tuple(state.name.lower() for state in WorkerState)
-HEALTH = ("up", "down", "drain", "maint")
+HEALTH = tuple(word.name.lower() for word in Health)
 STATUS_CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 PLAN_MAGIC = 0x504C5046
 QUANTILES = {"p50_ms": 0.5, "p90_ms": 0.9, "p99_ms": 0.99}
@@ -71,11 +73,19 @@ def times(buckets: list[int]) -> dict[str, float]:
 class Status:
     """One instance's report, again and again."""
 
-    def __init__(self, board: Board, handover: Handover, plan: bytes, listeners: list[str]) -> None:
+    def __init__(
+        self,
+        board: Board,
+        handover: Handover,
+        plan: bytes,
+        listeners: list[str],
+        rosters: Rosters,
+    ) -> None:
         self.board = board
         self.handover = handover
         self.listeners = listeners
         self.routes = route_names(plan)
+        self.rosters = rosters
 
     def report(self) -> dict[str, Any]:
         head = segment.header(self.board)
@@ -129,22 +139,71 @@ class Status:
         return {"routes": routes, "status": status, "latency": times(total)}
 
     def upstreams_report(self, slots: int) -> list[dict[str, Any]]:
-        upstreams: list[dict[str, Any]] = [
-            {"name": name, "balance": one["balance"], "backends": []}
-            for name, one in self.handover.upstreams.items()
-        ]
-        for row in segment.backends_used(self.board):
-            entry = segment.backend(self.board, row)
-            if entry["upstream"] >= len(upstreams):
-                continue
-            upstreams[entry["upstream"]]["backends"].append(
-                {
-                    "name": entry["name"],
-                    "weight": entry["weight"],
-                    "health": name_of(HEALTH, entry["health"]),
-                    "admin": name_of(HEALTH, entry["admin"]),
-                    "inflight": self.board.inflight(row),
-                    **summary(segment.counts(self.board, "backend", row, slots)),
-                }
-            )
-        return upstreams
+        """Every upstream with its members, and with those that were and still have requests."""
+        rosters = self.rosters
+        members = {(one.upstream, one.name): one for one in rosters.members}
+        reports: list[dict[str, Any]] = []
+        for name, upstream in rosters.upstreams.items():
+            change = rosters.changes[name]
+            sources = change.sources(upstream)
+            entries = []
+            for (owner, backend), row in sorted(rosters.rows.items(), key=lambda one: one[1]):
+                if owner != name:
+                    continue
+                entry = self.backend_report(row, slots)
+                member = members.get((name, backend))
+                if member is None:
+                    if entry["inflight"]:
+                        entries.append({**entry, "source": "removed", "state": "removed"})
+                    continue
+                settings = member.backend
+                entry["source"] = sources[str(settings.url)][1]
+                entry["priority"], entry["backup"] = settings.priority, settings.backup
+                entry["zone"] = settings.zone
+                entry["max_connections"] = entry["max_connections"] or settings.max_connections
+                entries.append(entry)
+            report = {"name": name, "balance": upstream.balance, "backends": entries}
+            reports.append({**report, "changes": _changes_report(change)})
+        return reports
+
+    def backend_report(self, row: int, slots: int) -> dict[str, Any]:
+        """One row of the scoreboard: what is said of this backend, and what was seen of it."""
+        entry = segment.backend(self.board, row)
+        admin = Admin.of(entry["admin"])
+        ejected_ms = (entry["ejection"] >> 16) - time.monotonic_ns() // 1_000_000
+        found = {
+            "name": entry["name"],
+            "weight": entry["weight"],
+            "health": name_of(HEALTH, entry["health"]),
+            "admin": name_of(HEALTH, max(admin.operator, admin.agent)),
+            "operator": name_of(HEALTH, admin.operator),
+            "agent": name_of(HEALTH, admin.agent),
+            "percent": entry["percent"],
+            "ejected_seconds": round(max(0, ejected_ms) / 1000, 1),
+            "ejections": entry["ejection"] & 0xFFFF,
+            "max_connections": entry["max_connections"],
+            "inflight": self.board.inflight(row),
+            **summary(segment.counts(self.board, "backend", row, slots)),
+        }
+        return {**found, "state": state_of(found)}
+
+
+def state_of(backend: dict[str, Any]) -> str:
+    """One word for people: the strongest of those that keep it from requests."""
+    if backend["admin"] != "up":
+        return str(backend["admin"])
+    if backend["health"] != "up":
+        return str(backend["health"])
+    if backend["ejected_seconds"]:
+        return f"ejected {max(1, round(backend['ejected_seconds']))} s"
+    return "up" if backend["percent"] == 100 else f"{backend['percent']}%"
+
+
+def _changes_report(change: changing.Change) -> dict[str, Any]:
+    """What differs from the configuration."""
+    return {
+        "added": [str(one.url) for one in change.added],
+        "removed": change.removed,
+        "weights": change.weights,
+        "provided": {source: len(found) for source, found in change.provided.items()},
+    }
