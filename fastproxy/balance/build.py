@@ -28,7 +28,7 @@ ROSTER_VERSION = 2
 ALGORITHMS = {
     "round_robin": 0, "random": 1, "p2c": 2, "least_conn": 3, "ewma": 4, "hash": 5, "prequal": 6,
 }  # fmt: skip
-BACKUP = 1
+BACKUP, CAPPED, UNPROVEN = 1, 2, 4  # flags
 HASH_METHODS = {"ring": 0, "maglev": 1, "rendezvous": 2}
 BACKENDS_PER_UPSTREAM_MAX = 1024
 BACKENDS_MAX = 4096
@@ -238,7 +238,7 @@ def build_roster(
         firsts.append(len(backend_rows))
         for member, tier in zip(group, layouts[name][0], strict=True):
             row = rows[(name, member.name)]
-            backend_rows.append(_backend_row(blob, member, row, generations.get(row, 1), tier))
+            backend_rows.append(_backend_row(blob, upstreams[name], member, row, generations.get(row, 1), tier))
     if len(backend_rows) > BACKENDS_MAX:
         raise ValueError(f"{len(backend_rows)} backends, at most {BACKENDS_MAX} are possible")
     base, count = blob.rows("RosterBackend", backend_rows)
@@ -294,14 +294,17 @@ def _upstream_row(blob: pack.Blob, upstream: Upstream, group: list[Member]) -> d
 
 
 def _backend_row(
-    blob: pack.Blob, member: Member, row: int, generation: int, tier: int
+    blob: pack.Blob, upstream: Upstream, member: Member, row: int, generation: int, tier: int
 ) -> Mapping[str, Any]:
     backend = member.backend
+    flags = BACKUP if backend.backup else 0
+    flags |= CAPPED if backend.max_connections or upstream.agents else 0
+    flags |= UNPROVEN if upstream.proven_first else 0
     return {
         "row": row,
         "tier": tier,
         "max_connections": backend.max_connections,
-        "flags": BACKUP if backend.backup else 0,
+        "flags": flags,
         "generation": generation,
         "weight": member.weight,
         "address_len": len(member.address),

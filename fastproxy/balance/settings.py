@@ -168,6 +168,16 @@ class Upstream(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     timeouts: UpstreamTimeouts = UpstreamTimeouts()
     """Timeouts of this upstream alone."""
 
+    @property
+    def agents(self) -> bool:
+        """Whether members say themselves how much they take (config/model.py knows)."""
+        return False
+
+    @property
+    def proven_first(self) -> bool:
+        """Whether a new member must be found well before it serves (config/model.py knows)."""
+        return False
+
     def members(self) -> list[Backend]:
         """Every member in the long form."""
         return [b if isinstance(b, Backend) else Backend(url=b) for b in self.backends]

@@ -102,6 +102,7 @@ cdef struct RosterUpstream:
 cdef enum BackendFlag:
     BACKEND_BACKUP = 1
     BACKEND_CAPPED = 2          # it, or its agent, sets max_connections
+    BACKEND_UNPROVEN = 4        # serves only once control has found it well
 
 
 cdef struct RosterBackend:

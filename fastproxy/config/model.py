@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 
 from fastproxy.balance import settings as balance
 from fastproxy.engine.settings import Forwarding, Limits, Timeouts
+from fastproxy.health.settings import Agent, Health
 from fastproxy.route.settings import Route
 from fastproxy.schema import BindAddress, Duration
 
@@ -45,6 +46,18 @@ class Listener(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
 
 class Upstream(balance.Upstream, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """A named group of backends that serve the same thing."""
+
+    health: Health | None = None
+    """Active checks of the members. Absent: nobody is asked."""
+
+    @property
+    def agents(self) -> bool:
+        agent = self.health.agent if self.health else Agent()
+        return bool(agent.port or agent.header or agent.json)
+
+    @property
+    def proven_first(self) -> bool:
+        return self.health is not None and self.health.mandatory
 
 
 class Config(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):

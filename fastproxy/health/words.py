@@ -1,78 +1,27 @@
 # SPDX-License-Identifier: MIT
-"""Who says that a backend shall serve: operators, agents, and checks that are still awaited.
+"""What an agent says: the words of HAProxy's agent-check. Pure.
 
-Three may forbid it, each on its own, and the strongest word is what stands on the scoreboard as
-`admin`: up < down (not yet proven) < drain < maint. So nobody takes back what another has said: an
-operator's drain outlives an agent's `up`. Control only.
-
-    words = Words(board)
-    words.operator(row, HealthWord.DRAIN)
-    words.agent(row, HealthWord.UP)             # still drained
+Words are about three things, and what a speech does not mention stays as it was: whether the
+backend serves (`up`, `ready`, `drain`, `maint`, `down`, `fail`, `failed`, `stopped`), how much of
+its weight it takes (`75%`), and how many requests at once (`maxconn:30`; 0: no limit of its own).
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from enum import IntEnum
 
-from fastproxy._core import Board
-from fastproxy.scoreboard import segment
+from fastproxy.scoreboard.segment import Health as Word
 
 SPEECH_MAX = 1024
 """Bytes of an agent's line that are read."""
-
-
-class HealthWord(IntEnum):
-    """As in scoreboard/table.pxd (a test compares)."""
-
-    UP = 0
-    DOWN = 1
-    DRAIN = 2
-    MAINT = 3
-
-
-class Words:
-    """The administrative words of all rows. What a successor of control cannot know (who said it)
-    it is told again: operators' words stand in the roster's changes, agents speak again."""
-
-    def __init__(self, board: Board) -> None:
-        self.board = board
-        self._said: dict[int, dict[str, HealthWord]] = {}
-
-    def operator(self, row: int, word: HealthWord) -> None:
-        """What an operator wants."""
-        self._say(row, "operator", word)
-
-    def agent(self, row: int, word: HealthWord) -> None:
-        """What the backend's agent wants."""
-        self._say(row, "agent", word)
-
-    def proven(self, row: int, yes: bool) -> None:
-        """Whether a mandatory check has been good once."""
-        self._say(row, "proof", HealthWord.UP if yes else HealthWord.DOWN)
-
-    def of(self, row: int) -> dict[str, HealthWord]:
-        """Who says what now; nobody is named who says `up`."""
-        return {who: word for who, word in self._said.get(row, {}).items() if word}
-
-    def forget(self, row: int) -> None:
-        """The row has, or gets, another owner."""
-        self._said.pop(row, None)
-
-    def _say(self, row: int, who: str, word: HealthWord) -> None:
-        said = self._said.setdefault(row, {})
-        said[who] = word
-        strongest = max(said.values())
-        if segment.backend_word(self.board, row, "admin") != strongest:
-            segment.set_backend(self.board, row, admin=strongest)
 
 
 @dataclass(frozen=True, slots=True)
 class Speech:
     """What an agent has said so far. None: nothing about that."""
 
-    word: HealthWord | None = None
+    word: Word | None = None
     """UP, DRAIN, MAINT; DOWN is a matter of health, not of administration."""
     percent: int | None = None
     max_connections: int | None = None
@@ -92,14 +41,14 @@ class Speech:
 
 
 SPOKEN = {
-    "up": HealthWord.UP,
-    "ready": HealthWord.UP,
-    "drain": HealthWord.DRAIN,
-    "maint": HealthWord.MAINT,
-    "down": HealthWord.DOWN,
-    "fail": HealthWord.DOWN,
-    "failed": HealthWord.DOWN,
-    "stopped": HealthWord.DOWN,
+    "up": Word.UP,
+    "ready": Word.UP,
+    "drain": Word.DRAIN,
+    "maint": Word.MAINT,
+    "down": Word.DOWN,
+    "fail": Word.DOWN,
+    "failed": Word.DOWN,
+    "stopped": Word.DOWN,
 }
 
 
@@ -108,7 +57,7 @@ def listen(text: str) -> Speech:
     as with HAProxy. The last of several words about the same thing counts. Percents above 100 are
     100: a roster's weight is the most a backend gets."""
     line = text.lstrip("\r\n").splitlines()[0] if text.strip("\r\n") else ""
-    word: HealthWord | None = None
+    word: Word | None = None
     percent = connections = None
     strange = []
     for spoken in re.split(r"[\s,]+", line.partition("#")[0].strip().lower()):

@@ -34,7 +34,7 @@ from fastproxy.process import changes as changing
 from fastproxy.process.changes import Change
 from fastproxy.schema import UpstreamUrl
 from fastproxy.scoreboard import segment
-from fastproxy.scoreboard.segment import Admin, WorkerState
+from fastproxy.scoreboard.segment import Admin, Health, WorkerState
 
 Key = tuple[str, str]
 """(upstream, member's name): what a row belongs to."""
@@ -274,8 +274,10 @@ class Rosters:
         else:
             segment.clear_backend(self.board, row)
             words["upstream"] = list(self.upstreams).index(member.upstream)
-            words["admin"] = Admin(operator=word).word
             words["generation"] = generation
+            unproven = self.upstreams[member.upstream].proven_first
+            words["health"] = Health.DOWN if unproven else Health.UP
+            words["admin"] = Admin(operator=word, agent=words["health"]).word
         if came_now and (key in self.left or "generation" in words):
             words["up_since_ms"] = time.monotonic_ns() // 1_000_000
         segment.set_backend(self.board, row, member.name, **words)

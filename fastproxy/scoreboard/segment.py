@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from collections.abc import Iterable
 from enum import IntEnum, IntFlag
 from typing import Any, NamedTuple, Self
 
@@ -177,6 +178,17 @@ def backend(board: Board, row: int) -> dict[str, Any]:
     at = _head(board, "backends_off") + row * pack.size("BackendRow")
     found = pack.read("BackendRow", memoryview(board), at)
     found["name"] = bytes(found["name"]).rstrip(b"\0").decode(errors="replace")
+    return found
+
+
+def backend_words(board: Board, row: int, names: Iterable[str]) -> dict[str, int]:
+    """Some words of a backend's row, without reading the rest."""
+    at = _head(board, "backends_off") + row * pack.size("BackendRow")
+    view = memoryview(board)
+    found = {}
+    for name in names:
+        offset, length, _ = pack.LAYOUT["BackendRow"][1][name]
+        found[name] = int(view.cast("Q" if length == 8 else "I")[(at + offset) // length])
     return found
 
 
