@@ -28,7 +28,7 @@ ROSTER_VERSION = 2
 ALGORITHMS = {
     "round_robin": 0, "random": 1, "p2c": 2, "least_conn": 3, "ewma": 4, "hash": 5, "prequal": 6,
 }  # fmt: skip
-BACKUP, CAPPED, UNPROVEN = 1, 2, 4  # flags
+BACKUP, UNPROVEN = 1, 2  # flags
 HASH_METHODS = {"ring": 0, "maglev": 1, "rendezvous": 2}
 BACKENDS_PER_UPSTREAM_MAX = 1024
 BACKENDS_MAX = 4096
@@ -298,7 +298,6 @@ def _backend_row(
 ) -> Mapping[str, Any]:
     backend = member.backend
     flags = BACKUP if backend.backup else 0
-    flags |= CAPPED if backend.max_connections or upstream.agents else 0
     flags |= UNPROVEN if upstream.proven_first else 0
     return {
         "row": row,

@@ -169,11 +169,6 @@ class Upstream(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """Timeouts of this upstream alone."""
 
     @property
-    def agents(self) -> bool:
-        """Whether members say themselves how much they take (config/model.py knows)."""
-        return False
-
-    @property
     def proven_first(self) -> bool:
         """Whether a new member must be found well before it serves (config/model.py knows)."""
         return False

@@ -101,8 +101,7 @@ cdef struct RosterUpstream:
 
 cdef enum BackendFlag:
     BACKEND_BACKUP = 1
-    BACKEND_CAPPED = 2          # it, or its agent, sets max_connections
-    BACKEND_UNPROVEN = 4        # serves only once control has found it well
+    BACKEND_UNPROVEN = 2        # serves only once control has found it well
 
 
 cdef struct RosterBackend:
@@ -160,9 +159,11 @@ cdef struct Live:
     Members able                # members of all tiers that get anything
     uint32_t count              # how many those are
     uint32_t tiers
+    uint8_t capped              # some member has a most
     LiveTier tier[TIERS_MAX]
     uint16_t *members           # indices into `backends`, tier by tier (room for all members)
     uint32_t *upto              # cumulative weight within its tier, in 1/256
+    uint32_t *most              # by index: requests under way from all workers; 0: no limit
     uint16_t *part              # by index: of its weight, what it gets now; 256: all of it
 
 

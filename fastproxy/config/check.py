@@ -23,6 +23,7 @@ from fastproxy.config.load import Document, Where, path_where
 from fastproxy.config.model import Config, Listener
 from fastproxy.config.plan import RESPONDERS, Stages, build_stages, log_template
 from fastproxy.errors import ConfigError, Problem
+from fastproxy.template.build import Escape, TemplateError, parse_template
 from fastproxy.template.presets import PRESETS
 
 HEAD_BYTES_CEILING = 65536  # memory/limits.pxd
@@ -167,6 +168,10 @@ class _Check:
                 text = f"{member.url} is already backends[{seen[member.url]}]"
                 self.warn((*backends, at), text, "give one of them a weight instead")
             seen.setdefault(member.url, at)
+        try:
+            parse_template(upstream.queue.priority, Escape.HEADER)
+        except TemplateError as error:
+            self.error((*where, "queue", "priority"), str(error), error.hint)
 
     def limits(self, config: Config) -> None:
         limits = config.limits

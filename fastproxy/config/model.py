@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 
 from fastproxy.balance import settings as balance
 from fastproxy.engine.settings import Forwarding, Limits, Timeouts
-from fastproxy.health.settings import Agent, Health
+from fastproxy.health.settings import Health
 from fastproxy.route.settings import Route
 from fastproxy.schema import BindAddress, Duration
 
@@ -49,11 +49,6 @@ class Upstream(balance.Upstream, forbid_unknown_fields=True, kw_only=True, froze
 
     health: Health | None = None
     """Active checks of the members. Absent: nobody is asked."""
-
-    @property
-    def agents(self) -> bool:
-        agent = self.health.agent if self.health else Agent()
-        return bool(agent.port or agent.header or agent.json)
 
     @property
     def proven_first(self) -> bool:

@@ -177,6 +177,7 @@ def _upstream(blob: pack.Blob, name: str, upstream: Upstream, times: Timeouts) -
         "name": blob.text(name),
         "host": blob.text(fixed),
         "host_policy": policies[kind],
+        "queue_priority": compile_template(blob, upstream.queue.priority),
     }
     for key in ("connect", "first_byte", "idle"):
         own = getattr(upstream.timeouts, key)

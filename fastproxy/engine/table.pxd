@@ -76,6 +76,7 @@ cdef struct UpstreamRow:
     Text name
     Text host                       # HOST_FIXED
     uint8_t host_policy             # HostPolicy
+    Template queue_priority         # gives the class of a request that has to wait; empty: all alike
     uint64_t connect_ms             # these are its own or the defaults; 0: off
     uint64_t first_byte_ms
     uint64_t idle_ms                # between two reads or writes of one exchange

@@ -23,7 +23,8 @@ from fastproxy.http1.head cimport Fault, Framing, Head
 from fastproxy.http1.parse cimport HeadParser
 from fastproxy.http1.target cimport TargetParts
 from fastproxy.memory.buffer cimport BlockPool, Buffer
-from fastproxy.memory.limits cimport ROUTE_PARAMS_MAX, UPSTREAMS_MAX
+from fastproxy.memory.limits cimport (
+    QUEUE_CLASSES, ROUTE_PARAMS_MAX, UPSTREAMS_MAX, WORKERS_MAX)
 from fastproxy.memory.pool cimport Pool, PoolItem
 from fastproxy.memory.span cimport Out, Span
 from fastproxy.rewrite.table cimport RewriteRow
@@ -211,6 +212,8 @@ cdef enum ExchangeFlag:
     X_TRUSTED = 524288          # the peer is in trusted_proxies
     X_PEER_UNIX = 1048576       # the peer has no address (unix socket, or no client at all)
     X_NO_ROOM = 2097152         # no descriptor or memory for an upstream connection
+    X_CAPPED = 268435456        # its place is at a member that has a most: others may wait for it
+    X_BLAMELESS = 536870912     # what ends it is no fault of the backend
 
 
 cdef struct Exchange:
@@ -234,6 +237,11 @@ cdef struct Exchange:
     int32_t backend             # index in the roster's upstream, -1: none
     uint32_t backend_row        # scoreboard row of it
     Members tried               # not to be chosen (again)
+    Exchange *queue_next        # QUEUED: in the line of its class
+    Exchange *queue_prev
+    uint64_t queued_us          # since when it waits, or has waited; 0: it never did
+    uint32_t queue_row          # which line
+    uint8_t queue_class         # 0: first
     Flow request_flow
     Flow answer_flow
     Chunked request_chunked
@@ -258,6 +266,13 @@ cdef struct Exchange:
     uint32_t allow              # 405: bits 1 << Method that would do
     uint32_t sub                # subrequest: key of the waiter in Python
     Buffer collected            # subrequest: the answer
+
+
+cdef struct Queue:
+    # Who waits in this worker for one upstream: a line for each class (queue.pxi).
+    Exchange *first[QUEUE_CLASSES]
+    Exchange *last[QUEUE_CLASSES]
+    uint32_t length
 
 
 # ---- listeners ------------------------------------------------------------------------------
@@ -359,6 +374,10 @@ cdef struct Engine:
     PlanMap *plan
     RosterMap *roster
     PickCursor cursors[UPSTREAMS_MAX]
+    Queue queues[UPSTREAMS_MAX]     # by RosterUpstream.queue_row
+    uint32_t queue_rows         # those from here on were never used
+    int32_t queue_bells[WORKERS_MAX]    # eventfd by slot: "a place is free, it is your turn"
+    bint queue_due              # look at our lines when the round is over
     Listener listeners[LISTENERS_MAX]
     uint32_t listener_count
     char *board

@@ -138,12 +138,20 @@ class Status:
             routes.append(entry)
         return {"routes": routes, "status": status, "latency": times(total)}
 
+    def ejected_until(self, ejection: int) -> float | None:
+        """Unix time; None: it is not ejected now."""
+        until_ms = ejection >> 16
+        if until_ms <= time.monotonic_ns() // 1_000_000:
+            return None
+        head = segment.header(self.board)
+        return (head["started_unix_ms"] + until_ms - head["started_mono_ms"]) / 1000
+
     def upstreams_report(self, slots: int) -> list[dict[str, Any]]:
         """Every upstream with its members, and with those that were and still have requests."""
         rosters = self.rosters
         members = {(one.upstream, one.name): one for one in rosters.members}
         reports: list[dict[str, Any]] = []
-        for name, upstream in rosters.upstreams.items():
+        for index, (name, upstream) in enumerate(rosters.upstreams.items()):
             change = rosters.changes[name]
             sources = change.sources(upstream)
             entries = []
@@ -162,7 +170,12 @@ class Status:
                 entry["zone"] = settings.zone
                 entry["max_connections"] = entry["max_connections"] or settings.max_connections
                 entries.append(entry)
-            report = {"name": name, "balance": upstream.balance, "backends": entries}
+            report = {
+                "name": name,
+                "balance": upstream.balance,
+                "queued": segment.queued(self.board, index, slots),
+                "backends": entries,
+            }
             reports.append({**report, "changes": _changes_report(change)})
         return reports
 
@@ -180,7 +193,8 @@ class Status:
             "agent": name_of(HEALTH, admin.agent),
             "percent": entry["percent"],
             "ejected_seconds": round(max(0, ejected_ms) / 1000, 1),
-            "ejections": entry["ejection"] & 0xFFFF,
+            "ejections": entry["ejections"],
+            "ejected_until": self.ejected_until(entry["ejection"]),
             "max_connections": entry["max_connections"],
             "inflight": self.board.inflight(row),
             **summary(segment.counts(self.board, "backend", row, slots)),
