@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -26,9 +26,6 @@ from fastproxy._core import Board
 from fastproxy.balance import build
 from fastproxy.balance.build import Member
 from fastproxy.balance.settings import Backend
-from fastproxy.config.convert import Converter
-from fastproxy.config.load import Where, path_text
-from fastproxy.config.model import Upstream
 from fastproxy.memory import pack
 from fastproxy.process import changes as changing
 from fastproxy.process.changes import Change
@@ -39,14 +36,23 @@ from fastproxy.scoreboard.segment import Admin, Health, WorkerState
 Key = tuple[str, str]
 """(upstream, member's name): what a row belongs to."""
 
+if TYPE_CHECKING:
+    from fastproxy.config.model import Upstream
+
 
 def upstreams_of(given: Mapping[str, Any]) -> dict[str, Upstream]:
     """The settings in a handover. They were checked before they were packed."""
+    from fastproxy.config.model import Upstream
+
     return dict(converted(dict[str, Upstream], dict(given), "upstreams"))
 
 
 def converted(kind: Any, given: Any, where: str) -> Any:
     """Plain data as settings. ValueError, with every mistake in it."""
+    # Late: master and workers import this module too, and never check a setting.
+    from fastproxy.config.convert import Converter
+    from fastproxy.config.load import Where, path_text
+
     faults: list[str] = []
 
     def report(at: Where, text: str, hint: str) -> None:
