@@ -238,7 +238,9 @@ def build_roster(
         firsts.append(len(backend_rows))
         for member, tier in zip(group, layouts[name][0], strict=True):
             row = rows[(name, member.name)]
-            backend_rows.append(_backend_row(blob, upstreams[name], member, row, generations.get(row, 1), tier))
+            backend_rows.append(
+                _backend_row(blob, upstreams[name], member, row, generations.get(row, 1), tier)
+            )
     if len(backend_rows) > BACKENDS_MAX:
         raise ValueError(f"{len(backend_rows)} backends, at most {BACKENDS_MAX} are possible")
     base, count = blob.rows("RosterBackend", backend_rows)

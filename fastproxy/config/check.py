@@ -17,12 +17,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from fastproxy.balance.build import BACKENDS_MAX, BACKENDS_PER_UPSTREAM_MAX
-from fastproxy.balance.settings import Upstream
 from fastproxy.config.convert import BROKEN, Converter, closest
 from fastproxy.config.load import Document, Where, path_where
-from fastproxy.config.model import Config, Listener
+from fastproxy.config.model import Config, Listener, Upstream
 from fastproxy.config.plan import RESPONDERS, Stages, build_stages, log_template
 from fastproxy.errors import ConfigError, Problem
+from fastproxy.health.build import problems as health_problems
 from fastproxy.template.build import Escape, TemplateError, parse_template
 from fastproxy.template.presets import PRESETS
 
@@ -152,6 +152,10 @@ class _Check:
 
     def upstream(self, where: Where, upstream: Upstream) -> None:
         backends = (*where, "backends")
+        if upstream.health is not None:
+            for problem in health_problems(upstream.health):
+                path = (*where, "health", *path_where(problem.path))
+                self.error(path, problem.text, problem.hint)
         members = upstream.members()
         if not members:
             self.error(backends, "has no backend", 'write backends = ["http://127.0.0.1:9001"]')

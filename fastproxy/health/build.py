@@ -115,9 +115,8 @@ def _misplaced(health: Health) -> Iterator[Problem]:
         if second:
             given, usual = getattr(given, second), getattr(usual, second)
         if given != usual:
-            known = _or(kinds)
-            hint = f"write kind = {known}" if health.kind != "off" else f"kind = {known} looks at it"
-            yield Problem(key, f'means nothing with kind = "{health.kind}"', hint)
+            text = f'means nothing with kind = "{health.kind}"'
+            yield Problem(key, text, f"write kind = {_or(kinds)}")
     if health.kind == "off" and not health.agent.port:
         text = 'nobody is asked: kind is "off" and there is no agent'
         yield Problem("kind", text, "leave the table out, or name the agent's port")
@@ -186,7 +185,9 @@ def _pattern(path: str, text: str, who: str = "") -> Iterator[Problem]:
 def _agent(health: Health) -> Iterator[Problem]:
     agent = health.agent
     if agent.send and not agent.port:
-        yield Problem("agent.send", "is for the agent's port, and there is none", "write port = ...")
+        yield Problem(
+            "agent.send", "is for the agent's port, and there is none", "write port = ..."
+        )
     if agent.interval is not None and not agent.port:
         yield Problem("agent.interval", "is for the agent's port, and there is none")
     if agent.header and not _core.is_token(agent.header.encode(errors="replace")):

@@ -65,7 +65,7 @@ class HttpProbe(Probe):
             if not self.read_head():
                 if ended:
                     raise BadAnswerError("the connection ended before an answer")
-                return
+                return None
             if self.status == 101 or self.status >= 200:
                 fault = self.check.expect.head(self.status, self.headers)
                 if fault or not self.check.wants_body:
@@ -177,7 +177,7 @@ class HttpProbe(Probe):
             del self.data[: end + 2]
             left = int(match[1], 16)
             if left == 0:
-                break               # trailers say nothing about health
+                break  # trailers say nothing about health
             while left:
                 count = min(left, len(self.data))
                 if self.take(count):

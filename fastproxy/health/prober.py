@@ -272,9 +272,9 @@ class Prober:
         """Let the scoreboard say what is known, if it does not yet."""
         speech = one.speech
         well = one.streak.up and speech.word != Word.DOWN
-        agent = speech.word if speech.word in (Word.DRAIN, Word.MAINT) else Word.UP
-        if not one.proven:
-            agent = max(agent, Word.DOWN)
+        agent: Word = Word.UP if one.proven else Word.DOWN
+        if speech.word is not None and speech.word > Word.DOWN:
+            agent = speech.word
         old = segment.backend_words(self.board, one.row, WRITTEN)
         words = {
             "health": int(Word.UP if well else Word.DOWN),
@@ -291,7 +291,7 @@ class Prober:
         first = Admin.of(old["admin"]).agent == Word.DOWN and not old["up_since_ms"]
         if "health" in changed and well and not first:
             changed["up_since_ms"] = time.monotonic_ns() // 1_000_000
-        segment.set_backend(self.board, one.row, **changed)
+        segment.set_backend(self.board, one.row, "", **changed)
 
     # -- telling --------------------------------------------------------------------------------
 

@@ -84,7 +84,8 @@ class Health(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     path: Annotated[str, Meta(min_length=1, max_length=4096)] = "/"
     """Path and query of the request (`http`, `https`)."""
     host: Annotated[str, Meta(max_length=255)] = ""
-    """Its Host field (`http`, `https`; `:authority` with gRPC). Empty: that of the backend's URL."""
+    """Its Host field (`http`, `https`), or `:authority` (`grpc`, `grpcs`). Empty: that of the
+    backend's URL."""
     headers: dict[str, Annotated[str, Meta(max_length=4096)]] = {}
     """More fields of the request (`http`, `https`)."""
     send: Annotated[str, Meta(max_length=4096)] = ""

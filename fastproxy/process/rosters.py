@@ -182,9 +182,7 @@ class Rosters:
         """What operator and agent say of the member on this row."""
         return Admin.of(segment.backend(self.board, row)["admin"])
 
-    def _make(
-        self, changes: dict[str, Change], addresses: dict[str, list[bytes]]
-    ) -> bytes | None:
+    def _make(self, changes: dict[str, Change], addresses: dict[str, list[bytes]]) -> bytes | None:
         self._know_numbers(addresses, changes)
         members = all_members(self.upstreams, changes, addresses)
         if members == self.members and changes == self.changes:
@@ -240,9 +238,7 @@ class Rosters:
         return {
             key: self.rows[key]
             for key, epoch in self.left.items()
-            if key not in current
-            and epoch <= oldest
-            and not self.board.inflight(self.rows[key])
+            if key not in current and epoch <= oldest and not self.board.inflight(self.rows[key])
         }
 
     # -- the scoreboard -------------------------------------------------------------------------

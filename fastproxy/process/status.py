@@ -7,6 +7,7 @@ Times are milliseconds in the report, quantiles are right to within 1/16 (log-li
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from fastproxy import __version__, _core
@@ -80,12 +81,15 @@ class Status:
         plan: bytes,
         listeners: list[str],
         rosters: Rosters,
+        checked: Callable[[int], dict[str, Any] | None],
     ) -> None:
         self.board = board
         self.handover = handover
         self.listeners = listeners
         self.routes = route_names(plan)
         self.rosters = rosters
+        self.checked = checked
+        """What the checks know of a row."""
 
     def report(self) -> dict[str, Any]:
         head = segment.header(self.board)
@@ -144,7 +148,7 @@ class Status:
         if until_ms <= time.monotonic_ns() // 1_000_000:
             return None
         head = segment.header(self.board)
-        return (head["started_unix_ms"] + until_ms - head["started_mono_ms"]) / 1000
+        return float(head["started_unix_ms"] + until_ms - head["started_mono_ms"]) / 1000
 
     def upstreams_report(self, slots: int) -> list[dict[str, Any]]:
         """Every upstream with its members, and with those that were and still have requests."""
@@ -196,6 +200,7 @@ class Status:
             "ejections": entry["ejections"],
             "ejected_until": self.ejected_until(entry["ejection"]),
             "max_connections": entry["max_connections"],
+            "check": self.checked(row),
             "inflight": self.board.inflight(row),
             **summary(segment.counts(self.board, "backend", row, slots)),
         }

@@ -285,6 +285,21 @@ def counts(board: Board, kind: str, index: int, slots: int) -> dict[str, Any]:
     return found
 
 
+def counted(board: Board, row: int, field: str) -> list[int]:
+    """One field of a backend's counts, added up over all workers, without reading the rest."""
+    size, fields = pack.LAYOUT["BackendCount"]
+    offset, length, _ = fields[field]
+    rows, start = _head(board, "backends"), _head(board, "backend_counts_off")
+    words = memoryview(board).cast("Q")
+    total = [0] * (length // 8)
+    for slot in range(board.workers):
+        at = (start + (slot * rows + row) * size + offset) // 8
+        found = words[at : at + length // 8].tolist()
+        if any(found):
+            total = [a + b for a, b in zip(total, found, strict=True)]
+    return total
+
+
 def queued(board: Board, upstream: int, slots: int) -> int:
     """Requests that the first `slots` workers have waiting for an upstream."""
     size, fields = pack.LAYOUT["QueueCell"]
