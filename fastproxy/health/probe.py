@@ -9,11 +9,12 @@ connection is used once, so that a check sees what a new client would.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from fastproxy.balance.build import address_text
 from fastproxy.health.build import Check
@@ -110,8 +111,10 @@ class Probe(asyncio.Protocol):
 
 def reason(error: BaseException) -> str:
     """An error in a few words."""
-    text = getattr(error, "verify_message", "") or getattr(error, "strerror", "") or str(error)
-    return (text or type(error).__name__)[:200].lower().replace("\n", " ")
+    text = getattr(error, "verify_message", "") or getattr(error, "reason", "")  # of TLS
+    if not text and isinstance(error, OSError) and error.errno:
+        text = os.strerror(error.errno)
+    return str(text or error or type(error).__name__)[:200].lower().replace("\n", " ")
 
 
 async def ask(
@@ -141,15 +144,13 @@ async def _connect(
     loop: asyncio.AbstractEventLoop, probe: Probe, port: int, tls: SSLContext | None
 ) -> None:
     target, settings = probe.target, probe.check.settings
-    name = (settings.tls.server_name or target.name) if tls else None
-    # A server that never says goodbye must not keep the connection open for longer than a check.
-    goodbye = float(settings.timeout) if tls else None
+    options: dict[str, Any] = {}
+    if tls:
+        # A server that never says goodbye must not hold the connection for longer than a check.
+        goodbye = float(settings.timeout)
+        name = settings.tls.server_name or target.name
+        options = {"ssl": tls, "server_hostname": name, "ssl_shutdown_timeout": goodbye}
     if target.path:
-        await loop.create_unix_connection(
-            lambda: probe, target.path, ssl=tls, server_hostname=name, ssl_shutdown_timeout=goodbye
-        )
-        return
-    await loop.create_connection(
-        lambda: probe, target.host, port or target.port,
-        ssl=tls, server_hostname=name, ssl_shutdown_timeout=goodbye,
-    )  # fmt: skip
+        await loop.create_unix_connection(lambda: probe, target.path, **options)
+    else:
+        await loop.create_connection(lambda: probe, target.host, port or target.port, **options)

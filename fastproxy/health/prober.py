@@ -187,13 +187,12 @@ class Prober:
     # -- asking ---------------------------------------------------------------------------------
 
     async def _check_on(self, one: Watched, pause: float) -> None:
-        loop = asyncio.get_running_loop()
         kind, port = PROBES[one.check.kind], one.check.settings.port
         while True:
             await asyncio.sleep(pause)
-            began = loop.time()
+            began = time.perf_counter()
             seen = await ask(kind, one.check, one.target, port, one.check.tls)
-            one.last_ms = (loop.time() - began) * 1000
+            one.last_ms = (time.perf_counter() - began) * 1000
             self.asked += 1
             self.judge(one, seen)
             pause = self._pause(one)
