@@ -114,7 +114,7 @@ def reason(error: BaseException) -> str:
     text = getattr(error, "verify_message", "") or getattr(error, "reason", "")  # of TLS
     if not text and isinstance(error, OSError) and error.errno:
         text = os.strerror(error.errno)
-    return str(text or error or type(error).__name__)[:200].lower().replace("\n", " ")
+    return str(text or str(error) or type(error).__name__)[:200].lower().replace("\n", " ")
 
 
 async def ask(
