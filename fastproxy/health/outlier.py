@@ -114,7 +114,7 @@ class _Swept:
 
 
 class Sweep:
-    """All upstreams of one instance. `update` needs a running loop."""
+    """All upstreams of one instance."""
 
     def __init__(self, board: Board, rules: Mapping[str, Outlier], log: Says) -> None:
         self.board = board
@@ -140,6 +140,9 @@ class Sweep:
         for member in members:
             row = rows[(member.upstream, member.name)]
             by_name[member.upstream].members.append((member.name, row, generations[row]))
+
+    def start(self) -> None:
+        """From now on by themselves. Needs a running loop."""
         if not self.tasks:
             self.tasks = [asyncio.create_task(self._run(one)) for one in self.upstreams
                           if one.rules.interval]  # fmt: skip

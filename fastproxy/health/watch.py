@@ -57,6 +57,7 @@ class Watch:
         members = list(members)
         self.prober.update(members, rows, generations)
         self.sweep.update(members, rows, generations, roster)
+        self.sweep.start()
 
     def report(self, row: int) -> dict[str, Any] | None:
         """The checks of one member; None: it has none."""

@@ -1,7 +1,7 @@
 """Servers for the tests of health checks: real sockets on free ports, answering as told.
 
-    async with serving(talk) as port:       # talk(reader, writer) for each connection
-    async with answering(b"HTTP/1.1 200 OK\r\n\r\n") as port:
+async with serving(talk) as port:       # talk(reader, writer) for each connection
+async with answering(b"HTTP/1.1 200 OK\r\n\r\n") as port:
 """
 
 from __future__ import annotations

@@ -85,9 +85,7 @@ class Server:
         await answer(self.now)(reader, writer)
 
 
-def housed(
-    board: Board, test: Callable[[House, Server], Awaitable[None]], **values: Any
-) -> Heard:
+def housed(board: Board, test: Callable[[House, Server], Awaitable[None]], **values: Any) -> Heard:
     """Run a test with one server, watched."""
 
     async def main() -> Heard:
@@ -277,9 +275,7 @@ def test_a_successor_takes_over(board: Board) -> None:
 
 def unproven(house: House) -> None:
     """As process/rosters.py enters such a member."""
-    segment.set_backend(
-        house.board, 0, "", health=Word.DOWN, admin=Admin(agent=Word.DOWN).word
-    )
+    segment.set_backend(house.board, 0, "", health=Word.DOWN, admin=Admin(agent=Word.DOWN).word)
 
 
 def test_mandatory_waits_for_its_proof(board: Board) -> None:
