@@ -15,6 +15,7 @@ from posix.stat cimport fstat, struct_stat
 
 from fastproxy.clib.atomics cimport (
     count_add, fence_all, fetch_and32, fetch_or32, load32, load64, store32, store64)
+from fastproxy.clib.logwriter cimport *
 from fastproxy.clib.must cimport MUST, MUST_HOT
 from fastproxy.clib.posix cimport *
 from fastproxy.clib.scan cimport scan_choose
@@ -46,6 +47,8 @@ from fastproxy.route.table cimport *
 from fastproxy.route.match cimport (
     RouteRuntime, route_match, route_runtime_free, route_runtime_make)
 from fastproxy.route.check cimport route_check
+from fastproxy.balance.keyhash cimport hash_key
+from fastproxy.balance.latency cimport LATENCY_FAILURE_US, latency_seen
 from fastproxy.balance.table cimport *
 from fastproxy.balance.live cimport (
     add_member, clear_members, has_member, live_refresh, lives_free, lives_make, no_members,
@@ -92,6 +95,7 @@ include "engine/client_end.pxi"
 include "engine/request.pxi"
 include "engine/choose.pxi"
 include "engine/exchange.pxi"
+include "engine/place.pxi"
 include "engine/queue.pxi"
 include "engine/flow.pxi"
 include "engine/upstream.pxi"

@@ -14,6 +14,7 @@ import math
 import socket
 import struct
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,8 @@ ALGORITHMS = {
 }  # fmt: skip
 BACKUP, UNPROVEN = 1, 2  # flags
 HASH_METHODS = {"ring": 0, "maglev": 1, "rendezvous": 2}
+WHEELED = {"round_robin", "least_conn"}
+"""Algorithms that take turns along the wheel."""
 BACKENDS_PER_UPSTREAM_MAX = 1024
 BACKENDS_MAX = 4096
 WHEEL_MAX = 65536
@@ -236,11 +239,13 @@ def build_roster(
                 f"at most {BACKENDS_PER_UPSTREAM_MAX} are possible"
             )
         firsts.append(len(backend_rows))
-        for member, tier in zip(group, layouts[name][0], strict=True):
+        for member, name_hash, tier in zip(group, hashes(group), layouts[name][0], strict=True):
             row = rows[(name, member.name)]
-            backend_rows.append(
-                _backend_row(blob, upstreams[name], member, row, generations.get(row, 1), tier)
-            )
+            generation = generations.get(row, 1)
+            shown = _backend_row(blob, member, name_hash, row, generation, tier)
+            if upstreams[name].proven_first:
+                shown["flags"] |= UNPROVEN
+            backend_rows.append(shown)
     if len(backend_rows) > BACKENDS_MAX:
         raise ValueError(f"{len(backend_rows)} backends, at most {BACKENDS_MAX} are possible")
     base, count = blob.rows("RosterBackend", backend_rows)
@@ -267,12 +272,10 @@ def build_roster(
 
 def _upstream_row(blob: pack.Blob, upstream: Upstream, group: list[Member]) -> dict[str, Any]:
     """What the settings say, and the tables that the algorithm walks along."""
-    turns = b""
-    if upstream.balance == "round_robin" and group:
-        turns = wheel([member.weight for member in group])
+    tables = _tables(blob, upstream, group)
     slow, queue, outlier = upstream.slow_start, upstream.queue, upstream.outlier
     return {
-        "wheel": (blob.raw(turns), len(turns) // 2),
+        **tables,
         "algorithm": ALGORITHMS[upstream.balance],
         "fallback": ALGORITHMS[upstream.hash.fallback],
         "hash_method": HASH_METHODS[upstream.hash.method],
@@ -295,17 +298,45 @@ def _upstream_row(blob: pack.Blob, upstream: Upstream, group: list[Member]) -> d
     }
 
 
+def _tables(blob: pack.Blob, upstream: Upstream, group: list[Member]) -> dict[str, Any]:
+    """Wheel, ring and Maglev table: those that its algorithm asks for."""
+    weights = [member.weight for member in group]
+    by_hash = upstream.balance == "hash"
+    tables: dict[str, Any] = {}
+    if {upstream.balance, upstream.hash.fallback if by_hash else ""} & WHEELED and any(weights):
+        turns = wheel(weights)
+        tables["wheel"] = (blob.raw(turns), len(turns) // 2)
+    if by_hash and upstream.hash.method == "ring":
+        points = _core.hash_ring(hashes(group), weights)
+        tables["ring"] = (blob.raw(points), len(points) // pack.size("RingPoint"))
+    if by_hash and upstream.hash.method == "maglev":
+        entries = _core.maglev_table(hashes(group), weights)
+        tables["maglev"] = (blob.raw(entries), len(entries) // 2)
+    return tables
+
+
+def hashes(group: list[Member]) -> list[int]:
+    """Where each member of one upstream stands for hashed keys, by its name: not by its position,
+    so that all proxies agree. A name that comes again counts as another one."""
+    seen: Counter[str] = Counter()
+    found = []
+    for member in group:
+        again = f"\0{seen[member.name]}" if seen[member.name] else ""
+        found.append(_core.key_hash((member.name + again).encode()))
+        seen[member.name] += 1
+    return found
+
+
 def _backend_row(
-    blob: pack.Blob, upstream: Upstream, member: Member, row: int, generation: int, tier: int
-) -> Mapping[str, Any]:
+    blob: pack.Blob, member: Member, name_hash: int, row: int, generation: int, tier: int
+) -> dict[str, Any]:
     backend = member.backend
-    flags = BACKUP if backend.backup else 0
-    flags |= UNPROVEN if upstream.proven_first else 0
     return {
         "row": row,
         "tier": tier,
+        "hash": name_hash,
         "max_connections": backend.max_connections,
-        "flags": flags,
+        "flags": BACKUP if backend.backup else 0,
         "generation": generation,
         "weight": member.weight,
         "address_len": len(member.address),

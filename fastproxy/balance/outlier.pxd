@@ -148,7 +148,8 @@ cdef inline bint outlier_eject(
 cdef inline bint outlier_uneject(
     BoardHeader *board, BackendRow *row, uint32_t upstream, uint64_t now_ms
 ) noexcept nogil:
-    """It may serve again at once (a good check); its slow start begins now. True: it was ejected."""
+    """It may serve again at once (a good check); its slow start begins now. True: it was
+    ejected."""
     cdef uint64_t word = load64(&row.ejection)
     while (word >> 16) > now_ms:
         if cas64(&row.ejection, &word, now_ms << 16 | (word & EJECT_TIMES_MAX)):

@@ -2,8 +2,9 @@
 """GCC's __atomic builtins for words in shared memory, where Cython has no libc.stdatomic.
 
 Loads acquire, stores release, read-modify-writes are both: a reader that sees the word sees all
-that was written before it. A store is not ordered before a later load of another word: between "here
-am I" and "who else?" stands `fence_all`. Counters with a single writer use `count_add` (relaxed, no lock prefix).
+that was written before it. A store is not ordered before a later load of another word: between
+"here am I" and "who else?" stands `fence_all`. Counters with a single writer use `count_add`
+(relaxed, no lock prefix).
 """
 
 from libc.stdint cimport uint32_t, uint64_t

@@ -20,7 +20,7 @@ from fastproxy.balance.build import BACKENDS_MAX, BACKENDS_PER_UPSTREAM_MAX
 from fastproxy.config.convert import BROKEN, Converter, closest
 from fastproxy.config.load import Document, Where, path_where
 from fastproxy.config.model import Config, Listener, Upstream
-from fastproxy.config.plan import RESPONDERS, Stages, build_stages, log_template
+from fastproxy.config.plan import RESPONDERS, Stages, build_stages, hash_key, log_template
 from fastproxy.errors import ConfigError, Problem
 from fastproxy.health.build import problems as health_problems
 from fastproxy.template.build import Escape, TemplateError, parse_template
@@ -164,6 +164,7 @@ class _Check:
         if len(members) > BACKENDS_PER_UPSTREAM_MAX:
             text = f"{len(members)} backends, at most {BACKENDS_PER_UPSTREAM_MAX} are possible"
             self.error(backends, text)
+        self.hash(where, upstream)
         seen: dict[str, int] = {}
         for at, member in enumerate(members):
             if not member.url.is_unix and member.url.port == 0:
@@ -176,6 +177,14 @@ class _Check:
             parse_template(upstream.queue.priority, Escape.HEADER)
         except TemplateError as error:
             self.error((*where, "queue", "priority"), str(error), error.hint)
+
+    def hash(self, where: Where, upstream: Upstream) -> None:
+        key = hash_key(upstream)
+        if isinstance(key, Problem):
+            self.error((*where, "hash", "key"), key.text, key.hint)
+        if 0 < upstream.hash.bound < 1:
+            text = f"{upstream.hash.bound:g} would leave nobody to go to"
+            self.error((*where, "hash", "bound"), text, "write 0 (no bound), or 1 and more")
 
     def limits(self, config: Config) -> None:
         limits = config.limits

@@ -19,8 +19,8 @@ columns) and sparse: untouched pages cost nothing. Who writes what:
     queues[w][u]         worker w; zeroed by the master when w is dead
     SessionRow           workers, by compare-and-swap
     RouteCount[w][r], BackendCount[w][b]   worker w, relaxed, never reset: a successor counts on
-    gauges of WorkerRow  (connections, idle, upstream_*, kept_bytes, parked, queued) zeroed by the master
-                         when the worker is dead; the other counters live on in its successor
+    gauges of WorkerRow  (connections, idle, upstream_*, kept_bytes, parked, queued) zeroed by the
+                         master when the worker is dead; the other counters live on in its successor
     ClientIpRow          workers, by compare-and-swap; what a dead worker held is given back by the
                          master from that worker's own column
 

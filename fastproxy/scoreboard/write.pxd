@@ -9,8 +9,8 @@ from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from fastproxy.clib.atomics cimport (
-    cas32, cas64, count_add, exchange32, fence_all, fetch_add64, fetch_or32, load32, load64, store32,
-    store64)
+    cas32, cas64, count_add, exchange32, fence_all, fetch_add64, fetch_or32, load32, load64,
+    store32, store64)
 from fastproxy.memory.limits cimport CLIENT_IP_SLOTS, UPSTREAMS_MAX
 from fastproxy.scoreboard.read cimport (
     client_ip_held, client_ip_rows, histogram_index, inflight_cell, inflight_total, queue_cell,

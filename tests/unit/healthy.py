@@ -20,8 +20,8 @@ import uvloop
 from fastproxy.balance.build import Member, resolve, sockaddr_inet
 from fastproxy.balance.settings import Backend
 from fastproxy.health.build import Check, build_check
-from fastproxy.health.prober import PROBES
 from fastproxy.health.probe import Seen, Target, ask
+from fastproxy.health.prober import PROBES
 from fastproxy.health.settings import Health
 from fastproxy.schema import UpstreamUrl, dec_hook
 

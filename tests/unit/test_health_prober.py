@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -173,7 +174,7 @@ def test_jitter_and_the_spread_of_first_checks(board: Board) -> None:
             firsts = sorted(at - began for at in server.times[:40])
             assert firsts[0] < 0.1
             assert 0.3 < firsts[-1] < 0.6
-            assert max(b - a for a, b in zip(firsts, firsts[1:], strict=False)) < 0.15
+            assert max(b - a for a, b in itertools.pairwise(firsts)) < 0.15
 
     run(main())
 
