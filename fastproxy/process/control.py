@@ -65,7 +65,7 @@ class Control:
 
     def __init__(self, task: ControlTask, channel: socket.socket) -> None:
         self.task = task
-        self.board = task.board
+        self.board, self.log = task.board, task.log
         self.channel = channel
         self.rosters = Rosters(
             upstreams_of(task.handover.upstreams),
@@ -127,7 +127,7 @@ class Control:
     def on_master_gone(self) -> None:
         """Nobody is left to control. Workers drain by themselves."""
         asyncio.get_running_loop().remove_reader(self.task.channels.alive)
-        self.task.log.warning("the master is gone: leaving")
+        self.log.warning("the master is gone: leaving")
         self.over.set()
 
     def tell_master(self, message: Message, fds: list[int] | None = None) -> bool:
@@ -149,7 +149,7 @@ class Control:
         fd = sealed("roster", roster)
         try:
             if not self.tell_master(Message("roster", number=self.rosters.epoch), [fd]):
-                self.task.log.error("the master does not take the new roster: trying again")
+                self.log.error("the master does not take the new roster: trying again")
                 asyncio.get_running_loop().call_later(
                     HAND_ON_AGAIN_SECONDS, self.hand_on_again, self.rosters.epoch, roster
                 )
@@ -170,7 +170,7 @@ class Control:
             try:
                 await self.resolve_once()
             except (OSError, ValueError) as error:
-                self.task.log.error(f"resolving upstreams: {error}")
+                self.log.error(f"resolving upstreams: {error}")
 
     async def resolve_once(self) -> None:
         """Look all names up at the same time; a new roster if any answer is new."""
@@ -181,7 +181,7 @@ class Control:
         found: dict[str, list[bytes]] = {}
         for url, answer in zip(names, answers, strict=True):
             if isinstance(answer, BaseException):
-                self.task.log.warning(f"{url}: {answer or 'no answer in time'}; keeping the last")
+                self.log.warning(f"{url}: {answer or 'no answer in time'}; keeping the last")
             else:
                 found[str(url)] = answer
         roster = self.rosters.next(found)

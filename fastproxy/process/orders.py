@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What operators order while it runs: who is meant, whether it can be, and what it makes of a roster.
+"""What operators order while it runs: who is meant, whether it can be, and what becomes of it.
 
 An order names an upstream (which may be left out when there is only one) and backends, and is done
 for all of them or not at all. A backend is named by
@@ -25,7 +25,6 @@ import msgspec
 from fastproxy.balance import build
 from fastproxy.balance.build import Member
 from fastproxy.balance.settings import WEIGHT_MAX, Backend
-from fastproxy.config.convert import closest
 from fastproxy.process import changes as changing
 from fastproxy.process.changes import Change
 from fastproxy.process.rosters import Rosters, converted
@@ -77,6 +76,13 @@ class Done:
     note: str = ""
 
 
+def closest(word: str, known: Iterable[str]) -> str:
+    """As in a configuration; imported late, because only control needs it."""
+    from fastproxy.config import convert
+
+    return convert.closest(word, known)
+
+
 def upstream_meant(rosters: Rosters, name: str) -> str:
     """The upstream that an order is for."""
     known = list(rosters.upstreams)
@@ -108,7 +114,8 @@ def target(rosters: Rosters, upstream: str, text: str) -> Target:
     listed = f"it has {', '.join(names[:LISTED_MAX])}"
     listed += f" and {len(names) - LISTED_MAX} more" if len(names) > LISTED_MAX else ""
     hint = closest(text, [*names, *(name.partition("//")[2] for name in names)])
-    raise OrderError(f'upstream "{upstream}" has no backend "{text}"; {hint or listed}')
+    hint += " " if hint else ""
+    raise OrderError(f'upstream "{upstream}" has no backend "{text}"; {hint}{listed}')
 
 
 def _meant(members: list[Member], urls: list[str], text: str) -> list[str]:
@@ -203,9 +210,7 @@ def _done(
     return Done(upstream, members, [one.name for one in changed], roster, note)
 
 
-def _add(
-    rosters: Rosters, upstream: str, order: Order, answers: Mapping[str, list[bytes]]
-) -> Done:
+def _add(rosters: Rosters, upstream: str, order: Order, answers: Mapping[str, list[bytes]]) -> Done:
     change = changing.copied(rosters.changes[upstream])
     names = []
     for text in dict.fromkeys(order.backends):
@@ -254,9 +259,7 @@ def _url(text: str) -> UpstreamUrl:
     return url
 
 
-def _remove(
-    rosters: Rosters, upstream: str, targets: list[Target], members: list[Member]
-) -> Done:
+def _remove(rosters: Rosters, upstream: str, targets: list[Target], members: list[Member]) -> Done:
     change = changing.copied(rosters.changes[upstream])
     for one in targets:
         if "#" in one.name:

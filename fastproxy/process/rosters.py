@@ -36,20 +36,17 @@ from fastproxy.scoreboard.segment import Admin, Health, WorkerState
 Key = tuple[str, str]
 """(upstream, member's name): what a row belongs to."""
 
-if TYPE_CHECKING:
-    from fastproxy.config.model import Upstream
-
 
 def upstreams_of(given: Mapping[str, Any]) -> dict[str, Upstream]:
     """The settings in a handover. They were checked before they were packed."""
-    from fastproxy.config.model import Upstream
+    # Late, here and below: master and workers import this module too, and never check a setting.
+    from fastproxy.config import model
 
-    return dict(converted(dict[str, Upstream], dict(given), "upstreams"))
+    return dict(converted(dict[str, model.Upstream], dict(given), "upstreams"))
 
 
 def converted(kind: Any, given: Any, where: str) -> Any:
     """Plain data as settings. ValueError, with every mistake in it."""
-    # Late: master and workers import this module too, and never check a setting.
     from fastproxy.config.convert import Converter
     from fastproxy.config.load import Where, path_text
 
@@ -217,13 +214,15 @@ class Rosters:
         try:
             return build.assign_rows(members, self.rows), {}
         except ValueError as error:
-            free = self._free_rows({(one.upstream, one.name) for one in members})
+            current = {(one.upstream, one.name) for one in members}
+            free = self._free_rows(current)
             taken = {key: row for key, row in self.rows.items() if key not in free}
             try:
                 rows = build.assign_rows(members, taken)
             except ValueError:
-                held = len(self.rows) - len(taken) + len(free)
-                raise ValueError(f"{error}, {held} of it still in use") from None
+                held = sum(key not in current for key in taken)
+                why = f", {held} of it for removed ones that are still in use" if held else ""
+                raise ValueError(f"{error}{why}") from None
             used = set(rows.values())
             return rows, {key: row for key, row in free.items() if row in used}
 

@@ -28,6 +28,7 @@ from fastproxy import __version__
 from fastproxy._core import Board
 from fastproxy.process import orders
 from fastproxy.process.channels import Message
+from fastproxy.process.log import Log
 from fastproxy.process.orders import Done, Order, OrderError
 from fastproxy.process.rosters import Rosters
 from fastproxy.process.status import Status
@@ -52,6 +53,7 @@ class House(Protocol):
     board: Board
     rosters: Rosters
     status: Status
+    log: Log
 
     def tell_master(self, message: Message) -> bool: ...
 
@@ -121,6 +123,8 @@ async def backend(house: House, line: bytes) -> dict[str, Any]:
             why = getattr(error, "strerror", None) or str(error) or "no answer in time"
             raise OrderError(f"{url} does not resolve ({why}): nothing was added") from None
     done = orders.carry_out(house.rosters, order, answers)
+    changed = ", ".join(done.changed) or "as it was"
+    house.log.info(f"operator: {order.action} {done.upstream}: {changed}")
     epoch = house.rosters.epoch
     if done.roster is not None:
         house.hand_on(done.roster)
