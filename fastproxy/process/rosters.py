@@ -36,6 +36,9 @@ from fastproxy.scoreboard.segment import Admin, Health, WorkerState
 Key = tuple[str, str]
 """(upstream, member's name): what a row belongs to."""
 
+if TYPE_CHECKING:
+    from fastproxy.config.model import Upstream
+
 
 def upstreams_of(given: Mapping[str, Any]) -> dict[str, Upstream]:
     """The settings in a handover. They were checked before they were packed."""

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from fastproxy.process import client
 from tests.flow.ledger import Ledger
 from tests.flow.peers import Gateway, Origin, free_port, get
 from tests.running import Backend, alive, wait_until
@@ -25,7 +26,7 @@ class Ward(Backend):
     as a request, and says who answered. Its agent's words stand in X-Agent."""
 
     class Handler(Backend.Handler):
-        def do_GET(self) -> None:
+        def do_GET(self) -> None:  # noqa: N802
             ward: Ward = self.server.ward  # type: ignore[attr-defined]
             if self.path == "/health":
                 ward.checks += 1
@@ -266,7 +267,7 @@ def test_mandatory_ones_wait_for_their_proof() -> None:
         late = Ward()
         late.status = 500
         with late:
-            proxy.order("add", late.url)
+            client.ask(proxy.control, "backend", {"action": "add", "backends": [late.url]})
             wait_until(lambda: late.checks > 5)
             first.status = second.status = 500
             wait_until(lambda: {state(proxy, one.url) for one in house} == {"down"})
@@ -332,7 +333,7 @@ def test_a_good_check_ends_an_ejection_for_failures() -> None:
     with Origin() as well, Ward() as moody:
 
         class Failing(Ward.Handler):
-            def do_GET(self) -> None:
+            def do_GET(self) -> None:  # noqa: N802
                 if self.path != "/health":
                     return self.reply(500, b"no")
                 return super().do_GET()
