@@ -241,11 +241,8 @@ def build_roster(
         firsts.append(len(backend_rows))
         for member, name_hash, tier in zip(group, hashes(group), layouts[name][0], strict=True):
             row = rows[(name, member.name)]
-            generation = generations.get(row, 1)
-            shown = _backend_row(blob, member, name_hash, row, generation, tier)
-            if upstreams[name].proven_first:
-                shown["flags"] |= UNPROVEN
-            backend_rows.append(shown)
+            generation, first = generations.get(row, 1), upstreams[name].proven_first
+            backend_rows.append(_backend_row(blob, member, name_hash, row, generation, tier, first))
     if len(backend_rows) > BACKENDS_MAX:
         raise ValueError(f"{len(backend_rows)} backends, at most {BACKENDS_MAX} are possible")
     base, count = blob.rows("RosterBackend", backend_rows)
@@ -328,15 +325,21 @@ def hashes(group: list[Member]) -> list[int]:
 
 
 def _backend_row(
-    blob: pack.Blob, member: Member, name_hash: int, row: int, generation: int, tier: int
-) -> dict[str, Any]:
+    blob: pack.Blob,
+    member: Member,
+    name_hash: int,
+    row: int,
+    generation: int,
+    tier: int,
+    proven_first: bool,
+) -> Mapping[str, Any]:
     backend = member.backend
     return {
         "row": row,
         "tier": tier,
         "hash": name_hash,
         "max_connections": backend.max_connections,
-        "flags": BACKUP if backend.backup else 0,
+        "flags": (BACKUP if backend.backup else 0) | (UNPROVEN if proven_first else 0),
         "generation": generation,
         "weight": member.weight,
         "address_len": len(member.address),

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from fastproxy.process import client
@@ -80,6 +81,14 @@ def state(proxy: Gateway, url: str) -> str:
 
 def check(proxy: Gateway, url: str) -> dict[str, Any]:
     return dict(proxy.backends()[url]["check"])
+
+
+def dead(pid: int) -> bool:
+    return not alive(pid)
+
+
+def asked(ward: Ward, checks: int) -> bool:
+    return ward.checks >= checks
 
 
 # ---- down and up ------------------------------------------------------------------------------
@@ -152,15 +161,17 @@ def test_control_is_killed_and_what_it_knew_goes_on() -> None:
         wait_until(lambda: state(proxy, sick.url) == "down")
         before = sick.requests
         seen: Counter[str] = Counter()
-        for turn in range(3):
+        for _ in range(3):
             control = int(proxy.status()["control_pid"])
             os.kill(control, signal.SIGKILL)
-            wait_until(lambda pid=control: not alive(pid))  # type: ignore[misc]
+            wait_until(partial(dead, control))
             seen += spread(proxy, 40)  # while there is no control, and while it comes back
-            wait_until(lambda pid=control: proxy.status()["control_pid"] not in (0, pid))  # type: ignore[misc]
-            checks = sick.checks, well.checks
-            wait_until(lambda then=checks: sick.checks > then[0] and well.checks > then[1])  # type: ignore[misc]
-            assert state(proxy, sick.url) == "down", turn
+            wait_until(lambda: proxy.status()["control_pid"])
+            assert proxy.status()["control_pid"] != control
+            checks = sick.checks + 1, well.checks + 1
+            wait_until(partial(asked, sick, checks[0]))
+            wait_until(partial(asked, well, checks[1]))
+            assert state(proxy, sick.url) == "down"
         assert set(seen) == {well.url, third.url}
         assert sick.requests == before
         sick.status = 200
@@ -175,7 +186,7 @@ def test_a_worker_that_dies_knows_who_is_down() -> None:
         before = house[0].requests
         for pid in proxy.worker_pids():
             os.kill(pid, signal.SIGKILL)
-            wait_until(lambda gone=pid: not alive(gone))  # type: ignore[misc]
+            wait_until(partial(dead, pid))
         wait_until(lambda: all(one["state"] == "serving" for one in proxy.status()["workers"]))
         assert set(spread(proxy, 40)) == {house[1].url}
         assert house[0].requests == before

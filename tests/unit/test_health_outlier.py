@@ -18,7 +18,7 @@ from fastproxy.health.outlier import Sweep, Window, by_latency, judged
 from fastproxy.memory import pack
 from fastproxy.schema import UpstreamUrl
 from fastproxy.scoreboard import segment
-from tests.unit.test_health_prober import Heard
+from tests.unit.watched import Heard
 
 PLAIN = Outlier()
 
