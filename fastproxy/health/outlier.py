@@ -153,10 +153,15 @@ class Sweep:
         self.tasks = []
 
     async def _run(self, one: _Swept) -> None:
-        self.sweep(one)
         while True:
+            try:
+                self.sweep(one)
+            except Exception as error:
+                # Ours, and it must be seen; but it must not be the last sweep.
+                self.log.error(
+                    f'upstream "{one.name}": a sweep ended by a fault of ours: {error!r}'
+                )
             await asyncio.sleep(float(one.rules.interval))
-            self.sweep(one)
 
     def sweep(self, one: _Swept) -> dict[str, str]:
         """Judge what has come since the last time. Who was ejected, and why."""

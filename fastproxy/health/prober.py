@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -51,6 +51,8 @@ class Says(Protocol):
     def info(self, text: str) -> None: ...
 
     def warning(self, text: str) -> None: ...
+
+    def error(self, text: str) -> None: ...
 
 
 @dataclass(slots=True)
@@ -102,6 +104,10 @@ class Watched:
         return f'upstream "{self.member.upstream}": {self.member.name}'
 
 
+Step = Callable[[Watched], Awaitable[float]]
+"""One question, and the seconds until the next."""
+
+
 class Prober:
     """`checks`: the upstreams that have any. `update` needs a running loop."""
 
@@ -114,8 +120,6 @@ class Prober:
         self.log = log
         self.watched: dict[Key, Watched] = {}
         self.rows: dict[int, Watched] = {}
-        self.asked = 0
-        """Checks made so far."""
 
     # -- who is watched -------------------------------------------------------------------------
 
@@ -166,12 +170,13 @@ class Prober:
         """First checks are spread over an interval, so that they do not come at once; those that
         are waited for over a shorter one."""
         settings = one.check.settings
+        agent = settings.agent
         if one.check.kind != "off":
-            pause = settings.interval if one.proven else self._short(one)
-            one.tasks.append(asyncio.create_task(self._check_on(one, share * float(pause))))
-        if settings.agent.port:
-            pause = settings.agent.interval or settings.interval
-            one.tasks.append(asyncio.create_task(self._listen_on(one, share * float(pause))))
+            first = share * (float(settings.interval) if one.proven else self._short(one))
+            one.tasks.append(asyncio.create_task(self._forever(one, self._check, first)))
+        if agent.port:
+            first = share * float(agent.interval or settings.interval)
+            one.tasks.append(asyncio.create_task(self._forever(one, self._listen, first)))
 
     def _stop(self, one: Watched) -> None:
         for task in one.tasks:
@@ -186,24 +191,29 @@ class Prober:
 
     # -- asking ---------------------------------------------------------------------------------
 
-    async def _check_on(self, one: Watched, pause: float) -> None:
-        kind, port = PROBES[one.check.kind], one.check.settings.port
+    async def _forever(self, one: Watched, step: Step, pause: float) -> None:
+        """Wait, do it, wait as long as it says."""
         while True:
             await asyncio.sleep(pause)
-            began = time.perf_counter()
-            seen = await ask(kind, one.check, one.target, port, one.check.tls)
-            one.last_ms = (time.perf_counter() - began) * 1000
-            self.asked += 1
-            self.judge(one, seen)
-            pause = self._pause(one)
+            try:
+                pause = await step(one)
+            except Exception as error:
+                # Ours, and it must be seen; but a member that is never asked again would be worse.
+                self.log.error(f"{one.who}: a check ended by a fault of ours: {error!r}")
+                pause = float(one.check.settings.interval)
 
-    async def _listen_on(self, one: Watched, pause: float) -> None:
-        agent = one.check.settings.agent
-        usual = float(agent.interval or one.check.settings.interval)
-        while True:
-            await asyncio.sleep(pause)
-            self.hear(one, await ask(AgentProbe, one.check, one.target, agent.port))
-            pause = _jittered(usual, one.check.settings.jitter)
+    async def _check(self, one: Watched) -> float:
+        began = time.perf_counter()
+        kind, port = PROBES[one.check.kind], one.check.settings.port
+        seen = await ask(kind, one.check, one.target, port, one.check.tls)
+        one.last_ms = (time.perf_counter() - began) * 1000
+        self.judge(one, seen)
+        return self._pause(one)
+
+    async def _listen(self, one: Watched) -> float:
+        settings = one.check.settings
+        self.hear(one, await ask(AgentProbe, one.check, one.target, settings.agent.port))
+        return _jittered(float(settings.agent.interval or settings.interval), settings.jitter)
 
     def _short(self, one: Watched) -> float:
         return min(float(one.check.settings.transition), float(one.check.settings.interval))

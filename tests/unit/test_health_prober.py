@@ -258,6 +258,21 @@ def _row(board: Board) -> int:
     return segment._head(board, "backends_off")
 
 
+def test_a_fault_of_ours_is_told_and_is_not_the_last_check(board: Board) -> None:
+    async def test(house: House, server: Server) -> None:
+        judge = house.prober.judge
+
+        def broken(one: Any, seen: Seen) -> None:
+            house.prober.judge = judge  # type: ignore[method-assign]
+            raise KeyError("a fault")
+
+        house.prober.judge = broken  # type: ignore[method-assign]
+        await until(lambda: len(server.times) > 3)
+
+    (line,) = housed(board, test).lines
+    assert "a check ended by a fault of ours: KeyError('a fault')" in line
+
+
 # ---- what is written and told ------------------------------------------------------------------
 
 

@@ -31,7 +31,7 @@ class Heard:
     def info(self, text: str) -> None:
         self.lines.append(text)
 
-    warning = info
+    warning = error = info
 
 
 class House:
