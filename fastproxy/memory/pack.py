@@ -8,7 +8,7 @@ struct, bytes for a byte array, or a sequence for any array. What is not named s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastproxy import _core
@@ -68,6 +68,8 @@ def _read(kind: str, data: bytes | memoryview) -> Any:
     if kind in SCALARS:
         width = SCALARS[kind]
         signed = not kind.startswith("u")
+        if kind == "uint8_t" and len(data) > 1:
+            return list(data)
         values = [
             int.from_bytes(data[i : i + width], "little", signed=signed)
             for i in range(0, len(data), width)
@@ -93,7 +95,7 @@ class Blob:
             found = self._texts[raw] = (self.raw(raw, align=1), len(raw))
         return found
 
-    def rows(self, struct: str, rows: list[Mapping[str, Any]]) -> tuple[int, int]:
+    def rows(self, struct: str, rows: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
         """Slice over packed rows."""
         return (self.raw(b"".join(pack(struct, row) for row in rows)), len(rows))
 

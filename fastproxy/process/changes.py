@@ -3,7 +3,8 @@
 
 The configuration stays as it is; what stands beside it is small, plain and whole: `Change`, one per
 upstream. Control keeps it as JSON in the roster in force (RosterHeader.changes), so that a control
-that is started anew goes on from it, and in the state file, if there is one, for the next start.
+that is started anew goes on from it, and in the state file, if there is one, for the next start
+(process/state.py).
 
 Who wins, when the same URL comes from several sides: what an operator added, then the
 configuration, then sources by name. What an operator removed stays away until it is added again, or
@@ -14,14 +15,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from typing import Literal
 
 import msgspec
 
 from fastproxy.balance.build import Member
 from fastproxy.balance.settings import Backend, Upstream
 from fastproxy.schema import dec_hook, enc_hook
+from fastproxy.scoreboard.segment import Health
 
 CONFIGURED, OPERATOR = "configuration", "operator"
+Word = Literal["up", "drain", "maint"]
+WORDS: dict[Health, Word] = {Health.UP: "up", Health.DRAIN: "drain", Health.MAINT: "maint"}
 
 
 class Change(msgspec.Struct, omit_defaults=True):
@@ -32,8 +37,8 @@ class Change(msgspec.Struct, omit_defaults=True):
     added: list[Backend] = []
     removed: list[str] = []
     weights: dict[str, int] = {}
-    words: dict[str, str] = {}
-    """Member -> "drain" or "maint", in the state file only: while we run the scoreboard has it."""
+    words: dict[str, Word] = {}
+    """Name -> "drain", "maint", or "up" where the URL has another word; as in `Health`."""
 
     def sources(self, upstream: Upstream) -> dict[str, tuple[Backend, str]]:
         """URL -> its settings and who named it, without those that were removed as a whole."""
@@ -63,6 +68,32 @@ class Change(msgspec.Struct, omit_defaults=True):
             return member
         backend = msgspec.structs.replace(member.backend, weight=weight)
         return dataclasses.replace(member, backend=backend)
+
+    def word_of(self, member: Member) -> Health:
+        """What operators say of a member."""
+        url = str(member.backend.url)
+        return Health[self.words.get(member.name, self.words.get(url, "up")).upper()]
+
+    def say(self, name: str, word: Health) -> None:
+        """From now on this is what operators say of it; of a URL: of all its addresses."""
+        if "#" not in name:
+            self.words = {old: one for old, one in self.words.items() if url_of(old) != name}
+        self.words.pop(name, None)
+        if word != Health.UP or url_of(name) in self.words:
+            self.words[name] = WORDS[word]
+
+    def weigh(self, name: str, weight: int) -> None:
+        """From now on this is its weight; of a URL: of all its addresses."""
+        if "#" not in name:
+            self.weights = {old: one for old, one in self.weights.items() if url_of(old) != name}
+        self.weights[name] = weight
+
+    def forget(self, url: str) -> None:
+        """Whatever was said of a URL and its addresses is over."""
+        self.added = [one for one in self.added if str(one.url) != url]
+        self.removed = [name for name in self.removed if url_of(name) != url]
+        self.weights = {name: one for name, one in self.weights.items() if url_of(name) != url}
+        self.words = {name: one for name, one in self.words.items() if url_of(name) != url}
 
     def prune(self, upstream: Upstream) -> None:
         """Forget what was said of URLs that nobody names any more."""
@@ -96,8 +127,7 @@ def text_of(changes: Mapping[str, Change]) -> str:
 
 
 def read(text: str | bytes, known: Iterable[str]) -> dict[str, Change]:
-    """From JSON: a Change for each known upstream; others are left out. ValueError if it is none.
-    (msgspec.ValidationError is one.)"""
+    """From JSON: a Change for each known upstream; others are left out. ValueError."""
     found: dict[str, Change] = {}
     if text:
         found = msgspec.json.decode(text, type=dict[str, Change], dec_hook=dec_hook)

@@ -20,7 +20,7 @@ import msgspec
 from fastproxy._core import Board
 from fastproxy.balance.build import resolve
 from fastproxy.health.watch import Watch
-from fastproxy.process import channels, verbs
+from fastproxy.process import channels, state, verbs
 from fastproxy.process.channels import Channels, Message
 from fastproxy.process.handover import Handover, contents, sealed
 from fastproxy.process.log import Log
@@ -72,6 +72,7 @@ class Control:
             contents(task.handover.roster_fd),
             task.board,
             task.handover.zone,
+            bytes.fromhex(task.handover.session_key),
         )
         plan = contents(task.handover.plan_fd)
         self.watch = Watch(task.board, self.rosters.upstreams, task.log)
@@ -92,6 +93,8 @@ class Control:
             roster_epoch=self.rosters.epoch,
             plan_generation=self.plan_generation,
         )
+        if (roster := self.rosters.catch_up()) is not None:
+            self.hand_on(roster)
         loop.add_reader(self.channel.fileno(), self.on_channel)
         loop.add_reader(self.task.channels.alive, self.on_master_gone)
         # Kept: a server nobody refers to is collected, and its socket closed.
@@ -157,6 +160,18 @@ class Control:
             os.close(fd)
         for hook in self.on_roster:
             hook(self.rosters)
+
+    def keep_state(self) -> str:
+        """Operators' changes, for the next start; "", or why it will not know them."""
+        path = self.task.handover.state_file
+        try:
+            if path:
+                state.save(path, self.rosters.changes)
+        except OSError as error:
+            text = f"{path} cannot be written ({error.strerror}): the next start will not know this"
+            self.log.error(text)
+            return text
+        return ""
 
     def hand_on_again(self, epoch: int, roster: bytes) -> None:
         """Unless there is a newer one."""

@@ -9,8 +9,9 @@ for all of them or not at all. A backend is named by
     app.internal:9001, 10.0.0.7:9001      host or address and port; an error if several are meant
     /run/app.sock                         the path of a unix socket
 
-OrderError says what is wrong in a line for the user. Words (drain, enable, disable) are in force at
-once; add, remove and weight make a roster, which the caller hands on.
+OrderError says what is wrong in a line for the user. What is done is on the scoreboard at once, so
+that nobody chooses a backend that is drained, disabled or removed; the roster that it makes is for
+the caller to hand on.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ from fastproxy.balance import build
 from fastproxy.balance.build import Member
 from fastproxy.balance.settings import WEIGHT_MAX, Backend
 from fastproxy.process import changes as changing
-from fastproxy.process.changes import Change
 from fastproxy.process.rosters import Rosters, converted
 from fastproxy.schema import UpstreamUrl
 from fastproxy.scoreboard.segment import Health
@@ -173,15 +173,11 @@ def carry_out(rosters: Rosters, order: Order, answers: Mapping[str, list[bytes]]
         if order.action == "add":
             return _add(rosters, upstream, order, answers)
         targets = [target(rosters, upstream, text) for text in dict.fromkeys(order.backends)]
-        members = _without_doubles(one for each in targets for one in each.members)
-        if order.action in WORDS:
-            if nowhere := next((one.name for one in targets if not one.members), ""):
-                raise OrderError(f"{nowhere} has no address: its name does not resolve")
-            told = rosters.say(members, WORDS[order.action])
-            return _done(rosters, upstream, members, told, None)
         if order.action == "remove":
-            return _remove(rosters, upstream, targets, members)
-        return _weight(rosters, upstream, targets, order.weight)
+            return _remove(rosters, upstream, targets)
+        if order.action == "weight":
+            return _weight(rosters, upstream, targets, order.weight)
+        return _say(rosters, upstream, targets, WORDS[order.action])
     except OrderError:
         raise
     except ValueError as error:
@@ -192,16 +188,14 @@ def _done(
     rosters: Rosters,
     upstream: str,
     members: list[Member],
-    changed: list[Member],
+    changed: Iterable[Member],
     roster: bytes | None,
 ) -> Done:
     """What was done, with what the operator should know about what is left."""
     left = [one for one in rosters.members if one.upstream == upstream]
-    serving = [
-        one
-        for one in left
-        if one.weight and not rosters.said(rosters.rows[(upstream, one.name)]).word
-    ]
+    serving = any(
+        one.weight and not rosters.said(rosters.rows[(upstream, one.name)]).word for one in left
+    )
     note = ""
     if not left:
         note = f'upstream "{upstream}" has no backend any more: its requests get 503'
@@ -210,41 +204,36 @@ def _done(
     return Done(upstream, members, [one.name for one in changed], roster, note)
 
 
+def _now(rosters: Rosters, upstream: str, names: Iterable[str]) -> list[Member]:
+    """The members that these names mean now, each once."""
+    members = [one for one in rosters.members if one.upstream == upstream]
+    found = [one for name in names for one in _members_named(members, name)]
+    return list({one.name: one for one in found}.values())
+
+
 def _add(rosters: Rosters, upstream: str, order: Order, answers: Mapping[str, list[bytes]]) -> Done:
     change = changing.copied(rosters.changes[upstream])
     names = []
     for text in dict.fromkeys(order.backends):
         if text in change.removed and "#" in text:
             change.removed.remove(text)
+            change.say(text, Health.UP)
             names.append(text)
             continue
         url = _url(text)
-        current = change.sources(rosters.upstreams[upstream])
-        if str(url) in current:
+        if str(url) in change.sources(rosters.upstreams[upstream]):
             raise OrderError(f'{url} is in upstream "{upstream}" already')
-        _add_url(change, upstream, url, order.settings, rosters)
+        backend: Backend = converted(Backend, {**order.settings, "url": str(url)}, "backend")
+        change.forget(str(url))
+        # Back as it was configured, unless other settings are given.
+        if order.settings or str(url) not in change.sources(rosters.upstreams[upstream]):
+            change.added.append(backend)
         names.append(str(url))
     before = {one.name for one in rosters.members if one.upstream == upstream}
     roster = rosters.change(upstream, change, answers)
-    mine = [one for one in rosters.members if one.upstream == upstream]
-    members = [one for name in names for one in _members_named(mine, name)]
-    rosters.say(members, Health.UP)  # what was said of one that had been here before is over
-    return _done(
-        rosters, upstream, members, [one for one in members if one.name not in before], roster
-    )
-
-
-def _add_url(
-    change: Change, upstream: str, url: UpstreamUrl, settings: dict[str, Any], rosters: Rosters
-) -> None:
-    """One that is no member now. Back as it was configured, unless other settings are given."""
-    backend: Backend = converted(Backend, {**settings, "url": str(url)}, "backend")
-    change.removed = [one for one in change.removed if changing.url_of(one) != str(url)]
-    change.weights = {
-        name: weight for name, weight in change.weights.items() if changing.url_of(name) != str(url)
-    }
-    if settings or str(url) not in change.sources(rosters.upstreams[upstream]):
-        change.added.append(backend)
+    members = _now(rosters, upstream, names)
+    changed = [one for one in members if one.name not in before]
+    return _done(rosters, upstream, members, changed, roster)
 
 
 def _url(text: str) -> UpstreamUrl:
@@ -259,15 +248,13 @@ def _url(text: str) -> UpstreamUrl:
     return url
 
 
-def _remove(rosters: Rosters, upstream: str, targets: list[Target], members: list[Member]) -> Done:
+def _remove(rosters: Rosters, upstream: str, targets: list[Target]) -> Done:
     change = changing.copied(rosters.changes[upstream])
+    members = _now(rosters, upstream, [one.name for one in targets])
     for one in targets:
-        if "#" in one.name:
-            change.removed.append(one.name)
-            continue
-        change.added = [added for added in change.added if str(added.url) != one.name]
-        change.removed = [name for name in change.removed if changing.url_of(name) != one.name]
-        change.removed.append(one.name)  # `prune` strikes it if nobody else names it
+        if "#" not in one.name:
+            change.forget(one.name)
+        change.removed.append(one.name)  # struck again if nobody else names it
     roster = rosters.change(upstream, change)
     return _done(rosters, upstream, members, members, roster)
 
@@ -278,22 +265,23 @@ def _weight(rosters: Rosters, upstream: str, targets: list[Target], weight: int 
     if not 0 <= weight <= WEIGHT_MAX:
         raise OrderError(f"weight {weight} is not within 0 to {WEIGHT_MAX}")
     change = changing.copied(rosters.changes[upstream])
-    before = {one.name: one.weight for one in rosters.members if one.upstream == upstream}
-    for one in targets:
-        if "#" not in one.name:
-            change.weights = {
-                name: old for name, old in change.weights.items()
-                if changing.url_of(name) != one.name
-            }  # fmt: skip
-        change.weights[one.name] = weight
+    names = [one.name for one in targets]
+    before = {one.name: one.weight for one in _now(rosters, upstream, names)}
+    for name in names:
+        change.weigh(name, weight)
     roster = rosters.change(upstream, change)
-    mine = [one for one in rosters.members if one.upstream == upstream]
-    members = _without_doubles(
-        member for one in targets for member in _members_named(mine, one.name)
-    )
+    members = _now(rosters, upstream, names)
     changed = [one for one in members if before[one.name] != one.weight]
     return _done(rosters, upstream, members, changed, roster)
 
 
-def _without_doubles(members: Iterable[Member]) -> list[Member]:
-    return list({one.name: one for one in members}.values())
+def _say(rosters: Rosters, upstream: str, targets: list[Target], word: Health) -> Done:
+    if nowhere := next((one.name for one in targets if not one.members), ""):
+        raise OrderError(f"{nowhere} has no address: its name does not resolve")
+    old = rosters.changes[upstream]
+    change = changing.copied(old)
+    for one in targets:
+        change.say(one.name, word)
+    members = _now(rosters, upstream, [one.name for one in targets])
+    changed = [one for one in members if old.word_of(one) != word]
+    return _done(rosters, upstream, members, changed, rosters.change(upstream, change))

@@ -33,19 +33,19 @@ from fastproxy.schema import UpstreamUrl
 from fastproxy.scoreboard import segment
 from fastproxy.scoreboard.segment import Admin, Health, WorkerState
 
-Key = tuple[str, str]
-"""(upstream, member's name): what a row belongs to."""
-
 if TYPE_CHECKING:
     from fastproxy.config.model import Upstream
+
+Key = tuple[str, str]
+"""(upstream, member's name): what a row belongs to."""
 
 
 def upstreams_of(given: Mapping[str, Any]) -> dict[str, Upstream]:
     """The settings in a handover. They were checked before they were packed."""
     # Late, here and below: master and workers import this module too, and never check a setting.
-    from fastproxy.config import model
+    from fastproxy.config.model import Upstream
 
-    return dict(converted(dict[str, model.Upstream], dict(given), "upstreams"))
+    return dict(converted(dict[str, Upstream], dict(given), "upstreams"))
 
 
 def converted(kind: Any, given: Any, where: str) -> Any:
@@ -82,10 +82,16 @@ class Rosters:
     """`roster`: the bytes in force. ValueError if they are no roster of this build."""
 
     def __init__(
-        self, upstreams: dict[str, Upstream], roster: bytes, board: Board, zone: str = ""
+        self,
+        upstreams: Mapping[str, Upstream],
+        roster: bytes,
+        board: Board,
+        zone: str = "",
+        session_key: bytes = b"",
     ) -> None:
         self.board = board
         self.zone = zone
+        self.session_key = session_key
         self.upstreams = upstreams
         """As configured."""
         head = pack.read("RosterHeader", roster)
@@ -98,22 +104,26 @@ class Rosters:
         self.generations: dict[int, int] = {}
         self.left: dict[Key, int] = {}
         """Members that were -> the roster they are not in any more."""
-        self.written: dict[Key, tuple[int, int]] = {}
-        """Members on the scoreboard -> (generation, weight) as they stand there."""
-        self._learn(build.read_roster(roster))
-        self.members = all_members(upstreams, self.changes, self.addresses)
+        self.written: dict[Key, tuple[int, int, int]] = {}
+        """Members on the scoreboard -> (generation, weight, operator's word), as written there."""
+        current = self._learn(build.read_roster(roster))
+        members = all_members(upstreams, self.changes, self.addresses)
+        self.members = [one for one in members if (one.upstream, one.name) in current]
         """Who is a member now."""
 
-    def _learn(self, entries: list[dict[str, Any]]) -> None:
-        """Take over rows and addresses of the roster in force, and rows of members that were."""
+    def _learn(self, entries: list[dict[str, Any]]) -> set[Key]:
+        """Take over rows and addresses of the roster in force, and rows of members that were; who
+        is on the roster."""
         order = list(self.upstreams)
         for row in segment.backends_used(self.board):
             old = segment.backend(self.board, row)
             self.generations[row] = old["generation"]
             if old["upstream"] < len(order):
                 self.rows[(order[old["upstream"]], old["name"])] = row
+        current = set()
         for entry in entries:
             key = (order[entry["upstream"]], entry["name"])
+            current.add(key)
             self.rows[key] = entry["row"]
             self.generations[entry["row"]] = entry["generation"]
             known = self.addresses.setdefault(changing.url_of(entry["name"]), [])
@@ -122,6 +132,7 @@ class Rosters:
         self._know_numbers(self.addresses, self.changes)
         for known in self.addresses.values():
             known.sort()
+        return current
 
     def _know_numbers(
         self, addresses: dict[str, list[bytes]], changes: Mapping[str, Change]
@@ -143,6 +154,11 @@ class Rosters:
         return list(dict.fromkeys(url for url in urls if not build.is_numeric(url)))
 
     # -- what makes the next one ----------------------------------------------------------------
+
+    def catch_up(self) -> bytes | None:
+        """The first roster leaves out whom operators had taken out before this start: a worker must
+        not choose them before their word is on the scoreboard."""
+        return self._make(self.changes, self.addresses)
 
     def next(self, answers: Mapping[str, list[bytes]]) -> bytes | None:
         """Names were looked up: URL -> addresses. An empty answer changes nothing."""
@@ -166,18 +182,6 @@ class Rosters:
         changes = {**self.changes, upstream: change}
         return self._make(changes, {**self.addresses, **(answers or {})})
 
-    def say(self, members: Iterable[Member], word: int) -> list[Member]:
-        """The operator's word (HealthWord) about members: in force at once, without a roster. Those
-        of whom it was not the word before."""
-        news = []
-        for member in members:
-            row = self.rows[(member.upstream, member.name)]
-            old = self.said(row)
-            if old.operator != word:
-                news.append(member)
-                segment.set_backend(self.board, row, admin=old._replace(operator=word).word)
-        return news
-
     def said(self, row: int) -> Admin:
         """What operator and agent say of the member on this row."""
         return Admin.of(segment.backend(self.board, row)["admin"])
@@ -199,8 +203,9 @@ class Rosters:
             self.epoch + 1,
             generations,
             self.zone,
-            changing.text_of(changes),
-            members,
+            changes=changing.text_of(changes),
+            session_key=self.session_key,
+            found=members,
         )
         # Nothing below can fail: from here on it is so.
         self.epoch += 1
@@ -247,17 +252,14 @@ class Rosters:
 
     def publish(self, came_now: bool = False) -> None:
         """Write who is a member to the scoreboard, as control has to. `came_now`: those that were
-        none have just come, and start slowly; at the proxy's own start nobody does."""
+        none have just come; at the proxy's own start nobody has."""
         current = {(one.upstream, one.name): one for one in self.members}
-        siblings: dict[Key, int] = {}
-        if any(key not in self.written and "#" in key[1] for key in current):
-            siblings = self._words_of_siblings()
         for key, member in current.items():
             generation = self.generations.setdefault(self.rows[key], 1)
-            if self.written.get(key) != (generation, member.weight):
-                word = siblings.get((member.upstream, changing.url_of(member.name)), 0)
+            word = self.changes[member.upstream].word_of(member)
+            if self.written.get(key) != (generation, member.weight, word):
                 self._enter(member, generation, came_now, word)
-                self.written[key] = (generation, member.weight)
+                self.written[key] = (generation, member.weight, word)
                 self.left.pop(key, None)
         for key, row in self.rows.items():
             if key not in current and key not in self.left:
@@ -267,14 +269,16 @@ class Rosters:
                 self.left[key] = self.epoch
 
     def _enter(self, member: Member, generation: int, came_now: bool, word: int) -> None:
-        """Write one member to its row. What was said of it and seen of it stays, unless the row was
-        another's; `word`: the operator's, of one that is new here."""
+        """Write one member to its row, with the operator's word. What was seen of it and what its
+        agent says stays, unless the row was another's. Who comes (back) now starts slowly."""
         key = (member.upstream, member.name)
         row = self.rows[key]
         old = segment.backend(self.board, row)
         words = {"weight": member.weight}
+        comes = key in self.left or old["generation"] != generation
         if old["generation"] == generation:
-            words["admin"] = Admin.of(old["admin"])._replace(gone=False).word
+            comes = comes or (Admin.of(old["admin"]).operator != Health.UP and word == Health.UP)
+            words["admin"] = Admin.of(old["admin"])._replace(operator=word, gone=False).word
         else:
             segment.clear_backend(self.board, row)
             words["upstream"] = list(self.upstreams).index(member.upstream)
@@ -282,17 +286,6 @@ class Rosters:
             unproven = self.upstreams[member.upstream].proven_first
             words["health"] = Health.DOWN if unproven else Health.UP
             words["admin"] = Admin(operator=word, agent=words["health"]).word
-        if came_now and (key in self.left or "generation" in words):
+        if came_now and comes:
             words["up_since_ms"] = time.monotonic_ns() // 1_000_000
         segment.set_backend(self.board, row, member.name, **words)
-
-    def _words_of_siblings(self) -> dict[Key, int]:
-        """(upstream, URL of a host name) -> what the operator said of all its addresses so far: it
-        is said of new ones too."""
-        said: dict[Key, set[int]] = {}
-        for upstream, name in self.written:
-            url = changing.url_of(name)
-            if url != name:
-                row = self.rows[(upstream, name)]
-                said.setdefault((upstream, url), set()).add(self.said(row).operator)
-        return {key: words.pop() for key, words in said.items() if len(words) == 1}

@@ -12,6 +12,7 @@ from typing import Any
 
 from fastproxy import __version__, _core
 from fastproxy._core import Board
+from fastproxy.balance.build import Member
 from fastproxy.memory import pack
 from fastproxy.process import changes as changing
 from fastproxy.process.handover import Handover
@@ -153,35 +154,45 @@ class Status:
     def upstreams_report(self, slots: int) -> list[dict[str, Any]]:
         """Every upstream with its members, and with those that were and still have requests."""
         rosters = self.rosters
-        members = {(one.upstream, one.name): one for one in rosters.members}
-        reports: list[dict[str, Any]] = []
-        for index, (name, upstream) in enumerate(rosters.upstreams.items()):
-            change = rosters.changes[name]
-            sources = change.sources(upstream)
-            entries = []
-            for (owner, backend), row in sorted(rosters.rows.items(), key=lambda one: one[1]):
-                if owner != name:
-                    continue
+        groups: dict[str, dict[str, Member]] = {name: {} for name in rosters.upstreams}
+        for member in rosters.members:
+            groups[member.upstream].setdefault(member.name, member)
+        gone: dict[str, list[dict[str, Any]]] = {name: [] for name in rosters.upstreams}
+        for (name, backend), row in rosters.rows.items():
+            if backend not in groups[name] and self.board.inflight(row):
                 entry = self.backend_report(row, slots)
-                member = members.get((name, backend))
-                if member is None:
-                    if entry["inflight"]:
-                        entries.append({**entry, "source": "removed", "state": "removed"})
-                    continue
-                settings = member.backend
-                entry["source"] = sources[str(settings.url)][1]
-                entry["priority"], entry["backup"] = settings.priority, settings.backup
-                entry["zone"] = settings.zone
-                entry["max_connections"] = entry["max_connections"] or settings.max_connections
-                entries.append(entry)
-            report = {
-                "name": name,
-                "balance": upstream.balance,
-                "queued": segment.queued(self.board, index, slots),
-                "backends": entries,
-            }
-            reports.append({**report, "changes": _changes_report(change)})
+                gone[name].append({**entry, "source": "removed", "state": "removed"})
+        reports: list[dict[str, Any]] = []
+        for name, upstream in rosters.upstreams.items():
+            sources = rosters.changes[name].sources(upstream)
+            entries = [
+                self.member_report(one, sources[str(one.backend.url)][1], slots)
+                for one in groups[name].values()
+            ]
+            reports.append(
+                {
+                    "name": name,
+                    "balance": upstream.balance,
+                    "queued": segment.queued(self.board, len(reports), slots),
+                    "backends": entries + gone[name],
+                    "changes": _changes_report(rosters.changes[name]),
+                }
+            )
         return reports
+
+    def member_report(self, member: Member, source: str, slots: int) -> dict[str, Any]:
+        """A member: as `backend_report`, and what its settings say. `source`: who named it."""
+        settings = member.backend
+        entry = self.backend_report(self.rosters.rows[(member.upstream, member.name)], slots)
+        limits = [one for one in (entry["max_connections"], settings.max_connections) if one]
+        return {
+            **entry,
+            "max_connections": min(limits, default=0),
+            "source": source,
+            "priority": settings.priority,
+            "backup": settings.backup,
+            "zone": settings.zone,
+        }
 
     def backend_report(self, row: int, slots: int) -> dict[str, Any]:
         """One row of the scoreboard: what is said of this backend, and what was seen of it."""
@@ -197,8 +208,8 @@ class Status:
             "agent": name_of(HEALTH, admin.agent),
             "percent": entry["percent"],
             "ejected_seconds": round(max(0, ejected_ms) / 1000, 1),
-            "ejections": entry["ejections"],
             "ejected_until": self.ejected_until(entry["ejection"]),
+            "ejections": entry["ejections"],
             "max_connections": entry["max_connections"],
             "check": self.checked(row),
             "inflight": self.board.inflight(row),

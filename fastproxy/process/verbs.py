@@ -10,8 +10,8 @@
 
     ->  {"ok": true, ...}   or   {"ok": false, "error": "..."}
 
-An order is answered when it is in force: at once if it is a word on the scoreboard, else when every
-worker that serves has the new roster, or after IN_FORCE_SECONDS with "in_force": false.
+An order is answered when every worker that serves has the new roster, or after IN_FORCE_SECONDS
+with "in_force": false.
 """
 
 from __future__ import annotations
@@ -58,6 +58,8 @@ class House(Protocol):
     def tell_master(self, message: Message) -> bool: ...
 
     def hand_on(self, roster: bytes) -> None: ...
+
+    def keep_state(self) -> str: ...
 
     async def look_up(self, url: UpstreamUrl) -> list[bytes]: ...
 
@@ -128,13 +130,14 @@ async def backend(house: House, line: bytes) -> dict[str, Any]:
     epoch = house.rosters.epoch
     if done.roster is not None:
         house.hand_on(done.roster)
+    kept = house.keep_state() if done.roster is not None else ""
     late = await _late_workers(house.board, epoch) if done.roster is not None else []
     return {
         "action": order.action,
         "upstream": done.upstream,
         "changed": done.changed,
         "backends": _entries(house, done),
-        "note": done.note,
+        "note": "; ".join(one for one in (done.note, kept) if one),
         "roster_epoch": epoch,
         "in_force": not late,
         "late_workers": late,

@@ -6,12 +6,14 @@ Real processes, two workers; the load is a ledger that writes down the fate of e
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -200,6 +202,31 @@ def test_a_control_that_is_killed_leaves_everything_as_it_was(timed: list[Timed]
             order(proxy, "enable", one.name)
             wait_until(lambda: len(one.times) > drained)
         assert not ledger.failed, ledger.count()
+
+
+def test_the_next_start_knows_what_was_changed(timed: list[Timed], tmp_path: Path) -> None:
+    one, two = (origin.url for origin in timed[:2])
+    path = tmp_path / "state.json"
+    flags = (f"--set=state_file={path}",)
+    with Proxy(*flags, upstreams=[one, two], workers=2) as proxy:
+        before = changed(proxy, timed)
+        assert proxy.stop() == 0
+    drained, removed = len(timed[0].times), json.loads(path.read_text())
+    assert removed["default"]["words"][one] == "drain"
+    with Proxy(*flags, upstreams=[one, two], workers=2) as proxy, Ledger(proxy.port, 8) as ledger:
+        wait_until(lambda: one in rows(proxy))
+        after = standing(proxy)
+        assert {key: before[key] for key in ("changes", "members")} == {
+            key: after[key] for key in ("changes", "members")
+        }
+        ledger.until(200)
+        assert len(timed[0].times) == drained
+        path.unlink()
+        path.mkdir()
+        note = order(proxy, "enable", one)["note"]
+        assert note.startswith(f"{path} cannot be written (")
+        wait_until(lambda: len(timed[0].times) > drained)
+    assert not ledger.failed, ledger.count()
 
 
 def test_names_that_move_keep_what_was_said(backend: Backend) -> None:

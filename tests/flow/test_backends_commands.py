@@ -171,7 +171,7 @@ def test_json_of_backends_and_status(timed: list[Timed]) -> None:
         order(proxy, "drain", one)
         told = json.loads(call(proxy, "backend", "drain", one, "--json").output)
         assert told.items() >= {
-            "action": "drain", "upstream": "default", "changed": [], "roster_epoch": 2,
+            "action": "drain", "upstream": "default", "changed": [], "roster_epoch": 3,
             "in_force": True, "late_workers": [], "note": "",
         }.items()  # fmt: skip
         assert told["backends"][0]["state"] == "drain"
@@ -181,7 +181,7 @@ def test_json_of_backends_and_status(timed: list[Timed]) -> None:
         )  # fmt: skip
         assert watching.stdout is not None
         for _ in range(2):
-            assert json.loads(watching.stdout.readline())["roster_epoch"] == 2
+            assert json.loads(watching.stdout.readline())["roster_epoch"] == 3
         watching.send_signal(signal.SIGINT)
         assert watching.wait(5) == 0
         watching.stdout.close()

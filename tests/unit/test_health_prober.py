@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given

@@ -108,7 +108,7 @@ def test_a_new_address_gets_a_new_row_and_the_old_keep_theirs(board: Board) -> N
 def test_a_member_that_comes_back_finds_its_row_and_what_was_said(board: Board) -> None:
     kept = rosters_at(board, first_roster("10.0.0.1"))
     key = ("api", f"{URL}#10.0.0.1")
-    kept.say([one for one in kept.members if one.name == key[1]], Health.MAINT)
+    kept.change("api", Change(words={key[1]: "maint"}))
     kept.next({URL: at("10.0.0.2")})
     assert admin_of(kept, key) == Admin(Health.MAINT, 0, gone=True)
     third = kept.next({URL: at("10.0.0.1")})
@@ -117,14 +117,22 @@ def test_a_member_that_comes_back_finds_its_row_and_what_was_said(board: Board) 
     assert admin_of(kept, ("api", f"{URL}#10.0.0.2")).gone
 
 
-def test_a_new_address_is_as_all_others_of_its_name(board: Board) -> None:
+def test_what_is_said_of_a_name_is_said_of_its_new_addresses(board: Board) -> None:
     kept = rosters_at(board, first_roster("10.0.0.1"))
-    kept.say([one for one in kept.members if one.upstream == "api"], Health.DRAIN)
+    change = Change()
+    change.say(URL, Health.DRAIN)
+    kept.change("api", change)
     kept.next({URL: at("10.0.0.2", "10.0.0.3")})
     assert admin_of(kept, ("api", f"{URL}#10.0.0.2")) == Admin(Health.DRAIN)
-    kept.say([one for one in kept.members if one.name.endswith(".2")], Health.UP)
+    change = changing.copied(change)
+    change.say(f"{URL}#10.0.0.2", Health.UP)
+    kept.change("api", change)
     kept.next({URL: at("10.0.0.2", "10.0.0.3", "10.0.0.4")})
-    assert admin_of(kept, ("api", f"{URL}#10.0.0.4")) == Admin()  # they do not agree
+    assert admin_of(kept, ("api", f"{URL}#10.0.0.2")) == Admin()
+    assert admin_of(kept, ("api", f"{URL}#10.0.0.4")) == Admin(Health.DRAIN)
+    change = changing.copied(change)
+    change.say(URL, Health.UP)
+    assert change == Change()
 
 
 # -- operators and sources ----------------------------------------------------------------------
@@ -212,12 +220,11 @@ def test_words_of_probes_and_agents_outlive_a_new_roster(board: Board) -> None:
     kept = rosters_at(board, first_roster("10.0.0.1"))
     agent = Admin(agent=Health.DRAIN).word
     segment.set_backend(board, 0, health=Health.DOWN, percent=75, max_connections=9, admin=agent)
-    kept.say([one for one in kept.members if one.name == ONE], Health.MAINT)
-    kept.change("web", Change(weights={ONE: 9}))
+    kept.change("web", Change(weights={ONE: 9}, words={ONE: "maint"}))
     row = segment.backend(board, 0)
     assert (row["health"], row["percent"], row["max_connections"]) == (Health.DOWN, 75, 9)
     assert Admin.of(row["admin"]) == Admin(Health.MAINT, Health.DRAIN)
-    kept.say(kept.members, Health.UP)
+    kept.change("web", Change())
     assert admin_of(kept, ("web", ONE)) == Admin(agent=Health.DRAIN)
 
 
@@ -238,9 +245,10 @@ def test_a_control_started_anew_knows_what_the_one_before_knew(board: Board) -> 
 
 def test_an_heir_goes_on_from_what_operators_and_sources_changed(board: Board) -> None:
     kept = rosters_at(board, first_roster("10.0.0.1"))
-    kept.change("web", Change(added=[backend(THREE, zone="b")], removed=[ONE], weights={TWO: 9}))
+    change = Change(added=[backend(THREE, zone="b")], removed=[ONE], weights={TWO: 9})
+    change.say(TWO, Health.DRAIN)
+    kept.change("web", change)
     roster = kept.provide("api", "file", [backend(ONE, labels={"v": "1"})])
-    kept.say([one for one in kept.members if one.name == TWO], Health.DRAIN)
     assert roster is not None
     heir = rosters_at(board, roster)
     assert heir.changes == kept.changes
