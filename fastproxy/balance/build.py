@@ -30,7 +30,7 @@ ROSTER_VERSION = 2
 ALGORITHMS = {
     "round_robin": 0, "random": 1, "p2c": 2, "least_conn": 3, "ewma": 4, "hash": 5, "prequal": 6,
 }  # fmt: skip
-BACKUP = 1
+BACKUP, UNPROVEN = 1, 2  # flags
 HASH_METHODS = {"ring": 0, "maglev": 1, "rendezvous": 2}
 WHEELED = {"round_robin", "least_conn"}
 """Algorithms that take turns along the wheel."""
@@ -273,6 +273,7 @@ def build_roster(
             row = rows[(name, member.name)]
             generation = (generations or {}).get(row, 1)
             own.append(_backend_row(blob, member, name_hash, row, generation, tier))
+            own[-1]["flags"] |= UNPROVEN if upstreams[name].proven_first else 0
         one = _upstream_row(blob, upstreams[name], group)
         one |= _sticky(blob, upstreams[name], group, own, session_key)
         one |= {"queue_row": len(upstream_rows), "tiers": tier_count, "backups": backups}
