@@ -9,7 +9,7 @@ those ends are looked at before new requests of the same moment. Bodies are not 
 
 Asked by tests directly, not counted:
 
-    /seen           JSON: "worst" so far, "now", and "log": [unix time, ID, code] in order of arrival
+    /seen           JSON: "worst" so far, "now", and "log": [Unix time, ID, code] as they came in
     /code?N         from now on /hold is answered with status N; 0: its connection is closed
 """
 

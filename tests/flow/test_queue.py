@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import socket
@@ -30,7 +31,7 @@ def counting() -> Iterator[Counting]:
 
 @pytest.fixture
 def start(counting: Counting) -> Iterator[Start]:
-    """start(most, queue={...}, workers=2, ...): `counting` behind a gateway, with so many places."""
+    """start(most, queue={...}, workers=2, ...): `counting` behind a gateway, with `most` places."""
     with ExitStack() as stack:
 
         def begin(
@@ -124,7 +125,7 @@ def test_a_place_that_comes_free_is_taken_at_once(start: Start, counting: Counti
     asked = [Asked(proxy, "/hold?ms=2") for _ in range(200)]
     assert {one.answer.status for one in asked} == {200}
     times = sorted(at for at, _, _ in counting.log())
-    gaps = sorted(b - a for a, b in zip(times, times[1:], strict=False))
+    gaps = sorted(b - a for a, b in itertools.pairwise(times))
     assert gaps[len(gaps) // 2] < 0.012, "the tick wakes them, not the bell"
     assert counting.worst == 1
 
