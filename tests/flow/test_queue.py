@@ -6,6 +6,7 @@ import itertools
 import json
 import signal
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -217,7 +218,7 @@ def test_who_leaves_the_line_is_forgotten(
     until_queued(proxy, 2)
     assert get(proxy, "/hold").status == 503
     if how == "reset":
-        leaving.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        leaving.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     if how == "half":
         leaving.sock.shutdown(socket.SHUT_WR)
     else:
