@@ -1,4 +1,4 @@
-"""Places at backends under load: never one too many, whoever is killed, and nobody waits for ever."""
+"""Places at backends under load: never one too many, whoever is killed; nobody waits for ever."""
 
 from __future__ import annotations
 
