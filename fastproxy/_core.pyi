@@ -45,6 +45,14 @@ def normal_path(path: bytes, merge_slashes: bool, reject_encoded_slash: bool) ->
 def smooth_wheel(weights: list[int]) -> bytes:
     """One cycle of smooth weighted round robin, as uint16 indices."""
 
+def key_hash(key: bytes) -> int:
+    """The 64-bit hash of a key or a member's name, the same everywhere and for good."""
+
+def hash_ring(hashes: list[int], weights: list[int]) -> bytes:
+    """RingPoint rows of a ketama ring; `hashes` are of the members' names."""
+
+def maglev_table(hashes: list[int], weights: list[int]) -> bytes:
+    """The entries of a Maglev table, as uint16 indices."""
 def eject(board: Board, roster: bytes, upstream: int, member: int) -> bool:
     """Eject a member (an index into its upstream in this roster), as a worker does for failures in
     a row. False: it is not able anyway, or the limits do not allow it."""

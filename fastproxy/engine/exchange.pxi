@@ -119,6 +119,7 @@ cdef bint exchange_dial_backend(Engine *eng, Exchange *x, bint may_reuse) noexce
         x.roster.base, roster_upstream(x.roster, x.upstream_index), <uint32_t> x.backend)
     cdef Connection *conn = NULL
     x.dialed_us = eng.now_us
+    x.asked_us = eng.now_us
     if may_reuse:
         conn = parked_take(eng, backend, not x.flags & X_REPLAYABLE)
     if conn != NULL:
@@ -155,6 +156,7 @@ cdef void exchange_dial_failed(Engine *eng, Exchange *x) noexcept nogil:
     cdef BackendCount *row = backend_count(board_of(eng), eng.slot, x.backend_row)
     count_add(&row.connect_errors, 1)
     count_add(&row.retries, 1)
+    choose_unanswered(eng, x, True)
     judge_backend(eng, x, OUTCOME_GATEWAY)
     in_flight(eng, x, -1)
     if x.retries < 255:
@@ -232,6 +234,8 @@ cdef size_t exchange_body(Engine *eng, Exchange *x, char *data, size_t size) noe
     if used < 0:
         return size
     x.flags &= ~<uint32_t> X_REPLAYABLE
+    if last:
+        x.asked_us = eng.now_us
     if piece.len != 0 or last:
         x.server.body(eng, x, piece, last)
     return <size_t> used
@@ -248,6 +252,7 @@ cdef int64_t exchange_answer(Engine *eng, Exchange *x, Head *head, const Framing
     cdef int64_t used = 0
     cdef Fault fault
     x.status = head.status
+    choose_answered(eng, x)
     flow_begin(&x.answer_flow, framing, &x.answer_chunked, SIDE_UPSTREAM)
     if x.flags & X_TE_TRAILERS and x.plan.settings.forward_trailers:
         trailers_pass(eng, &x.answer_flow)
@@ -354,6 +359,8 @@ cdef void exchange_drop_upstream(Engine *eng, Exchange *x) noexcept nogil:
     if x.upstream != NULL:
         x.server.drop(eng, x, x.flags & X_UPSTREAM_KEEPS != 0)
     if x.flags & X_IN_FLIGHT:
+        if not x.flags & X_UPSTREAM_BYTES:
+            choose_unanswered(eng, x, x.end_state[0] == c'S' or x.end_state[0] == c's')
         tally_backend(eng, x)
         in_flight(eng, x, -1)
 

@@ -12,7 +12,7 @@ Worker only. Nothing here is touched by two threads but AccessLog's ring.
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from fastproxy.balance.table cimport Members, PickCursor
+from fastproxy.balance.table cimport Bond, Members, PickCursor
 from fastproxy.clib.logwriter cimport LogWriter
 from fastproxy.clib.posix cimport iovec
 from fastproxy.clib.scan cimport Scan
@@ -213,6 +213,7 @@ cdef enum ExchangeFlag:
     X_TRUSTED = 524288          # the peer is in trusted_proxies
     X_PEER_UNIX = 1048576       # the peer has no address (unix socket, or no client at all)
     X_NO_ROOM = 2097152         # no descriptor or memory for an upstream connection
+    X_HAS_KEY = 4194304         # `key` is the hash of what decides about the backend
     X_CAPPED = 268435456        # its place is at a member that has a most: others may wait for it
     X_BLAMELESS = 536870912     # what ends it is no fault of the backend
 
@@ -238,11 +239,13 @@ cdef struct Exchange:
     int32_t backend             # index in the roster's upstream, -1: none
     uint32_t backend_row        # scoreboard row of it
     Members tried               # not to be chosen (again)
+    uint64_t key                # X_HAS_KEY; the same for every try
     Exchange *queue_next        # QUEUED: in the line of its class
     Exchange *queue_prev
     uint64_t queued_us          # since when it waits, or has waited; 0: it never did
     uint32_t queue_row          # which line
     uint8_t queue_class         # 0: first
+    Bond bond                   # to the member of its session, to its subset
     Flow request_flow
     Flow answer_flow
     Chunked request_chunked
@@ -261,6 +264,7 @@ cdef struct Exchange:
     uint64_t dialed_us
     uint64_t connected_us
     uint64_t first_byte_us
+    uint64_t asked_us           # when the backend was dialed, or had all of the body, if later
     uint64_t bytes_in
     uint64_t bytes_out
     Exchange *next_dead         # in Engine.dead_exchanges, or before that in Engine.answered
