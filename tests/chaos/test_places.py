@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from tests.flow.counting import Counting
 from tests.flow.ledger import Ledger, held_ports
-from tests.flow.peers import Counting, Gateway, get, gone, wrk
+from tests.flow.peers import Gateway, get, gone, wrk
 from tests.flow.wire import Line, head_of
 from tests.running import halt, wait_until
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from tests.flow.counting import Counting
 from tests.flow.ledger import Ledger
-from tests.flow.peers import Counting, Gateway, free_port, get
+from tests.flow.peers import Gateway, free_port, get
 from tests.flow.wire import Line, head_of
 from tests.running import wait_until
 
