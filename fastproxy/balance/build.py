@@ -14,6 +14,7 @@ import math
 import socket
 import struct
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,8 @@ ALGORITHMS = {
 }  # fmt: skip
 BACKUP = 1
 HASH_METHODS = {"ring": 0, "maglev": 1, "rendezvous": 2}
+WHEELED = {"round_robin", "least_conn"}
+"""Algorithms that take turns along the wheel."""
 BACKENDS_PER_UPSTREAM_MAX = 1024
 BACKENDS_MAX = 4096
 WHEEL_MAX = 65536
@@ -237,9 +240,9 @@ def build_roster(
             )
         firsts.append(len(backend_rows))
         own = []
-        for member, tier in zip(group, layouts[name][0], strict=True):
-            row = rows[(name, member.name)]
-            own.append(_backend_row(blob, member, row, generations.get(row, 1), tier))
+        for member, name_hash, tier in zip(group, hashes(group), layouts[name][0], strict=True):
+            place = rows[(name, member.name)], generations.get(rows[(name, member.name)], 1)
+            own.append(_backend_row(blob, member, name_hash, *place, tier))
         sticky.append(_sticky(blob, upstreams[name], group, own, session_key))
         backend_rows += own
     if len(backend_rows) > BACKENDS_MAX:
@@ -268,12 +271,10 @@ def build_roster(
 
 def _upstream_row(blob: pack.Blob, upstream: Upstream, group: list[Member]) -> dict[str, Any]:
     """What the settings say, and the tables that the algorithm walks along."""
-    turns = b""
-    if upstream.balance == "round_robin" and group:
-        turns = wheel([member.weight for member in group])
+    tables = _tables(blob, upstream, group)
     slow, queue, outlier = upstream.slow_start, upstream.queue, upstream.outlier
     return {
-        "wheel": (blob.raw(turns), len(turns) // 2),
+        **tables,
         "algorithm": ALGORITHMS[upstream.balance],
         "fallback": ALGORITHMS[upstream.hash.fallback],
         "hash_method": HASH_METHODS[upstream.hash.method],
@@ -319,13 +320,43 @@ def _sticky(
     }
 
 
+def _tables(blob: pack.Blob, upstream: Upstream, group: list[Member]) -> dict[str, Any]:
+    """Wheel, ring and Maglev table: those that its algorithm asks for."""
+    weights = [member.weight for member in group]
+    by_hash = upstream.balance == "hash"
+    tables: dict[str, Any] = {}
+    if {upstream.balance, upstream.hash.fallback if by_hash else ""} & WHEELED and any(weights):
+        turns = wheel(weights)
+        tables["wheel"] = (blob.raw(turns), len(turns) // 2)
+    if by_hash and upstream.hash.method == "ring":
+        points = _core.hash_ring(hashes(group), weights)
+        tables["ring"] = (blob.raw(points), len(points) // pack.size("RingPoint"))
+    if by_hash and upstream.hash.method == "maglev":
+        entries = _core.maglev_table(hashes(group), weights)
+        tables["maglev"] = (blob.raw(entries), len(entries) // 2)
+    return tables
+
+
+def hashes(group: list[Member]) -> list[int]:
+    """Where each member of one upstream stands for hashed keys, by its name: not by its position,
+    so that all proxies agree. A name that comes again counts as another one."""
+    seen: Counter[str] = Counter()
+    found = []
+    for member in group:
+        again = f"\0{seen[member.name]}" if seen[member.name] else ""
+        found.append(_core.key_hash((member.name + again).encode()))
+        seen[member.name] += 1
+    return found
+
+
 def _backend_row(
-    blob: pack.Blob, member: Member, row: int, generation: int, tier: int
+    blob: pack.Blob, member: Member, name_hash: int, row: int, generation: int, tier: int
 ) -> dict[str, Any]:
     backend = member.backend
     return {
         "row": row,
         "tier": tier,
+        "hash": name_hash,
         "max_connections": backend.max_connections,
         "flags": BACKUP if backend.backup else 0,
         "generation": generation,

@@ -6,16 +6,27 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from fastproxy import _core as _balance_core
+from fastproxy.balance cimport bound as _bound
+from fastproxy.balance cimport latency as _latency
 from fastproxy.balance cimport live as _live
+from fastproxy.balance cimport outlier as _outlier
 from fastproxy.balance cimport pick as _pick
 from fastproxy.balance.sessions cimport (
     sessions_find as _sessions_find, sessions_learn as _sessions_learn)
 from fastproxy.balance.sticky cimport (
     keeps_sessions as _keeps_sessions, member_of_row, member_of_session, session_decode,
     session_hash, subset_find)
-from fastproxy.balance.table cimport (
-    Ask, Live, Members, PickCursor, RosterHeader, RosterUpstream, SubsetRow)
 from fastproxy.template.fields cimport cookie_find as _cookie_find
+from fastproxy.balance.table cimport (
+    Ask, Live, Members, PickCursor, RosterBackend, RosterHeader, RosterUpstream,
+    SubsetRow)
+from fastproxy.clib.atomics cimport fetch_add64, load64
+from fastproxy.memory.limits cimport UPSTREAMS_MAX
+from fastproxy.scoreboard.read cimport backend_row, upstream_board
+from fastproxy.scoreboard.table cimport BackendRow
+
+cdef extern from "<sched.h>" nogil:
+    int sched_yield() noexcept
 
 
 def roster_check(bytes data):
@@ -41,6 +52,16 @@ def pick_begin(bytes roster, int upstream, int slot, int workers):
     _pick.pick_begin(
         &cursor, <const RosterUpstream *> (base + head.upstreams.off) + upstream, slot, workers)
     return cursor.at
+
+
+def latency_seen(BoardProbe board, uint32_t row, uint64_t us, uint64_t now_ms, bint at_least=False):
+    """A backend's answer began after so long; `at_least`: it had not by then."""
+    _latency.latency_seen(backend_row(board.header, row), us, at_least, now_ms)
+
+
+def latency_now(BoardProbe board, uint32_t row, uint64_t now_ms):
+    """Microseconds as they count now."""
+    return _latency.latency_now(backend_row(board.header, row), now_ms)
 
 
 # ---- sessions and subsets ---------------------------------------------------------------------
@@ -229,6 +250,10 @@ cdef class Picker:
             tried.add(index)
         return index
 
+    def bound_kept(self, int index):
+        """Is this member, the last one picked and counted by now, within its bound?"""
+        return bool(_bound.bound_kept(&self.ask, index))
+
     def live(self, uint64_t now_ms=1):
         """(able members with their part of 256, tier by tier; each tier's share in percent)."""
         cdef Live *live = self.ask.live
@@ -244,6 +269,49 @@ cdef class Picker:
             shares.append(round((live.tier[at].share_upto - before) * 100 / 65536))
             before = live.tier[at].share_upto
         return tiers, shares
+
+    def most(self, uint64_t now_ms=1):
+        """Requests that each member may have under way, by index; 0: no limit."""
+        self.live(now_ms)
+        return [self.ask.live.most[i] for i in range(self.ask.upstream.backends.count)]
+
+    def failure(self, uint32_t member, bint gateway=False, uint64_t now_ms=1):
+        """An exchange ended badly there. True: the member is ejected by that."""
+        return bool(_outlier.outlier_failure(
+            self.board.header, self.ask.upstream,
+            _pick.roster_backend(self.ask.roster, self.ask.upstream, 0), member, gateway, now_ms))
+
+    def success(self, uint32_t member):
+        _outlier.outlier_success(backend_row(self.board.header, self._row(member)))
+
+    def eject(self, uint32_t member, uint64_t now_ms=1):
+        return bool(_outlier.outlier_eject(
+            self.board.header, self.ask.upstream,
+            _pick.roster_backend(self.ask.roster, self.ask.upstream, 0), member, now_ms))
+
+    def uneject(self, uint32_t member, uint64_t now_ms=1):
+        return bool(_outlier.outlier_uneject(
+            self.board.header, backend_row(self.board.header, self._row(member)),
+            self.ask.upstream.queue_row, now_ms))
+
+    def forgive(self, uint32_t member, uint64_t now_ms=1):
+        return _outlier.outlier_forgive(
+            backend_row(self.board.header, self._row(member)), now_ms)
+
+    cdef uint32_t _row(self, uint32_t member):
+        return _pick.roster_backend(self.ask.roster, self.ask.upstream, member).row
+
+    def time_success(self, int rounds):
+        """Nanoseconds of a success, nothing being wrong."""
+        cdef int i
+        cdef BackendRow *row = backend_row(self.board.header, self._row(0))
+        cdef double began
+        with nogil:
+            began = _seconds()
+            for i in range(rounds):
+                _outlier.outlier_success(row)
+            began = _seconds() - began
+        return began / rounds * 1e9
 
     def time(self, int rounds, key=None):
         """Nanoseconds of one pick for a new exchange."""
@@ -262,3 +330,31 @@ cdef class Picker:
         if worst < 0:
             raise ValueError("nobody to pick")
         return began / rounds * 1e9
+
+
+def failure_race(bytes roster, BoardProbe board, uint32_t member, uint32_t failures,
+                 uint64_t parties, uint64_t now_ms=1):
+    """One party of a race: in each upstream in turn, when all parties are there, so many failures
+    of this member. Upstreams in which this party's call has ejected it."""
+    cdef const char *base = roster
+    cdef const RosterHeader *head = <const RosterHeader *> base
+    cdef const RosterUpstream *upstream
+    cdef uint64_t *arrived = &upstream_board(board.header, UPSTREAMS_MAX - 1).live
+    cdef uint32_t at, i
+    cdef bint ejected
+    found = []
+    for at in range(head.upstreams.count):
+        upstream = <const RosterUpstream *> (base + head.upstreams.off) + at
+        ejected = False
+        with nogil:
+            fetch_add64(arrived, 1)
+            while load64(arrived) < parties * (at + 1):
+                sched_yield()
+            for i in range(failures):
+                if _outlier.outlier_failure(board.header, upstream,
+                                            _pick.roster_backend(base, upstream, 0), member, False,
+                                            now_ms):
+                    ejected = True
+        if ejected:
+            found.append(at)
+    return found

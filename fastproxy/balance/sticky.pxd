@@ -13,6 +13,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t, uint8_t
 from libc.string cimport memcmp, memcpy
 
+from fastproxy.balance.keyhash cimport fold
 from fastproxy.balance.live cimport has_member
 from fastproxy.balance.table cimport Live, RosterBackend, RosterUpstream, SubsetRow
 from fastproxy.clib.atomics cimport load32, load64
@@ -21,12 +22,6 @@ from fastproxy.scoreboard.read cimport backend_row
 from fastproxy.scoreboard.table cimport HEALTH_DRAIN, HEALTH_UP, BackendRow, BoardHeader
 from fastproxy.template.fields cimport hex_digit
 
-cdef extern from *:
-    """
-    static inline uint64_t fastproxy_fold(uint64_t a, uint64_t b)
-        { __uint128_t r = (__uint128_t)a * b; return (uint64_t)r ^ (uint64_t)(r >> 64); }
-    """
-    uint64_t fastproxy_fold(uint64_t a, uint64_t b) noexcept nogil
 
 cdef enum:
     SESSION_BYTES = 16
@@ -59,17 +54,17 @@ cdef inline bint session_decode(Span value, uint8_t *session) noexcept nogil:
 cdef inline uint64_t session_hash(const uint64_t *secret, uint64_t seed, Span value) noexcept nogil:
     """The key of a learned session, never 0. `secret` is the board's: nobody can aim at one set of
     the table. `seed` keeps upstreams apart."""
-    cdef uint64_t hashed = fastproxy_fold(secret[0] ^ seed, <uint64_t> value.len ^ secret[1])
+    cdef uint64_t hashed = fold(secret[0] ^ seed, <uint64_t> value.len ^ secret[1])
     cdef uint64_t word
     cdef size_t at = 0, size
     while at < value.len:
         size = value.len - at if value.len - at < 8 else 8
         word = 0
         memcpy(&word, value.ptr + at, size)
-        hashed = fastproxy_fold(hashed ^ word, <uint64_t> 0x9e3779b97f4a7c15 ^ secret[1])
+        hashed = fold(hashed ^ word, <uint64_t> 0x9e3779b97f4a7c15 ^ secret[1])
         hashed ^= secret[0]
         at += 8
-    hashed = fastproxy_fold(hashed ^ seed, <uint64_t> 0xbf58476d1ce4e5b9)
+    hashed = fold(hashed ^ seed, <uint64_t> 0xbf58476d1ce4e5b9)
     return hashed if hashed != 0 else 1
 
 

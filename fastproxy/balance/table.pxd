@@ -102,7 +102,6 @@ cdef struct RosterUpstream:
 
 cdef enum BackendFlag:
     BACKEND_BACKUP = 1
-    BACKEND_CAPPED = 2          # it, or its agent, sets max_connections
 
 
 cdef struct RosterBackend:
@@ -115,6 +114,7 @@ cdef struct RosterBackend:
     uint16_t address_len
     uint8_t address[112]        # sockaddr_in, sockaddr_in6 or sockaddr_un
     uint8_t session[16]         # how a session cookie names it (hexadecimal in the cookie)
+    uint64_t hash               # of its name: where a hashed key finds it
     Text name                   # as configured: "http://127.0.0.1:9001"
     Text authority              # host[:port] for `host = "upstream"`
 
@@ -183,10 +183,19 @@ cdef struct Live:
     Members able                # members of all tiers that get anything
     uint32_t count              # how many those are
     uint32_t tiers
+    uint8_t capped              # some member has a most
     LiveTier tier[TIERS_MAX]
     uint16_t *members           # indices into `backends`, tier by tier (room for all members)
     uint32_t *upto              # cumulative weight within its tier, in 1/256
+    uint32_t *most              # by index: requests under way from all workers; 0: no limit
     uint16_t *part              # by index: of its weight, what it gets now; 256: all of it
+
+
+cdef struct Bound:
+    # What bounded loads ask of all members, summed once per pick and only if it comes to that.
+    bint summed
+    uint64_t requests           # under way at all that could be chosen
+    uint64_t weight             # of all those
 
 
 cdef struct Bond:

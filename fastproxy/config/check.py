@@ -22,7 +22,7 @@ from fastproxy.balance.settings import Upstream
 from fastproxy.config.convert import BROKEN, Converter, closest
 from fastproxy.config.load import Document, Where, path_where
 from fastproxy.config.model import Config, Listener
-from fastproxy.config.plan import RESPONDERS, Stages, build_stages, log_template
+from fastproxy.config.plan import RESPONDERS, Stages, build_stages, hash_key, log_template
 from fastproxy.errors import ConfigError, Problem
 from fastproxy.template.build import Escape, check_template
 from fastproxy.template.presets import PRESETS
@@ -161,6 +161,7 @@ class _Check:
         if len(members) > BACKENDS_PER_UPSTREAM_MAX:
             text = f"{len(members)} backends, at most {BACKENDS_PER_UPSTREAM_MAX} are possible"
             self.error(backends, text)
+        self.hash(where, upstream)
         seen: dict[str, int] = {}
         for at, member in enumerate(members):
             if not member.url.is_unix and member.url.port == 0:
@@ -172,6 +173,7 @@ class _Check:
         for key, text, hint in session.faults(upstream):
             self.error((*where, *key), text, hint)
         self.template((*where, "subset", "value"), upstream.subset.value)
+        self.template((*where, "queue", "priority"), upstream.queue.priority)
         label = upstream.subset.label
         if label and members and all(label not in member.labels for member in members):
             labels = [name for member in members for name in member.labels]
@@ -184,6 +186,14 @@ class _Check:
         check_template("", text, Escape.HEADER, (), problems)
         for problem in problems:
             self.error(where, problem.text, problem.hint)
+
+    def hash(self, where: Where, upstream: Upstream) -> None:
+        key = hash_key(upstream)
+        if isinstance(key, Problem):
+            self.error((*where, "hash", "key"), key.text, key.hint)
+        if 0 < upstream.hash.bound < 1:
+            text = f"{upstream.hash.bound:g} would leave nobody to go to"
+            self.error((*where, "hash", "bound"), text, "write 0 (no bound), or 1 and more")
 
     def limits(self, config: Config) -> None:
         limits = config.limits

@@ -83,6 +83,10 @@ cdef const char *plan_trouble(const char *base, size_t length, uint64_t layout) 
     for i in range(header.upstreams.count):
         if not (text_inside(upstreams[i].name, length) and text_inside(upstreams[i].host, length)):
             return b"an upstream's name lies outside"
+        if template_check(base, length, &upstreams[i].key) != 0:
+            return b"an upstream's key is damaged"
+        if template_check(base, length, &upstreams[i].queue_priority) != 0:
+            return b"a queue's priority is damaged"
         if (not session_sound(&upstreams[i].session, length)
                 or template_check(base, length, &upstreams[i].subset) != 0):
             return b"an upstream's session or subset is damaged"
