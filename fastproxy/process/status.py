@@ -89,6 +89,8 @@ class Status:
         self.listeners = listeners
         self.routes = route_names(plan)
         self.rosters = rosters
+        self.names: Callable[[], list[dict[str, Any]]] = list
+        """What discovery knows of names, once it runs."""
         self.checked = checked
         """What the checks know of a row."""
 
@@ -113,6 +115,7 @@ class Status:
             "totals": segment.workers_sum(self.board, slots),
             **self.routes_report(slots),
             "upstreams": self.upstreams_report(slots),
+            "names": self.names(),
         }
 
     def worker(self, slot: int) -> dict[str, Any]:
@@ -189,7 +192,7 @@ class Status:
             **entry,
             "max_connections": min(limits, default=0),
             "source": source,
-            "priority": settings.priority,
+            "priority": member.priority,
             "backup": settings.backup,
             "zone": settings.zone,
         }

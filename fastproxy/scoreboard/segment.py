@@ -300,6 +300,11 @@ def counted(board: Board, row: int, field: str) -> list[int]:
     return total
 
 
+def connect_errors(board: Board, rows: Iterable[int]) -> dict[int, int]:
+    """Connects that failed, of each of these backend rows, over all workers."""
+    return {row: counted(board, row, "connect_errors")[0] for row in rows}
+
+
 def queued(board: Board, upstream: int, slots: int) -> int:
     """Requests that the first `slots` workers have waiting for an upstream."""
     size, fields = pack.LAYOUT["QueueCell"]
