@@ -41,6 +41,7 @@ from fastproxy.http1.chunked cimport chunked_decode, chunked_init
 from fastproxy.http1.emit cimport CHUNK_SPANS, put_chunk
 from fastproxy.http1.target cimport *
 # which route, which backend, what does the other side read
+from fastproxy.template.fields cimport cookie_find, cookie_next, field_next, field_value
 from fastproxy.template.render cimport render, rows_inside, template_check, text_inside
 from fastproxy.template.table cimport Scene, Template
 from fastproxy.route.table cimport *
@@ -57,6 +58,11 @@ from fastproxy.balance.outlier cimport (
     OUTCOME_FAILURE, OUTCOME_GATEWAY, OUTCOME_NONE, OUTCOME_SUCCESS, Outcome, outlier_eject,
     outlier_failure, outlier_forgive, outlier_success, outlier_uneject)
 from fastproxy.balance.pick cimport pick, pick_begin, roster_backend, roster_check
+from fastproxy.balance.sticky cimport (
+    keeps_sessions, member_of_row, member_of_session, session_decode, session_hash, subset_find,
+    unquoted)
+from fastproxy.balance.sessions cimport (
+    LEARNED_EVICTED, LEARNED_NEW, SESSION_GENERATIONS, Learned, sessions_find, sessions_learn)
 from fastproxy.rewrite.table cimport *
 from fastproxy.rewrite.apply cimport (
     PATH_ILLEGAL, PATH_OK, PATH_TOO_LONG, edit_drops, edits_emit, path_apply)
@@ -93,6 +99,7 @@ include "engine/identity.pxi"
 include "engine/client.pxi"
 include "engine/client_end.pxi"
 include "engine/request.pxi"
+include "engine/session.pxi"
 include "engine/choose.pxi"
 include "engine/exchange.pxi"
 include "engine/place.pxi"

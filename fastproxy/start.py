@@ -9,6 +9,7 @@ not fatal: control goes on asking) and tables that are full.
 from __future__ import annotations
 
 import os
+import secrets
 import threading
 import time
 from collections.abc import Mapping
@@ -64,6 +65,7 @@ def prepare(
         text = f"{config.state_file} is no state of ours: {error}"
         raise ConfigError([Problem("state_file", text, "move it away")]) from None
     addresses, notes = resolve_all(config, changes)
+    handed = handover(config, config_path, demo)
     try:
         members = all_members(config.upstreams, changes, addresses)
         members = state.first_members(members, changes)
@@ -74,13 +76,14 @@ def prepare(
             rows,
             epoch=1,
             zone=config.zone,
+            session_key=bytes.fromhex(handed.session_key),
             changes=text_of(changes),
             found=members,
         )
     except ValueError as error:
         raise ConfigError([Problem("upstreams", str(error))]) from None
     plan = compile_plan(config, 1, stages)
-    return Start(handover(config, config_path, demo), plan, roster, notes)
+    return Start(handed, plan, roster, notes)
 
 
 def handover(config: Config, config_path: str = "", demo: bool = False) -> Handover:
@@ -100,6 +103,7 @@ def handover(config: Config, config_path: str = "", demo: bool = False) -> Hando
         ],
         upstreams=msgspec.to_builtins(config.upstreams, enc_hook=enc_hook),
         zone=config.zone,
+        session_key=secrets.token_hex(32),
         workers=workers,
         max_workers=config.max_workers,
         user=config.user,

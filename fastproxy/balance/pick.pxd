@@ -173,13 +173,16 @@ cdef inline bint _upstream_sound(
             or not _slice_inside(upstream.wheel, sizeof(uint16_t), 2, length)
             or not _slice_inside(upstream.ring, sizeof(RingPoint), 4, length)
             or not _slice_inside(upstream.maglev, sizeof(uint16_t), 2, length)
-            or not _slice_inside(upstream.subsets, sizeof(SubsetRow), 8, length)):
+            or not _slice_inside(upstream.subsets, sizeof(SubsetRow), 8, length)
+            or (upstream.sessions.count != 0 and upstream.sessions.count != members)
+            or not _slice_inside(upstream.sessions, sizeof(uint16_t), 2, length)):
         return False
     for i in range(upstream.subsets.count):
         if not _text_inside(subsets[i].value, length):
             return False
     return (_indices_inside(base, upstream.wheel, members)
             and _indices_inside(base, upstream.maglev, members)
+            and _indices_inside(base, upstream.sessions, members)
             and _ring_sound(base, upstream.ring, members))
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fastproxy.balance.session import session_plan
 from fastproxy.config.model import Config, Listener, Upstream
 from fastproxy.engine.settings import Timeouts
 from fastproxy.errors import ConfigError, Problem
@@ -192,6 +193,8 @@ def _upstream(blob: pack.Blob, name: str, upstream: Upstream, times: Timeouts) -
         "host": blob.text(fixed),
         "host_policy": policies[kind],
         "queue_priority": compile_template(blob, upstream.queue.priority),
+        "session": session_plan(blob, name, upstream.session),
+        "subset": compile_template(blob, upstream.subset.value),
     }
     row |= _key(blob, name, upstream)
     for key in ("connect", "first_byte", "idle"):

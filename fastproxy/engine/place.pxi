@@ -51,8 +51,8 @@ cdef Place place_find(Engine *eng, Exchange *x) noexcept nogil:
     cdef Members full
     cdef uint32_t met = 0
     cdef Ask ask
-    x.backend = -1
     if upstream == NULL:
+        x.backend = -1
         return PLACE_NONE
     choose_ask(eng, x, upstream, &ask)
     if x.retries != 0:
@@ -61,7 +61,7 @@ cdef Place place_find(Engine *eng, Exchange *x) noexcept nogil:
         elsewhere.at = <uint32_t> random_next(eng.random)
         ask.cursor = &elsewhere
     while True:
-        x.backend = pick(&ask)
+        x.backend = choose_member(eng, x, &ask)
         if x.backend < 0 or place_take(eng, x, &ask.backends[x.backend]):
             break
         if met == 0:

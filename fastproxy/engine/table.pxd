@@ -7,6 +7,7 @@ byte. `config/plan.py` writes it, `engine/plan.pxi` checks every offset once and
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
+from fastproxy.balance.table cimport SessionPlan
 from fastproxy.memory.span cimport Slice, Text
 from fastproxy.rewrite.table cimport RewriteTables
 from fastproxy.route.table cimport RouteTables
@@ -90,6 +91,8 @@ cdef struct UpstreamRow:
     uint64_t connect_ms             # these are its own or the defaults; 0: off
     uint64_t first_byte_ms
     uint64_t idle_ms                # between two reads or writes of one exchange
+    SessionPlan session
+    Template subset                 # the label's value that a request asks for; empty: no subsets
 
 
 cdef struct PlanHeader:

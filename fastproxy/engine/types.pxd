@@ -12,7 +12,7 @@ Worker only. Nothing here is touched by two threads but AccessLog's ring.
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from fastproxy.balance.table cimport Members, PickCursor
+from fastproxy.balance.table cimport Bond, Members, PickCursor
 from fastproxy.clib.logwriter cimport LogWriter
 from fastproxy.clib.posix cimport iovec
 from fastproxy.clib.scan cimport Scan
@@ -245,6 +245,7 @@ cdef struct Exchange:
     uint64_t queued_us          # since when it waits, or has waited; 0: it never did
     uint32_t queue_row          # which line
     uint8_t queue_class         # 0: first
+    Bond bond                   # to the member of its session, to its subset
     Flow request_flow
     Flow answer_flow
     Chunked request_chunked

@@ -82,10 +82,16 @@ class Rosters:
     """`roster`: the bytes in force. ValueError if they are no roster of this build."""
 
     def __init__(
-        self, upstreams: Mapping[str, Upstream], roster: bytes, board: Board, zone: str = ""
+        self,
+        upstreams: Mapping[str, Upstream],
+        roster: bytes,
+        board: Board,
+        zone: str = "",
+        session_key: bytes = b"",
     ) -> None:
         self.board = board
         self.zone = zone
+        self.session_key = session_key
         self.upstreams = upstreams
         """As configured."""
         head = pack.read("RosterHeader", roster)
@@ -197,8 +203,9 @@ class Rosters:
             self.epoch + 1,
             generations,
             self.zone,
-            changing.text_of(changes),
-            members,
+            changes=changing.text_of(changes),
+            session_key=self.session_key,
+            found=members,
         )
         # Nothing below can fail: from here on it is so.
         self.epoch += 1

@@ -31,7 +31,7 @@ SEALS = fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 COUNTERS = (
     "accepted", "requests", "upstream_connects", "upstream_reused", "faults", "refused",
     "accept_paused", "adopted", "helped", "log_lines", "log_dropped", "bytes_in", "bytes_out",
-    "epoll_ctl", "turns", "queue_timeouts", "queue_refused",
+    "epoll_ctl", "turns", "queue_timeouts", "queue_refused", "sessions_learned", "sessions_evicted",
 )  # fmt: skip
 GAUGES = (
     "connections", "idle", "upstream_open", "upstream_idle", "kept_bytes", "parked", "queued",

@@ -144,6 +144,9 @@ cdef struct WorkerRow:
     uint64_t queued                 # requests that wait for a free backend now
     uint64_t queue_timeouts         # those that waited in vain
     uint64_t queue_refused          # those that found too many waiting already
+    uint64_t sessions_learned
+    uint64_t sessions_evicted       # before they ended, for want of room
+    uint8_t pad2[48]
 
 
 cdef struct BackendRow:
@@ -186,7 +189,7 @@ cdef struct QueueCell:
 cdef struct SessionRow:
     # A learned session: which backend a cookie or header value belongs to.
     uint64_t key                    # hash of upstream and value; 0: free
-    uint64_t value                  # row, a check against the key, and when it was last used
+    uint64_t value                  # whose it is and when it ends: balance/sessions.pxd
 
 
 cdef struct BackendCount:
