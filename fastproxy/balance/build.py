@@ -9,6 +9,7 @@ Used by the starting process and by control; never by a worker.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import math
 import socket
@@ -128,6 +129,7 @@ def resolve(url: UpstreamUrl | str) -> list[bytes]:
     return sorted(addresses)
 
 
+@functools.lru_cache(BACKENDS_MAX)
 def is_numeric(url: UpstreamUrl) -> bool:
     """Needs no resolver."""
     if url.is_unix:
