@@ -80,9 +80,9 @@ def prepare(
             rows,
             epoch=1,
             zone=config.zone,
+            session_key=bytes.fromhex(handed.session_key),
             changes=text_of(changes),
             found=members,
-            session_key=bytes.fromhex(handed.session_key),
         )
     except ValueError as error:
         raise ConfigError([Problem("upstreams", str(error))]) from None

@@ -216,6 +216,11 @@ class Upstream(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     timeouts: UpstreamTimeouts = UpstreamTimeouts()
     """Timeouts of this upstream alone."""
 
+    @property
+    def proven_first(self) -> bool:
+        """Whether a new member must be found well before it serves (config/model.py knows)."""
+        return False
+
     def members(self) -> list[Backend]:
         """Every member in the long form."""
         return [b if isinstance(b, Backend) else Backend(url=b) for b in self.backends]

@@ -25,6 +25,7 @@ from fastproxy.config.load import Document, Where, path_where
 from fastproxy.config.model import Config, Listener, Upstream
 from fastproxy.config.plan import RESPONDERS, Stages, build_stages, hash_key, log_template
 from fastproxy.errors import ConfigError, Problem
+from fastproxy.health.build import problems as health_problems
 from fastproxy.template.build import Escape, check_template
 from fastproxy.template.presets import PRESETS
 
@@ -162,6 +163,10 @@ class _Check:
 
     def upstream(self, where: Where, upstream: Upstream) -> None:
         backends = (*where, "backends")
+        if upstream.health is not None:
+            for problem in health_problems(upstream.health):
+                path = (*where, "health", *path_where(problem.path))
+                self.error(path, problem.text, problem.hint)
         members = upstream.members()
         others = upstream.backends_file or upstream.backends_source
         if not members and not others:

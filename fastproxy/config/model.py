@@ -15,6 +15,7 @@ from msgspec import Meta, Struct
 from fastproxy.balance import settings as balance
 from fastproxy.discovery.settings import Dns
 from fastproxy.engine.settings import Forwarding, Limits, Timeouts
+from fastproxy.health.settings import Health
 from fastproxy.route.settings import Route
 from fastproxy.schema import BindAddress, Duration
 
@@ -54,6 +55,12 @@ class Upstream(balance.Upstream, forbid_unknown_fields=True, kw_only=True, froze
     """Python that tells more members as they come and go: `package.module:Class`, see
     [discovery](discovery.md#your-own-source). It runs in control, as the user who starts
     fastproxy."""
+    health: Health | None = None
+    """Active checks of the members. Absent: nobody is asked."""
+
+    @property
+    def proven_first(self) -> bool:
+        return self.health is not None and self.health.mandatory
 
 
 class Config(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):

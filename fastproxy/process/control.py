@@ -19,6 +19,7 @@ import msgspec
 
 from fastproxy._core import Board
 from fastproxy.balance.build import Place
+from fastproxy.health.watch import Watch
 from fastproxy.process import channels, state, verbs
 from fastproxy.process.channels import Channels, Message
 from fastproxy.process.handover import Handover, contents, sealed
@@ -77,7 +78,10 @@ class Control:
             bytes.fromhex(task.handover.session_key),
         )
         plan = contents(task.handover.plan_fd)
-        self.status = Status(task.board, task.handover, plan, task.listeners, self.rosters)
+        self.watch = Watch(task.board, self.rosters.upstreams, task.log)
+        self.status = Status(
+            task.board, task.handover, plan, task.listeners, self.rosters, self.watch.report
+        )
         self.plan_generation = plan_generation(plan)
         self.over = asyncio.Event()
         self.discover = Discover(
@@ -90,6 +94,7 @@ class Control:
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
         self.rosters.publish()
+        self.watch_over(contents(self.task.handover.roster_fd))
         segment.set_header(
             self.task.board,
             roster_epoch=self.rosters.epoch,
@@ -106,6 +111,7 @@ class Control:
         discovering = asyncio.create_task(self.discover.run())
         await self.over.wait()
         discovering.cancel()
+        self.watch.close()
         server.close()
         return 0
 
@@ -142,8 +148,14 @@ class Control:
 
     # -- rosters --------------------------------------------------------------------------------
 
+    def watch_over(self, roster: bytes) -> None:
+        """Checks and sweeps of the members of this roster, from now on."""
+        rosters = self.rosters
+        self.watch.update(rosters.members, rosters.rows, rosters.generations, roster)
+
     def hand_on(self, roster: bytes) -> None:
         """A new roster: to the master, who keeps it and sends it to all workers."""
+        self.watch_over(roster)
         fd = sealed("roster", roster)
         try:
             if not self.tell_master(Message("roster", number=self.rosters.epoch), [fd]):

@@ -214,9 +214,9 @@ class Rosters:
             self.epoch + 1,
             generations,
             self.zone,
-            changing.text_of(changes),
-            members,
-            self.session_key,
+            changes=changing.text_of(changes),
+            session_key=self.session_key,
+            found=members,
         )
         # Nothing below can fail: from here on it is so.
         self.epoch += 1
@@ -311,8 +311,10 @@ class Rosters:
         else:
             segment.clear_backend(self.board, row)
             words["upstream"] = list(self.upstreams).index(member.upstream)
-            words["admin"] = Admin(operator=word).word
             words["generation"] = generation
+            unproven = self.upstreams[member.upstream].proven_first
+            words["health"] = Health.DOWN if unproven else Health.UP
+            words["admin"] = Admin(operator=word, agent=words["health"]).word
         if came_now and comes:
             words["up_since_ms"] = time.monotonic_ns() // 1_000_000
         segment.set_backend(self.board, row, member.name, **words)

@@ -82,6 +82,7 @@ class Status:
         plan: bytes,
         listeners: list[str],
         rosters: Rosters,
+        checked: Callable[[int], dict[str, Any] | None],
     ) -> None:
         self.board = board
         self.handover = handover
@@ -90,6 +91,8 @@ class Status:
         self.rosters = rosters
         self.names: Callable[[], list[dict[str, Any]]] = list
         """What discovery knows of names, once it runs."""
+        self.checked = checked
+        """What the checks know of a row."""
 
     def report(self) -> dict[str, Any]:
         head = segment.header(self.board)
@@ -211,6 +214,7 @@ class Status:
             "ejected_until": self.ejected_until(entry["ejection"]),
             "ejections": entry["ejections"],
             "max_connections": entry["max_connections"],
+            "check": self.checked(row),
             "inflight": self.board.inflight(row),
             **summary(segment.counts(self.board, "backend", row, slots)),
         }
