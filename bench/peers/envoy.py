@@ -30,7 +30,39 @@ FIELDS = {
     "X-Forwarded-Port": "%DOWNSTREAM_LOCAL_PORT%",
 }
 API = "type.googleapis.com/envoy.extensions"
-ACTION = {"cluster": "origin", "timeout": "60s"}
+ACTION: dict[str, Any] = {"cluster": "origin", "timeout": "60s"}
+AGAIN = {
+    # What got no answer is tried once more, on another host.
+    "retry_on": "reset,connect-failure",
+    "num_retries": 1,
+    "retry_host_predicate": [
+        {
+            "name": "another",
+            "typed_config": {
+                "@type": f"{API}.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+            },
+        }
+    ],
+}
+OUTLIERS = {
+    # Three failures in a row, or a fifth of all within a second, and it is out for 30 s.
+    "consecutive_5xx": 3,
+    "interval": "1s",
+    "base_ejection_time": "30s",
+    "max_ejection_percent": 34,
+    "enforcing_failure_percentage": 100,
+    "failure_percentage_threshold": 20,
+    "failure_percentage_minimum_hosts": 3,
+    "failure_percentage_request_volume": 50,
+}
+LEAST = {
+    # The least busy of all: for three hosts better than the better of two, as shipped.
+    "name": "least",
+    "typed_config": {
+        "@type": f"{API}.load_balancing_policies.least_request.v3.LeastRequest",
+        "selection_method": "FULL_SCAN",
+    },
+}
 
 
 def command(job: Job, program: str) -> list[str]:
@@ -95,7 +127,8 @@ def connection_manager(job: Job) -> dict[str, Any]:
 def virtual_host(job: Job) -> dict[str, Any]:
     """Routes: a list would be tried one by one, so thousands go into a matching tree, which hashes
     the path."""
-    catch_all = {"match": {"prefix": "/"}, "route": ACTION}
+    action = {**ACTION, "retry_policy": AGAIN} if job.setting.passive else ACTION
+    catch_all = {"match": {"prefix": "/"}, "route": action}
     found: dict[str, Any] = {"name": "all", "domains": ["*"]}
     if paths := job.route_paths():
         on_match = {path: {"action": route_action(path)} for path in paths}
@@ -137,11 +170,16 @@ def cluster(job: Job) -> dict[str, Any]:
     endpoints = [{"endpoint": {"address": address(host, port)}} for host, port in job.backends]
     # The limits of a shipped circuit breaker (1,024) are below what a load test may hold.
     limits = dict.fromkeys(("max_connections", "max_pending_requests", "max_requests"), 16384)
+    balance: dict[str, Any] = {"lb_policy": "ROUND_ROBIN"}
+    if job.setting.least_loaded:
+        balance = {"load_balancing_policy": {"policies": [{"typed_extension_config": LEAST}]}}
+    if job.setting.passive:
+        balance["outlier_detection"] = OUTLIERS
     return {
         "name": "origin",
         "type": "STATIC",
         "connect_timeout": "5s",
-        "lb_policy": "LEAST_REQUEST" if job.setting.least_loaded else "ROUND_ROBIN",
+        **balance,
         "load_assignment": {"cluster_name": "origin", "endpoints": [{"lb_endpoints": endpoints}]},
         "circuit_breakers": {"thresholds": [limits]},
     }
