@@ -67,8 +67,8 @@ FLAGS = [
     Flag("--upstream", ("upstreams", UPSTREAM, "backends"), "Backend: http://host:port or "
          "http+unix:/path. Repeatable; requests are spread over all.", "URL", many=True),
     Flag("--workers", ("workers",), "Worker processes. [default: auto, one per CPU]", "N"),
-    Flag("--balance", ("upstreams", UPSTREAM, "balance"), "How backends are chosen. "
-         "[default: round_robin]", "NAME"),
+    Flag("--balance", ("upstreams", UPSTREAM, "balance"), "How backends are chosen: p2c, "
+         "round_robin, random, least_conn, ewma, hash. [default: p2c]", "ALGORITHM"),
     Flag("--host", ("upstreams", UPSTREAM, "host"), "Host field sent upstream: pass, upstream or "
          "fixed:NAME. [default: pass]", "POLICY"),
     Flag("--backlog", ("backlog",), "Connections that may queue per listener and worker. "

@@ -142,8 +142,11 @@ def picking(algorithm: Any, size: int) -> Run:
     addresses = {str(one): build.resolve(one) for one in urls}
     rows = build.assign_rows(build.members(pool, addresses))
     roster = build.build_roster(pool, addresses, rows, 1)
-    board = bytes(pack.size("BackendRow") * build.BACKENDS_MAX)
-    return lambda n: _probe.time_pick(roster, 0, board, n)
+    fd = segment.create(2)
+    board = _probe.BoardProbe(fd, os.fstat(fd).st_size)
+    os.close(fd)
+    worker = _probe.Picker(roster, board)
+    return lambda n: worker.time(n, 1)
 
 
 FIELDS = [

@@ -65,6 +65,30 @@ cdef inline int32_t draw_other(
     return -1
 
 
+cdef inline uint32_t draw_some(const Ask *ask, uint16_t *drawn) noexcept nogil:
+    """Candidates to compare: up to `draws` different untried members of the tier, in an order of
+    chance, into `drawn` (room for DRAWS_MAX). All of them if they are no more than that."""
+    cdef const LiveTier *tier = &ask.live.tier[ask.tier]
+    cdef uint32_t count = 0
+    cdef uint32_t _step, at
+    cdef int32_t index
+    if tier.count > ask.upstream.draws:
+        while count < ask.upstream.draws:
+            index = draw_other(ask, drawn, count)
+            if index < 0:
+                break
+            drawn[count] = <uint16_t> index
+            count += 1
+        return count
+    at = random_below(ask.random, tier.count) if tier.count > 1 else 0
+    for _step in range(tier.count):
+        drawn[count] = ask.live.members[tier.first + at]
+        if not has_member(ask.tried, drawn[count]):
+            count += 1
+        at = at + 1 if at + 1 < tier.count else 0
+    return count
+
+
 cdef inline int32_t random_draw(Ask *ask) noexcept nogil:
     """The algorithm `random`: one draw by weight; -1 if nobody is left."""
     return draw_other(ask, NULL, 0)

@@ -10,7 +10,7 @@ Called by pick.pxd only. Workers only.
 
 from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 
-from fastproxy.balance.draw cimport draw_other
+from fastproxy.balance.draw cimport draw_some
 from fastproxy.balance.load cimport lighter, under_way, weight_now
 from fastproxy.balance.table cimport DRAWS_MAX, Ask
 
@@ -18,18 +18,16 @@ from fastproxy.balance.table cimport DRAWS_MAX, Ask
 cdef inline int32_t power_of_choices(Ask *ask) noexcept nogil:
     """The least busy of `draws` different members; -1 if nobody is left."""
     cdef uint16_t drawn[DRAWS_MAX]
-    cdef uint32_t count = 0
-    cdef int32_t index, best = -1
+    cdef uint32_t count = draw_some(ask, drawn)
+    cdef uint32_t i
+    cdef int32_t best = -1
     cdef uint64_t load, weight
     cdef uint64_t best_load = 0, best_weight = 1
-    while count < ask.upstream.draws:
-        index = draw_other(ask, drawn, count)
-        if index < 0:
-            break
-        drawn[count] = <uint16_t> index
-        count += 1
-        load = under_way(ask, <uint32_t> index) + 1
-        weight = weight_now(ask, <uint32_t> index)
+    if count == 1:
+        return drawn[0]
+    for i in range(count):
+        load = under_way(ask, drawn[i]) + 1
+        weight = weight_now(ask, drawn[i])
         if best < 0 or lighter(load, weight, best_load, best_weight):
-            best, best_load, best_weight = index, load, weight
+            best, best_load, best_weight = drawn[i], load, weight
     return best

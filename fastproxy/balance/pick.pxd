@@ -132,7 +132,7 @@ cdef inline bint _upstream_sound(
             or members > BACKENDS_PER_UPSTREAM_MAX
             or upstream.wheel.count > WHEEL_MAX or upstream.ring.count > RING_MAX
             or (upstream.maglev.count != 0 and upstream.maglev.count != MAGLEV_SIZE)
-            or not _slice_inside(upstream.backends, sizeof(RosterBackend), 8, length)
+            or not _slice_inside(upstream.backends, sizeof(RosterBackend), 4, length)
             or not _slice_inside(upstream.wheel, sizeof(uint16_t), 2, length)
             or not _slice_inside(upstream.ring, sizeof(RingPoint), 4, length)
             or not _slice_inside(upstream.maglev, sizeof(uint16_t), 2, length)
@@ -170,7 +170,7 @@ cdef inline int roster_check(const char *base, size_t length, uint64_t layout_ha
             or head.length > length or head.length < sizeof(RosterHeader)
             or head.upstreams.count > UPSTREAMS_MAX or head.backends.count > BACKENDS_MAX
             or not _slice_inside(head.upstreams, sizeof(RosterUpstream), 8, head.length)
-            or not _slice_inside(head.backends, sizeof(RosterBackend), 8, head.length)
+            or not _slice_inside(head.backends, sizeof(RosterBackend), 4, head.length)
             or not _text_inside(head.changes, head.length)):
         return 1
     length = head.length

@@ -141,7 +141,7 @@ class UpstreamTimeouts(Struct, forbid_unknown_fields=True, kw_only=True, frozen=
 class Upstream(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """A named group of backends that serve the same thing."""
 
-    backends: list[UpstreamUrl | Backend] = []
+    backends: list[UpstreamUrl | Backend]
     """The members: URLs, or tables with `url`, `weight` and more. At most 1024 addresses."""
     balance: Balance = "p2c"
     """How the next member is chosen. `p2c`: the less busy of two drawn by weight. `round_robin`:

@@ -14,34 +14,17 @@ from hypothesis import strategies as st
 from fastproxy import _probe
 from fastproxy.balance import build
 from fastproxy.balance.settings import Backend, Upstream
+from fastproxy.balance.settings import Balance
 from fastproxy.memory import pack
 from fastproxy.schema import UpstreamUrl
 from tests.oracle import pick as oracle
+from tests.unit.balancing import ALGORITHMS, Table, pool_of, roster_of
 
-EMPTY_BOARD = bytes(pack.size("BackendRow") * build.BACKENDS_MAX)
+
 
 
 def pool(weights: list[int]) -> Upstream:
-    urls = [UpstreamUrl.parse(f"http://10.0.{i >> 8}.{i & 255}:80") for i in range(len(weights))]
-    return Upstream(backends=[Backend(url=u, weight=w) for u, w in zip(urls, weights, strict=True)])
-
-
-def roster_of(upstreams: dict[str, Upstream], epoch: int = 1) -> bytes:
-    addresses = {
-        str(member.url): build.resolve(member.url)
-        for upstream in upstreams.values()
-        for member in upstream.members()
-    }
-    rows = build.assign_rows(build.members(upstreams, addresses))
-    return build.build_roster(upstreams, addresses, rows, epoch)
-
-
-def board(changes: dict[int, dict[str, int]]) -> bytes:
-    size = pack.size("BackendRow")
-    data = bytearray(EMPTY_BOARD)
-    for row, fields in changes.items():
-        data[row * size : (row + 1) * size] = pack.pack("BackendRow", fields)
-    return bytes(data)
+    return pool_of(weights, balance="round_robin")
 
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=12))
@@ -52,11 +35,8 @@ def test_wheel_is_nginx_smooth_weighted_round_robin(weights: list[int]) -> None:
 
 def test_one_cycle_gives_each_exactly_its_weight() -> None:
     weights = [5, 1, 0, 3, 7]
-    roster = roster_of({"a": pool(weights)})
-    at, seen = 0, Counter[int]()
-    for _ in range(3 * sum(weights)):
-        index, at = _probe.pick(roster, 0, at, EMPTY_BOARD, 0, set())
-        seen[index] += 1
+    worker = Table({"a": pool(weights)}).picker()
+    seen = Counter(worker.pick() for _ in range(3 * sum(weights)))
     assert seen == {0: 15, 1: 3, 3: 9, 4: 21}
 
 
@@ -66,8 +46,8 @@ def test_heavy_backends_do_not_come_in_bursts() -> None:
 
 
 def test_weights_are_reduced_and_huge_sums_scaled() -> None:
-    assert len(build.wheel([1000, 1000])) == 2 * 2
-    large = array("H", build.wheel([1000 - (i % 7) for i in range(1024)]))
+    assert len(build.wheel([256, 256])) == 2 * 2
+    large = array("H", build.wheel([256 - (i % 7) for i in range(1024)]))
     assert len(large) <= build.WHEEL_MAX
     counts = Counter(large)
     assert len(counts) == 1024
@@ -75,7 +55,7 @@ def test_weights_are_reduced_and_huge_sums_scaled() -> None:
 
 
 def test_wheel_of_extreme_weights_keeps_everybody() -> None:
-    weights = [1000] * 500 + [1] * 524
+    weights = [256] * 500 + [1] * 524
     counts = Counter(array("H", build.wheel(weights)))
     assert set(counts) == set(range(1024))
     assert build.wheel([0, 0]) == b""
@@ -89,18 +69,19 @@ def test_wheel_of_extreme_weights_keeps_everybody() -> None:
 @settings(max_examples=200, deadline=None)
 def test_walk_equals_the_twin(weights: list[int], seed: int, start: int) -> None:
     chance = random.Random(seed)
-    roster = roster_of({"a": pool(weights)})
+    table = Table({"a": pool(weights)})
     twin = oracle.RoundRobin(weights, start % max(1, len(oracle.smooth_wheel(weights))))
-    at = twin.at
+    worker = table.picker(at=twin.at)
     for _ in range(30):
         down = {i for i in range(len(weights)) if chance.random() < 0.3}
-        changes = {i: {"generation": 1, "health": chance.randint(1, 3)} for i in down}
-        rows = board(changes)
+        for index in range(len(weights)):
+            table.say(index, admin=chance.randint(1, 3) if index in down else 0)
         tried: set[int] = set()
         twin_tried: set[int] = set()
         while True:
-            index, at = _probe.pick(roster, 0, at, rows, 0, tried)
+            index = worker.pick(tried)
             assert index == twin.pick(down, twin_tried)
+            assert worker.at == twin.at
             assert tried == twin_tried
             if index < 0:
                 break
@@ -108,31 +89,15 @@ def test_walk_equals_the_twin(weights: list[int], seed: int, start: int) -> None
         assert tried == able
 
 
-def test_each_word_that_takes_a_backend_out() -> None:
-    roster = roster_of({"a": pool([1, 1])})
-    for fields, now, out in [
-        ({"generation": 1, "health": 1}, 0, True),
-        ({"generation": 1, "admin": 2}, 0, True),
-        ({"generation": 1, "ejection": (500 << 16) | 3}, 499, True),
-        ({"generation": 1, "ejection": (500 << 16) | 3}, 500, False),
-        ({"generation": 2, "health": 1}, 0, False),  # the row is another backend's by now
-        ({"generation": 1}, 0, False),
-    ]:
-        picked = {_probe.pick(roster, 0, at, board({0: fields}), now, set())[0] for at in range(2)}
-        assert (0 not in picked) is out, fields
-        assert 1 in picked
-
-
 def test_nobody_left_leaves_the_cursor() -> None:
-    roster = roster_of({"a": pool([1, 1, 1])})
-    assert _probe.pick(roster, 0, 2, EMPTY_BOARD, 0, {0, 1, 2}) == (-1, 2)
-    empty = roster_of({"a": pool([0])})
-    assert _probe.pick(empty, 0, 7, EMPTY_BOARD, 0, set()) == (-1, 7)
+    worker = Table({"a": pool([1, 1, 1])}).picker(at=2)
+    assert (worker.pick({0, 1, 2}), worker.at) == (-1, 2)
+    worker = Table({"a": Upstream(backends=[])}).picker(at=7)
+    assert (worker.pick(), worker.at) == (-1, 7)
 
 
 def test_a_cursor_from_a_larger_roster_still_works() -> None:
-    roster = roster_of({"a": pool([1, 1, 1])})
-    assert _probe.pick(roster, 0, 4_000_000_000, EMPTY_BOARD, 0, set())[0] in (0, 1, 2)
+    assert Table({"a": pool([1, 1, 1])}).picker(at=4_000_000_000).pick() in (0, 1, 2)
 
 
 def test_workers_start_out_of_step() -> None:
@@ -141,15 +106,14 @@ def test_workers_start_out_of_step() -> None:
     assert _probe.pick_begin(roster, 0, 3, 0) == 0
 
 
-def test_1024_backends_are_all_reached_in_one_exchange() -> None:
-    roster = roster_of({"a": pool([1] * 1024)})
+@pytest.mark.parametrize("balance", ALGORITHMS)
+def test_1024_backends_are_all_reached_in_one_exchange(balance: Balance) -> None:
+    worker = Table({"a": pool_of([1] * 1024, balance)}).picker()
     tried: set[int] = set()
-    at = 0
-    for _ in range(1024):
-        index, at = _probe.pick(roster, 0, at, EMPTY_BOARD, 0, tried)
-        assert index >= 0
-    assert len(tried) == 1024
-    assert _probe.pick(roster, 0, at, EMPTY_BOARD, 0, tried)[0] == -1
+    for count in range(1, 1025):
+        assert worker.pick(tried) >= 0
+        assert len(tried) == count
+    assert worker.pick(tried) == -1
 
 
 def test_addresses() -> None:

@@ -159,12 +159,12 @@ BACKENDS = [
     ('backends = ["http://a:0"]', "4 upstreams.api.backends[0]: http://a:0: port 0"),
     ("backends = [{ weight = 1 }]", '4 upstreams.api.backends[0]: "url" is missing'),
     ('backends = [{ url = "http://a", weight = -1 }]',
-     "4 upstreams.api.backends[0].weight: must be from 0 to 1000, got -1"),
+     "4 upstreams.api.backends[0].weight: must be from 0 to 256, got -1"),
     ('backends = [{ url = "http://a", weight = 0 }]',
      "4 upstreams.api.backends: every weight is 0"),
     ('backends = ["http://a"]\nbalance = "round-robin"',
-     '5 upstreams.api.balance: expected "round_robin", got "round-robin" '
-     '(did you mean "round_robin"?)'),
+     '5 upstreams.api.balance: expected "p2c", "round_robin", "random", "least_conn", '
+     '"ewma", "hash" or "prequal", got "round-robin" (did you mean "round_robin"?)'),
     ('backends = ["http://a"]\nhost = "fixed"',
      '5 upstreams.api.host: "fixed" does not fit; expected "pass", "upstream" or "fixed:NAME"'),
     ('backends = ["http://a"]\nhost = "fixed:a\\r\\nX: y"', "5 upstreams.api.host: "),
