@@ -12,6 +12,7 @@ from typing import Any, Literal
 from bench.balance.queueing import Outcome, Server, Service, Traffic, mixed, simulate, steady
 from bench.balance.world import BEGIN_MS, World, backend, backends, key_of
 from fastproxy.balance.settings import Hash, SlowStart, Upstream
+from fastproxy.schema import Duration
 
 BY_LOAD: tuple[Any, ...] = ("random", "round_robin", "p2c", "least_conn", "ewma")
 """The algorithms that do not look at the request; values of `balance`."""
@@ -136,17 +137,21 @@ def waits(
 
 
 def slow_member(scale: Scale = FULL) -> dict[str, Outcome]:
-    """One of three takes ten times as long; what all can do together is half used."""
+    """One of three takes ten times as long. A tenth of what all can do is asked for, so that even
+    a third of it does not drown the slow one."""
 
     def servers() -> list[Server]:
-        return [Server(places=16), Server(places=16), Server(slowness=10, places=16)]
+        return [Server(places=64), Server(places=64), Server(slowness=10, places=64)]
 
-    return waits(servers, steady(5), 5.0, 0.5, scale)
+    return waits(servers, steady(5), 5.0, 0.1, scale)
 
 
 def long_requests(scale: Scale = FULL) -> dict[str, Outcome]:
-    """Ten equal members; every tenth request takes 55 ms instead of 5. 75% used."""
-    return waits(lambda: [Server() for _ in range(10)], mixed(5, 55, 0.1), 10.0, 0.75, scale)
+    """Ten equal members that do two requests at a time; every tenth request takes 55 ms instead of
+    5. 70% used."""
+    return waits(
+        lambda: [Server(places=2) for _ in range(10)], mixed(5, 55, 0.1), 10.0, 0.7, scale
+    )
 
 
 # ---- what changes by and by -----------------------------------------------------------------
@@ -154,9 +159,9 @@ def long_requests(scale: Scale = FULL) -> dict[str, Outcome]:
 
 def ramp(aggression: float, scale: Scale = FULL) -> list[tuple[float, float]]:
     """(seconds since it came back, percent of its fair share) of one of four members, with a window
-    of 30 s."""
-    slow = SlowStart(window="30s", aggression=aggression)
-    upstream = Upstream(backends=backends(4), balance="p2c", slow_start=slow)
+    of 30 s, as the draw of p2c has it."""
+    slow = SlowStart(window=Duration("30s"), aggression=aggression)
+    upstream = Upstream(backends=backends(4), balance="random", slow_start=slow)
     world = World(upstream, workers=1)
     world.word(0, up_since_ms=BEGIN_MS)
     found = []

@@ -86,7 +86,7 @@ def slow(scale: Scale) -> Plot:
 def long(scale: Scale) -> Plot:
     return waits(
         "long-requests", "Every tenth request takes 55 ms, the others 5",
-        "ms from coming to answered, at percentiles; 10 backends, 75% busy",
+        "ms from coming to answered, at percentiles; 10 backends of 2 places, 70% busy",
         figures.long_requests(scale),
     )  # fmt: skip
 
