@@ -52,7 +52,7 @@ cdef inline int32_t draw_other(
     cdef uint16_t index
     if tier.count == 0:
         return -1
-    for _attempt in range(DRAW_ATTEMPTS):
+    for _attempt in range(<uint32_t> DRAW_ATTEMPTS):
         index = draw_member(ask, tier)
         if not has_member(ask.tried, index) and not is_drawn(drawn, count, index):
             return index

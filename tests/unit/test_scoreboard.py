@@ -240,7 +240,7 @@ def test_backend_rows_and_ejection(fd: int, board: Board) -> None:
     segment.set_backend(board, 63, "x" * 200, generation=4)
     row = segment.backend(board, 9)
     assert (row["name"], row["upstream"], row["weight"]) == ("http://10.0.0.1:80", 2, 5)
-    assert segment.backend(board, 63)["name"] == "x" * 103  # its NUL stays
+    assert segment.backend(board, 63)["name"] == "x" * 143  # its NUL stays
     assert segment.backends_used(board) == [9, 63]
     assert probe.is_serving(9)
     segment.set_backend(board, 9, health=1)
