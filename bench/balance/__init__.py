@@ -5,6 +5,6 @@
     python -m bench.balance --figures    only print the figures
 
 What is simulated are clients, time and backends (queueing.py). What chooses is the compiled pick
-itself, one for each worker, on a real roster and a real scoreboard (world.py). All chance comes from
-seeds, so that the same tree draws the same pictures.
+itself, one for each worker, on a real roster and a real scoreboard (world.py). All chance comes
+from seeds, so that the same tree draws the same pictures.
 """

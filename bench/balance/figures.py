@@ -14,7 +14,7 @@ from bench.balance.world import BEGIN_MS, World, backend, backends, key_of
 from fastproxy.balance.settings import Hash, SlowStart, Upstream
 from fastproxy.schema import Duration
 
-BY_LOAD: tuple[Any, ...] = ("random", "round_robin", "p2c", "least_conn", "ewma")
+BY_LOAD: tuple[Any, ...] = ("random", "round_robin", "p2c", "least_conn", "ewma", "prequal")
 """The algorithms that do not look at the request; values of `balance`."""
 METHODS: tuple[Literal["ring", "maglev", "rendezvous"], ...] = ("ring", "maglev", "rendezvous")
 HOT = 0.2
@@ -149,9 +149,7 @@ def slow_member(scale: Scale = FULL) -> dict[str, Outcome]:
 def long_requests(scale: Scale = FULL) -> dict[str, Outcome]:
     """Ten equal members that do two requests at a time; every tenth request takes 55 ms instead of
     5. 70% used."""
-    return waits(
-        lambda: [Server(places=2) for _ in range(10)], mixed(5, 55, 0.1), 10.0, 0.7, scale
-    )
+    return waits(lambda: [Server(places=2) for _ in range(10)], mixed(5, 55, 0.1), 10.0, 0.7, scale)
 
 
 # ---- what changes by and by -----------------------------------------------------------------

@@ -2,8 +2,8 @@
 """A queueing simulation: requests come at random, wait for a free place at the member that was
 chosen for them, are served, and leave. One event after the other, no clock, no thread.
 
-A member serves `places` requests at a time; others wait there, first come, first served: what a pool
-of threads or processes behind a port does.
+A member serves `places` requests at a time; others wait there, first come, first served: what a
+pool of threads or processes behind a port does.
 """
 
 from __future__ import annotations
@@ -82,9 +82,7 @@ class Outcome:
         return sorted(found.items())
 
 
-def simulate(
-    world: World, servers: Sequence[Server], traffic: Traffic, seed: int = 1
-) -> Outcome:
+def simulate(world: World, servers: Sequence[Server], traffic: Traffic, seed: int = 1) -> Outcome:
     """All of it, from an idle system on."""
     chance = random.Random(seed)
     outcome = Outcome(len(servers))
@@ -105,7 +103,7 @@ def simulate(
     def leave(until: float) -> None:
         """All that is answered before then."""
         while ends and ends[0][0] <= until:
-            now, number, member, came, worker = heapq.heappop(ends)
+            now, _, member, came, worker = heapq.heappop(ends)
             server = servers[member]
             server.busy -= 1
             world.end(worker, member, (now - came) * 1000, now)

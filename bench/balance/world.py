@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from fastproxy import _probe
 from fastproxy.balance.settings import Backend, Upstream
 from tests.unit.balancing import Table, url_of
 
@@ -54,7 +55,7 @@ class World:
     def end(self, worker: int, member: int, us: float, now_ms: float) -> None:
         """It was answered after so long."""
         self.table.busy(member, -1, worker)
-        # self.table.probe.answered(self.rows[member], us, int(now_ms))
+        _probe.latency_seen(self.table.probe, self.rows[member], int(us), int(now_ms))
 
     def word(self, member: int, **words: int) -> None:
         """Control says something of a member: health, admin, percent, up_since_ms."""

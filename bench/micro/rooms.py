@@ -19,7 +19,6 @@ from bench.micro.heads import BODIES, HEADS, PATHS
 from fastproxy import _probe
 from fastproxy.balance import build
 from fastproxy.balance.settings import Backend, Balance, Upstream
-from fastproxy.memory import pack
 from fastproxy.schema import UpstreamUrl
 from fastproxy.scoreboard import segment
 from fastproxy.template.presets import PRESETS

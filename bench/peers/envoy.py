@@ -38,9 +38,7 @@ AGAIN = {
     "retry_host_predicate": [
         {
             "name": "another",
-            "typed_config": {
-                "@type": f"{API}.retry.host.previous_hosts.v3.PreviousHostsPredicate"
-            },
+            "typed_config": {"@type": f"{API}.retry.host.previous_hosts.v3.PreviousHostsPredicate"},
         }
     ],
 }

@@ -1,7 +1,7 @@
 """A running proxy's scoreboard, read past all of its processes: what every worker sees, at once.
 
-    scores = Scores(proxy)
-    scores.wait_ejected(backend.url)
+scores = Scores(proxy)
+scores.wait_ejected(backend.url)
 """
 
 from __future__ import annotations

@@ -13,14 +13,11 @@ from hypothesis import strategies as st
 
 from fastproxy import _probe
 from fastproxy.balance import build
-from fastproxy.balance.settings import Backend, Upstream
-from fastproxy.balance.settings import Balance
+from fastproxy.balance.settings import Balance, Upstream
 from fastproxy.memory import pack
 from fastproxy.schema import UpstreamUrl
 from tests.oracle import pick as oracle
 from tests.unit.balancing import ALGORITHMS, Table, pool_of, roster_of
-
-
 
 
 def pool(weights: list[int]) -> Upstream:
