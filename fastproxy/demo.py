@@ -257,7 +257,7 @@ def document(
                 {"name": "status page", "path": "= /", "responder": "status"},
                 {"name": "demo", "path": "/", "upstream": "demo"},
             ],
-            "upstreams": {"demo": {"backends": list(urls)}},
+            "upstreams": {"demo": {"backends": list(urls), "balance": "round_robin"}},
         }
     )
     for key in ("listeners", "workers", "access_log", "control_socket"):

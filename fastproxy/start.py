@@ -56,9 +56,7 @@ def prepare(
     addresses, notes = resolve_all(config)
     try:
         rows = build.assign_rows(build.members(config.upstreams, addresses))
-        roster = build.build_roster(
-            config.upstreams, addresses, rows, epoch=1, zone=config.zone
-        )
+        roster = build.build_roster(config.upstreams, addresses, rows, epoch=1, zone=config.zone)
     except ValueError as error:
         raise ConfigError([Problem("upstreams", str(error))]) from None
     plan = compile_plan(config, 1, stages)

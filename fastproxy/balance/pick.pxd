@@ -3,9 +3,9 @@
 
 `pick` asks `live.pxd` who is able, chooses a tier by its share, and calls the leaf of the
 upstream's algorithm (round_robin.pxd, p2c.pxd, ...). A member is chosen at most once per exchange:
-what is in `tried` is left out, so a caller that could not use one simply asks again. When a tier has
-nobody left the others are asked, in order. Workers only; no lock: what is written belongs to one
-worker.
+what is in `tried` is left out, so a caller that could not use one simply asks again. When a tier
+has nobody left the others are asked, in order. Workers only; no lock: what is written belongs to
+one worker.
 
 `roster_check` proves a mapped roster sound, once, so that a pick looks at no bound.
 """

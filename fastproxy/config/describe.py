@@ -43,7 +43,9 @@ def texts(kind: type[msgspec.Struct]) -> tuple[str, dict[str, str]]:
             found[last] += " " + line.strip()
         elif not last:
             intro.append(line)
-    found.update(_below(kind))
+    for base in reversed(kind.__mro__):
+        if issubclass(base, msgspec.Struct) and base is not msgspec.Struct:
+            found.update(_below(base))
     return "\n".join(intro).strip(), found
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-# What a request itself says about who should serve it, worked out once, before the first dial, while
-# all of the request is at hand: `choose_prepare`. What the pick may look at then: `choose_ask`.
+# What a request itself says about who should serve it, worked out once, before the first dial,
+# while all of the request is at hand: `choose_prepare`. What the pick may look at then:
+# `choose_ask`.
 
 cdef void choose_prepare(Engine *eng, Exchange *x, Request *request) noexcept nogil:
     """Called by exchange_forward, with the upstream known. Never ends the exchange."""

@@ -10,20 +10,25 @@ is full are those given on that no current member has, with a new generation.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastproxy import _core
 from fastproxy._core import Board
 from fastproxy.balance import build
-from fastproxy.config.convert import Converter
-from fastproxy.config.load import Where, path_text
-from fastproxy.config.model import Upstream
 from fastproxy.memory import pack
 from fastproxy.scoreboard import segment
+
+if TYPE_CHECKING:
+    from fastproxy.config.model import Upstream
 
 
 def upstreams_of(given: Mapping[str, Any]) -> dict[str, Upstream]:
     """The settings in a handover. They were checked before they were packed."""
+    # Late: master and workers import this module too, and never check a setting.
+    from fastproxy.config.convert import Converter
+    from fastproxy.config.load import Where, path_text
+    from fastproxy.config.model import Upstream
+
     faults: list[str] = []
 
     def report(where: Where, text: str, hint: str) -> None:

@@ -161,4 +161,5 @@ def board_words():
     """Numbers of the board's format that Python needs to lay one out."""
     return {"magic": BOARD_MAGIC, "version": BOARD_VERSION, "buckets": HISTOGRAM_BUCKETS,
             "workers_max": WORKERS_MAX, "backends_max": BACKENDS_MAX, "routes_max": ROUTES_MAX,
-            "upstreams_max": UPSTREAMS_MAX, "client_ip_slots": CLIENT_IP_SLOTS, "beat_stale_ms": BEAT_STALE_MS}
+            "upstreams_max": UPSTREAMS_MAX, "client_ip_slots": CLIENT_IP_SLOTS,
+            "beat_stale_ms": BEAT_STALE_MS}

@@ -91,7 +91,7 @@ def test_run_with_flags_only(launched: dict[str, Any]) -> None:
     assert given.access_log == "off"
     assert given.pid_file == os.path.abspath("p.pid")
     assert given.control_socket == os.path.abspath("c.sock")
-    assert given.upstreams[0].backends == [("http://127.0.0.1:1", 1), ("http+unix:/tmp/x", 1)]
+    assert given.upstreams["default"]["backends"] == ["http://127.0.0.1:1", "http+unix:/tmp/x"]
     header = pack.read("PlanHeader", launched["plan"])
     settings = header["settings"]
     assert settings["keepalive_ms"] == 7000
@@ -143,7 +143,7 @@ def test_flags_from_the_environment(launched: dict[str, Any]) -> None:
     }
     assert isinstance(call("run", env=env).exception, LaunchedError)
     assert launched["handover"].workers == 4
-    assert len(launched["handover"].upstreams[0].backends) == 2
+    assert len(launched["handover"].upstreams["default"]["backends"]) == 2
     # the command line wins
     assert isinstance(call("run", "--workers", "1", env=env).exception, LaunchedError)
     assert launched["handover"].workers == 1

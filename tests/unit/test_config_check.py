@@ -163,8 +163,9 @@ BACKENDS = [
     ('backends = [{ url = "http://a", weight = 0 }]',
      "4 upstreams.api.backends: every weight is 0"),
     ('backends = ["http://a"]\nbalance = "round-robin"',
-     '5 upstreams.api.balance: expected "p2c", "round_robin", "random", "least_conn", '
-     '"ewma", "hash" or "prequal", got "round-robin" (did you mean "round_robin"?)'),
+     '5 upstreams.api.balance: expected "p2c" or "round_robin" or "random" or '
+     '"least_conn" or "ewma" or "hash" or "prequal", got "round-robin" '
+     '(did you mean "round_robin"?)'),
     ('backends = ["http://a"]\nhost = "fixed"',
      '5 upstreams.api.host: "fixed" does not fit; expected "pass", "upstream" or "fixed:NAME"'),
     ('backends = ["http://a"]\nhost = "fixed:a\\r\\nX: y"', "5 upstreams.api.host: "),

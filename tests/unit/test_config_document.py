@@ -97,7 +97,7 @@ def validate(schema: dict[str, Any], value: Any, root: dict[str, Any]) -> bool:
     [
         ("Split", "weight", 0, 1_000_000),
         ("Reply", "status", 200, 599),
-        ("Backend", "weight", 0, 1000),
+        ("Backend", "weight", 0, 256),
     ],
 )
 def test_the_schema_tells_ranges(definition: str, name: str, low: int, high: int) -> None:

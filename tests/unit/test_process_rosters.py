@@ -7,15 +7,21 @@ import pytest
 from fastproxy._core import Board
 from fastproxy.balance import build
 from fastproxy.process import rosters
-from fastproxy.process.handover import UpstreamSpec
 from fastproxy.process.rosters import Rosters
 from fastproxy.scoreboard import segment
 
 URL = "http://api.test:80"
-SPECS = [
-    UpstreamSpec("web", [("http://127.0.0.1:8001", 2), ("http://127.0.0.1:8002", 1)]),
-    UpstreamSpec("api", [(URL, 3)]),
-]
+UPSTREAMS = rosters.upstreams_of(
+    {
+        "web": {
+            "backends": [
+                {"url": "http://127.0.0.1:8001", "weight": 2},
+                "http://127.0.0.1:8002",
+            ]
+        },
+        "api": {"backends": [{"url": URL, "weight": 3}]},
+    }
+)
 
 
 def at(*hosts: str) -> list[bytes]:
@@ -23,7 +29,7 @@ def at(*hosts: str) -> list[bytes]:
 
 
 def first_roster(*hosts: str) -> bytes:
-    upstreams = rosters.upstreams_of(SPECS)
+    upstreams = UPSTREAMS
     addresses = {
         "http://127.0.0.1:8001": [build.sockaddr_inet("127.0.0.1", 8001)],
         "http://127.0.0.1:8002": [build.sockaddr_inet("127.0.0.1", 8002)],
@@ -43,7 +49,7 @@ def rows_of(roster: bytes) -> dict[str, tuple[int, int]]:
 
 
 def test_the_same_answer_or_none_is_no_news(board: Board) -> None:
-    kept = Rosters(SPECS, first_roster("10.0.0.1"), board)
+    kept = Rosters(UPSTREAMS, first_roster("10.0.0.1"), board)
     assert [str(name) for name in kept.names] == [URL]
     assert kept.next({URL: at("10.0.0.1")}) is None
     assert kept.next({URL: []}) is None
@@ -53,7 +59,7 @@ def test_the_same_answer_or_none_is_no_news(board: Board) -> None:
 
 def test_a_new_address_gets_a_new_row_and_the_old_keep_theirs(board: Board) -> None:
     first = first_roster("10.0.0.1")
-    kept = Rosters(SPECS, first, board)
+    kept = Rosters(UPSTREAMS, first, board)
     kept.publish()
     second = kept.next({URL: at("10.0.0.1", "10.0.0.2")})
     assert second is not None
@@ -66,7 +72,7 @@ def test_a_new_address_gets_a_new_row_and_the_old_keep_theirs(board: Board) -> N
 
 
 def test_a_member_that_comes_back_finds_its_row(board: Board) -> None:
-    kept = Rosters(SPECS, first_roster("10.0.0.1"), board)
+    kept = Rosters(UPSTREAMS, first_roster("10.0.0.1"), board)
     second = kept.next({URL: at("10.0.0.2")})
     third = kept.next({URL: at("10.0.0.1")})
     assert second is not None
@@ -76,11 +82,11 @@ def test_a_member_that_comes_back_finds_its_row(board: Board) -> None:
 
 
 def test_a_control_started_anew_knows_what_the_one_before_knew(board: Board) -> None:
-    kept = Rosters(SPECS, first_roster("10.0.0.1"), board)
+    kept = Rosters(UPSTREAMS, first_roster("10.0.0.1"), board)
     kept.publish()
     second = kept.next({URL: at("10.0.0.2")})
     assert second is not None
-    heir = Rosters(SPECS, second, board)
+    heir = Rosters(UPSTREAMS, second, board)
     assert heir.epoch == 2
     assert heir.next({URL: at("10.0.0.2")}) is None
     third = heir.next({URL: at("10.0.0.1", "10.0.0.3")})
@@ -93,7 +99,7 @@ def test_a_full_table_gives_on_rows_of_members_that_are_no_more(
     board: Board, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(build, "BACKENDS_MAX", 4)
-    kept = Rosters(SPECS, first_roster("10.0.0.1"), board)
+    kept = Rosters(UPSTREAMS, first_roster("10.0.0.1"), board)
     kept.publish()
     assert kept.next({URL: at("10.0.0.2")}) is not None
     third = kept.next({URL: at("10.0.0.3")})
@@ -110,4 +116,4 @@ def test_what_is_no_roster_is_refused(board: Board) -> None:
     sound = first_roster("10.0.0.1")
     for bad in (b"", b"junk" * 100, b"\0" + sound[1:], sound[:8] + b"\0" * 8 + sound[16:]):
         with pytest.raises(ValueError, match="no roster"):
-            Rosters(SPECS, bad, board)
+            Rosters(UPSTREAMS, bad, board)
