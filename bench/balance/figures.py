@@ -19,6 +19,7 @@ BY_LOAD: tuple[Any, ...] = ("random", "round_robin", "p2c", "least_conn", "ewma"
 METHODS: tuple[Literal["ring", "maglev", "rendezvous"], ...] = ("ring", "maglev", "rendezvous")
 HOT = 0.2
 """Share of the requests that have one and the same key, where some key is hot."""
+BOUND = 1.25
 DOWN = 1
 """HEALTH_DOWN of scoreboard/table.pxd."""
 
@@ -62,7 +63,7 @@ def hot_key(scale: Scale = FULL) -> dict[str, float]:
 
     found = {}
     for method in METHODS:
-        for bound in (0.0, 1.25):
+        for bound in (0.0, BOUND):
             settings = Hash(method=method, bound=bound)
             upstream = Upstream(backends=backends(20), balance="hash", hash=settings)
             # So many places that nobody waits: the bound alone spreads.
@@ -71,7 +72,7 @@ def hot_key(scale: Scale = FULL) -> dict[str, float]:
                 warm=scale.requests // 10, key=key,
             )  # fmt: skip
             servers = [Server(places=1 << 30) for _ in range(20)]
-            name = f"{method}, bound {bound:g}" if bound else method
+            name = f"{method}, {bound:g}" if bound else method
             found[name] = simulate(World(upstream, workers=4), servers, traffic).busiest
     return found
 
@@ -163,7 +164,7 @@ def ramp(aggression: float, scale: Scale = FULL) -> list[tuple[float, float]]:
     world = World(upstream, workers=1)
     world.word(0, up_since_ms=BEGIN_MS)
     found = []
-    each = max(200, scale.requests // 20)
+    each = max(1000, scale.requests // 4)
     for tenth in range(0, 41 * 10, 10 if scale.requests >= FULL.requests else 50):
         now = BEGIN_MS + tenth * 100
         picks = Counter(world.pick(0, now) for _ in range(each))

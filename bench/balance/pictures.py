@@ -46,13 +46,13 @@ def keys(scale: Scale) -> Plot:
 
 def bound(scale: Scale) -> Plot:
     rows = [
-        bar(name, value, f"{value:.2f}", "bound" in name)
+        bar(name, value, f"{value:.2f}", ", " in name)
         for name, value in figures.hot_key(scale).items()
     ]
     return Plot("bound", charts.bars(
         "A hot key: requests under way at the busiest backend",
-        f"to the mean of 20; {figures.HOT:.0%} of requests have one key; yellow: the bound", rows,
-        goal=1.25,
+        f"to the mean of 20; {figures.HOT:.0%} have one key; blue: bound 1.25, yellow", rows,
+        goal=figures.BOUND,
     ))  # fmt: skip
 
 
@@ -86,7 +86,7 @@ def slow(scale: Scale) -> Plot:
 def long(scale: Scale) -> Plot:
     return waits(
         "long-requests", "Every tenth request takes 55 ms, the others 5",
-        "ms from coming to answered, at percentiles; 10 backends of 2 places, 70% busy",
+        "ms from coming to answered, 10 backends that do 2 at a time, 70% busy",
         figures.long_requests(scale),
     )  # fmt: skip
 
