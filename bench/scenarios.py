@@ -34,8 +34,9 @@ class Setting:
     least_loaded: bool = False
     """The best way of balancing that the proxy has, instead of round robin."""
     passive: bool = False
-    """Backends that answer badly are taken out, in the best way that the proxy has. What got no
-    answer at all may be tried once more, in all of them; a 500 is passed on, in all of them."""
+    """A backend is taken out for 30 s by its first failed answer, in the way that the proxy has for
+    it. No proxy tries a request again on another backend: what is compared is how soon a bad one is
+    out."""
     checks: bool = False
     """Each backend is asked for its health every 5 s."""
 

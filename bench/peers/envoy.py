@@ -30,28 +30,13 @@ FIELDS = {
     "X-Forwarded-Port": "%DOWNSTREAM_LOCAL_PORT%",
 }
 API = "type.googleapis.com/envoy.extensions"
-ACTION: dict[str, Any] = {"cluster": "origin", "timeout": "60s"}
-AGAIN = {
-    # What got no answer is tried once more, on another host.
-    "retry_on": "reset,connect-failure",
-    "num_retries": 1,
-    "retry_host_predicate": [
-        {
-            "name": "another",
-            "typed_config": {"@type": f"{API}.retry.host.previous_hosts.v3.PreviousHostsPredicate"},
-        }
-    ],
-}
+ACTION = {"cluster": "origin", "timeout": "60s"}
 OUTLIERS = {
-    # Three failures in a row, or a fifth of all within a second, and it is out for 30 s.
-    "consecutive_5xx": 3,
+    # One failure and it is out for 30 s (as shipped: five in a row).
+    "consecutive_5xx": 1,
     "interval": "1s",
     "base_ejection_time": "30s",
     "max_ejection_percent": 34,
-    "enforcing_failure_percentage": 100,
-    "failure_percentage_threshold": 20,
-    "failure_percentage_minimum_hosts": 3,
-    "failure_percentage_request_volume": 50,
 }
 LEAST = {
     # The least busy of all: for three hosts better than the better of two, as shipped.
@@ -125,8 +110,7 @@ def connection_manager(job: Job) -> dict[str, Any]:
 def virtual_host(job: Job) -> dict[str, Any]:
     """Routes: a list would be tried one by one, so thousands go into a matching tree, which hashes
     the path."""
-    action = {**ACTION, "retry_policy": AGAIN} if job.setting.passive else ACTION
-    catch_all = {"match": {"prefix": "/"}, "route": action}
+    catch_all = {"match": {"prefix": "/"}, "route": ACTION}
     found: dict[str, Any] = {"name": "all", "domains": ["*"]}
     if paths := job.route_paths():
         on_match = {path: {"action": route_action(path)} for path in paths}

@@ -39,18 +39,13 @@ def balancing(setting: Setting) -> list[str]:
     """Of the upstream."""
     lines = []
     if setting.least_loaded:
-        # By time to the first byte; but a backend that fails at once is fast, so not where some do.
+        # By time to the first byte, of all: they are few. A backend that fails at once is fast, so
+        # not where some do.
         lines.append(f'balance = "{"p2c" if setting.passive else "ewma"}"')
+        lines.append("draws = 3")
     if setting.passive:
-        # Three failures in a row, or a fifth of all within a second, and it is out for 30 s.
-        lines += [
-            "[upstreams.origin.outlier]",
-            "consecutive = 3",
-            'interval = "1s"',
-            "error_percent = 20",
-            "hosts = 3",
-            'ejection = "30s"',
-        ]
+        # One failure and it is out for 30 s (as shipped: five in a row).
+        lines += ["[upstreams.origin.outlier]", "consecutive = 1"]
     if setting.checks:
         lines += ["[upstreams.origin.health]", 'interval = "5s"', 'path = "/0"']
     return lines

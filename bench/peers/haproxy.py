@@ -47,14 +47,9 @@ LOG = (
 )
 
 
-# What got no answer is tried once more, on another server.
-TRIES = """retries 1
-    retry-on conn-failure empty-response
-    option redispatch 1"""
-# Three failures in a row, of real requests, and it is down until a check 30 s later passes.
-PASSIVE = (
-    " check inter 1s downinter 30s rise 1 fall 1 observe layer7 error-limit 3 on-error mark-down"
-)
+TRIES = "retries 0"
+# One failed request and it is down until its next check, which comes every 30 s.
+PASSIVE = " check inter 30s rise 1 fall 1 observe layer7 error-limit 1 on-error mark-down"
 CHECKS = " check inter 5s fastinter 1s rise 2 fall 3"
 
 

@@ -72,10 +72,10 @@ TUNED = """proxy_buffering off;
     proxy_busy_buffers_size 512k;
     proxy_request_buffering off;
     client_body_buffer_size 256k;"""
-# Three failures within 30 s and it is out for 30 s (as shipped: one, 10 s). What counts is what got
-# no answer: a 500 would only count if it were tried again, which no proxy does here.
-PASSIVE = " max_fails=3 fail_timeout=30s"
-TRIES = "proxy_next_upstream error timeout; proxy_next_upstream_tries 2;"
+# One failure and it is out for 30 s (as shipped: 10 s). What counts is what got no answer: a 500
+# would only count if it were tried again, which no proxy does here.
+PASSIVE = " max_fails=1 fail_timeout=30s"
+TRIES = "proxy_next_upstream off;"
 FIELDS = """proxy_set_header X-Real-IP $remote_addr;
     proxy_set_header X-Forwarded-Proto $scheme;
     proxy_set_header X-Forwarded-Host $http_host;
