@@ -181,7 +181,10 @@ def test_a_stopped_backend_and_one_that_goes_on() -> None:
         Origin() as first,
         Origin() as second,
         Gateway(
-            "--upstream-first-byte-timeout=500ms", upstreams=[first.url, second.url], workers=1
+            "--upstream-first-byte-timeout=500ms",
+            "--balance=round_robin",
+            upstreams=[first.url, second.url],
+            workers=1,
         ) as proxy,
     ):
         assert {get(proxy, "/id").status for _ in range(4)} == {200}

@@ -21,7 +21,12 @@ def test_weights_are_exact() -> None:
     with Origin() as a, Origin() as b, Origin() as c:
         weights = {a.url: 5, b.url: 2, c.url: 1}
         settings = {
-            "upstreams": {"u": {"backends": [{"url": u, "weight": w} for u, w in weights.items()]}},
+            "upstreams": {
+                "u": {
+                    "backends": [{"url": u, "weight": w} for u, w in weights.items()],
+                    "balance": "round_robin",
+                }
+            },
             "routes": [{"path": "/", "upstream": "u"}],
         }
         names = {one.name: weights[one.url] for one in (a, b, c)}
@@ -49,7 +54,8 @@ def test_weight_0_gets_nothing(origin: Origin) -> None:
 
 
 def test_two_workers_begin_at_different_backends() -> None:
-    with Origin() as a, Origin() as b, Gateway(upstreams=[a.url, b.url], workers=2) as proxy:
+    turns = "--balance=round_robin"
+    with Origin() as a, Origin() as b, Gateway(turns, upstreams=[a.url, b.url], workers=2) as proxy:
         for _ in range(100):
             assert get(proxy, "/id").status == 200
         shares = [one["requests"] for one in proxy.backends().values()]

@@ -234,6 +234,7 @@ def test_weights_reach_traffic(tmp_path: Path) -> None:
         path.write_text(
             'listeners = ["127.0.0.1:0"]\naccess_log = "off"\nroutes = [{ upstream = "api" }]\n'
             f'[upstreams.api]\nbackends = [{{ url = "{one.url}", weight = 3 }}, "{two.url}"]\n'
+            'balance = "round_robin"\n'
         )
         with Proxy(config=path, workers=1) as proxy:
             for _ in range(16):

@@ -52,7 +52,9 @@ def test_a_unix_socket_that_is_not_there_is_a_backend_that_refuses(
 ) -> None:
     """connect(2) fails at once there: the next one is tried; 502 if there is none."""
     missing = f"http+unix:{folder}/missing.sock"
-    with Gateway(upstreams=[missing, local.url], workers=1) as proxy, Line(proxy.port) as line:
+    turns = "--balance=round_robin"
+    both = [missing, local.url]
+    with Gateway(turns, upstreams=both, workers=1) as proxy, Line(proxy.port) as line:
         for _ in range(10):
             assert line.ask("GET", "/id").status == 200
         assert proxy.backends()[missing]["connect_errors"] == 5

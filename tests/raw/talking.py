@@ -31,6 +31,7 @@ upstream = "main"
 
 [upstreams.main]
 backends = [{backends}]
+balance = "round_robin"
 {upstream}
 """
 

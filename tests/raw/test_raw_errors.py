@@ -37,6 +37,7 @@ upstream = "none"
 backends = ["http://127.0.0.1:{dead}"]
 [upstreams.none]
 backends = ["http://127.0.0.1:9"]
+panic_threshold = 0
 """
 
 
