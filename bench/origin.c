@@ -19,8 +19,8 @@
  *
  * --spoil: the last byte of a body is wrong. The harness must notice.
  * --delay: every answer to /N comes so much later.
- * --fail: from SIGUSR1 on so many of the requests for /N fail, drawn by chance from a fixed seed: in
- * turn one is answered 500 and one not at all, its connection closed.
+ * --fail: from SIGUSR1 on so many of the requests for /N fail, drawn by chance from a fixed seed:
+ * in turn one is answered 500 and one not at all, its connection closed.
  * --everywhere: listens on all of 127.0.0.0/8 (loopback only, by SO_BINDTODEVICE): as many
  * backends as one likes.
  */

@@ -137,7 +137,10 @@ def test_a_black_hole_is_given_up_after_the_connect_timeout(origin: Origin) -> N
     with (
         Deaf() as deaf,
         Gateway(
-            "--upstream-connect-timeout=350ms", upstreams=[deaf.url, origin.url], workers=1
+            "--upstream-connect-timeout=350ms",
+            "--balance=round_robin",
+            upstreams=[deaf.url, origin.url],
+            workers=1,
         ) as proxy,
     ):
         spent = []
