@@ -8,10 +8,11 @@ Who is out is read from the scoreboard itself (tests/flow/scores.py), as every w
 from __future__ import annotations
 
 import os
+import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -101,7 +102,7 @@ def nothing_comes(pool: Pool, url: str, seconds: float) -> None:
 # ---- ejected by what is seen of requests ------------------------------------------------------
 
 
-@pytest.mark.parametrize("balance", ["p2c", "round_robin", "least_conn", "ewma", "hash"])
+@pytest.mark.parametrize("balance", ["p2c", "ewma", "hash"])
 def test_killed_under_load(stack: ExitStack, balance: str) -> None:
     """It resets all it has and refuses what is new: out at once, back when it serves again."""
     pool = Pool(stack, balance=balance, hash={"key": "{header:x-ledger}"})
@@ -294,3 +295,36 @@ def test_control_dies_under_load(stack: ExitStack) -> None:
         new = [one for one in ledger.failed[failed:] if one.detail]
     assert new == []
     pool.balance_books(ledger, 4 * LINES)
+
+
+# ---- anything, for a while --------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("balance", ["p2c", "round_robin", "least_conn", "ewma", "hash"])
+def test_one_trouble_after_the_other(stack: ExitStack, balance: str) -> None:
+    """Two of three get into any trouble at any time, checks and ejections at work; the third one is
+    well. Nothing is lost, and in the end all serve again."""
+    pool = Pool(stack, balance=balance, hash={"key": "{header:x-ledger}"}, health=CHECKS)
+    chance = random.Random(balance)
+    ways: list[Callable[[Relay], None]] = [
+        Relay.refuse, Relay.silence, Relay.heal, lambda one: one.delay(0.2)
+    ]  # fmt: skip
+    troubles = 0
+    with pool.load() as ledger:
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            chance.choice(ways)(chance.choice(pool.relays[:2]))
+            troubles += 1
+            time.sleep(chance.uniform(0.05, 0.5))
+        for one in pool.relays:
+            one.heal()
+        wait_until(lambda: all(is_in(pool, one.url) for one in pool.relays), 20)
+        before = pool.served()
+        wait_until(lambda: min(b - a for a, b in zip(before, pool.served(), strict=True)) > 20, 20)
+    pool.balance_books(ledger, troubles * LINES)
+    assert len(ledger.ok) > 5 * len(ledger.failed)
+
+
+def is_in(pool: Pool, url: str) -> bool:
+    return not (pool.scores.is_down(url) or pool.scores.is_ejected(url))
