@@ -45,6 +45,25 @@ def normal_path(path: bytes, merge_slashes: bool, reject_encoded_slash: bool) ->
 def smooth_wheel(weights: list[int]) -> bytes:
     """One cycle of smooth weighted round robin, as uint16 indices."""
 
+def key_hash(key: bytes) -> int:
+    """The 64-bit hash of a key or a member's name, the same everywhere and for good."""
+
+def hash_ring(hashes: list[int], weights: list[int]) -> bytes:
+    """RingPoint rows of a ketama ring; `hashes` are of the members' names."""
+
+def maglev_table(hashes: list[int], weights: list[int]) -> bytes:
+    """The entries of a Maglev table, as uint16 indices."""
+def eject(board: Board, roster: bytes, upstream: int, member: int) -> bool:
+    """Eject a member (an index into its upstream in this roster), as a worker does for failures in
+    a row. False: it is not able anyway, or the limits do not allow it."""
+
+def uneject(board: Board, row: int, upstream: int) -> bool:
+    """A good check: the member in this row may serve again, at once. False: it was not ejected."""
+
+def forgive(board: Board, row: int) -> int:
+    """An interval without an ejection of this member has passed: its next one is shorter again. How
+    many are left that make it longer."""
+
 class Board:
     """One mapping of the scoreboard (fastproxy/scoreboard/door.pxi says who may call what)."""
 
@@ -106,6 +125,9 @@ class WorkerEngine:
         """Map, check and swap in a plan memfd (not closed); its generation. ValueError: unsound."""
     def roster(self, fd: int) -> int:
         """Map and swap in a roster memfd (not closed); its epoch. ValueError if unsound."""
+    def queue_bells(self, fds: list[int]) -> None:
+        """Eventfds by slot (not closed): the engine wakes when its own is written, and writes that
+        of the worker whose turn it is when a place at a full backend comes free. Once."""
     def listen(self, slot: int, listener: int, fd: int) -> None:
         """Hand over the listening socket of (slot, listener). The engine accepts on its own slot's
         at once and on another's while that slot is dead or stuck. Unix sockets: slot -1, shared."""

@@ -13,7 +13,9 @@ from libc.string cimport memchr, memcmp, memcpy, memset, strlen
 
 from posix.stat cimport fstat, struct_stat
 
-from fastproxy.clib.atomics cimport count_add, load32, load64, store64
+from fastproxy.clib.atomics cimport (
+    count_add, fence_all, fetch_and32, fetch_or32, load32, load64, store32, store64)
+from fastproxy.clib.logwriter cimport *
 from fastproxy.clib.must cimport MUST, MUST_HOT
 from fastproxy.clib.posix cimport *
 from fastproxy.clib.scan cimport scan_choose
@@ -39,15 +41,28 @@ from fastproxy.http1.chunked cimport chunked_decode, chunked_init
 from fastproxy.http1.emit cimport CHUNK_SPANS, put_chunk
 from fastproxy.http1.target cimport *
 # which route, which backend, what does the other side read
+from fastproxy.template.fields cimport cookie_find, cookie_next, field_next, field_value
 from fastproxy.template.render cimport render, rows_inside, template_check, text_inside
-from fastproxy.template.table cimport Scene
+from fastproxy.template.table cimport Scene, Template
 from fastproxy.route.table cimport *
 from fastproxy.route.match cimport (
     RouteRuntime, route_match, route_runtime_free, route_runtime_make)
 from fastproxy.route.check cimport route_check
+from fastproxy.balance.keyhash cimport hash_key
+from fastproxy.balance.latency cimport LATENCY_FAILURE_US, latency_seen
 from fastproxy.balance.table cimport *
-from fastproxy.balance.live cimport lives_free, lives_make
+from fastproxy.balance.live cimport (
+    add_member, clear_members, has_member, live_refresh, lives_free, lives_make, no_members,
+    take_members)
+from fastproxy.balance.outlier cimport (
+    OUTCOME_FAILURE, OUTCOME_GATEWAY, OUTCOME_NONE, OUTCOME_SUCCESS, Outcome, outlier_eject,
+    outlier_failure, outlier_forgive, outlier_success, outlier_uneject)
 from fastproxy.balance.pick cimport pick, pick_begin, roster_backend, roster_check
+from fastproxy.balance.sticky cimport (
+    keeps_sessions, member_of_row, member_of_session, session_decode, session_hash, subset_find,
+    unquoted)
+from fastproxy.balance.sessions cimport (
+    LEARNED_EVICTED, LEARNED_NEW, SESSION_GENERATIONS, Learned, sessions_find, sessions_learn)
 from fastproxy.rewrite.table cimport *
 from fastproxy.rewrite.apply cimport (
     PATH_ILLEGAL, PATH_OK, PATH_TOO_LONG, edit_drops, edits_emit, path_apply)
@@ -84,8 +99,11 @@ include "engine/identity.pxi"
 include "engine/client.pxi"
 include "engine/client_end.pxi"
 include "engine/request.pxi"
+include "engine/session.pxi"
 include "engine/choose.pxi"
 include "engine/exchange.pxi"
+include "engine/place.pxi"
+include "engine/queue.pxi"
 include "engine/flow.pxi"
 include "engine/upstream.pxi"
 include "engine/pool.pxi"
@@ -101,7 +119,7 @@ include "engine/face.pxi"
 include "regex/door.pxi"
 include "template/door.pxi"
 include "route/door.pxi"
-include "balance/door.pxi"
 include "scoreboard/door.pxi"
+include "balance/door.pxi"
 include "process/door.pxi"
 include "config/door.pxi"

@@ -9,6 +9,7 @@ not fatal: control goes on asking) and tables that are full.
 from __future__ import annotations
 
 import os
+import secrets
 import threading
 import time
 from dataclasses import dataclass, field
@@ -54,13 +55,21 @@ def prepare(
 ) -> Start:
     """Resolve names, compile plan and roster. ConfigError if a table is full."""
     addresses, notes = resolve_all(config)
+    handed = handover(config, config_path, demo)
     try:
         rows = build.assign_rows(build.members(config.upstreams, addresses))
-        roster = build.build_roster(config.upstreams, addresses, rows, epoch=1, zone=config.zone)
+        roster = build.build_roster(
+            config.upstreams,
+            addresses,
+            rows,
+            epoch=1,
+            zone=config.zone,
+            session_key=bytes.fromhex(handed.session_key),
+        )
     except ValueError as error:
         raise ConfigError([Problem("upstreams", str(error))]) from None
     plan = compile_plan(config, 1, stages)
-    return Start(handover(config, config_path, demo), plan, roster, notes)
+    return Start(handed, plan, roster, notes)
 
 
 def handover(config: Config, config_path: str = "", demo: bool = False) -> Handover:
@@ -80,6 +89,7 @@ def handover(config: Config, config_path: str = "", demo: bool = False) -> Hando
         ],
         upstreams=msgspec.to_builtins(config.upstreams, enc_hook=enc_hook),
         zone=config.zone,
+        session_key=secrets.token_hex(32),
         workers=workers,
         max_workers=config.max_workers,
         user=config.user,

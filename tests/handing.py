@@ -30,7 +30,8 @@ def main(given: dict[str, Any]) -> None:
         for url, pairs in given["addresses"].items():
             addresses[url] = [build.sockaddr_inet(*pair) for pair in pairs]
         rows = build.assign_rows(build.members(config.upstreams, addresses))
-        roster = build.build_roster(config.upstreams, addresses, rows, 1)
+        key = bytes.fromhex(ready.handover.session_key)
+        roster = build.build_roster(config.upstreams, addresses, rows, 1, session_key=key)
     launch(ready.handover, plan, roster)
 
 

@@ -14,11 +14,13 @@ import math
 import socket
 import struct
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fastproxy import _core
+from fastproxy.balance import session as sessions
 from fastproxy.balance.settings import Backend, Upstream
 from fastproxy.memory import pack
 from fastproxy.schema import UpstreamUrl
@@ -30,6 +32,8 @@ ALGORITHMS = {
 }  # fmt: skip
 BACKUP = 1
 HASH_METHODS = {"ring": 0, "maglev": 1, "rendezvous": 2}
+WHEELED = {"round_robin", "least_conn"}
+"""Algorithms that take turns along the wheel."""
 BACKENDS_PER_UPSTREAM_MAX = 1024
 BACKENDS_MAX = 4096
 WHEEL_MAX = 65536
@@ -211,13 +215,14 @@ def build_roster(
     generations: Mapping[int, int] | None = None,
     zone: str = "",
     changes: str = "",
+    session_key: bytes = b"",
 ) -> bytes:
     """The roster. Upstreams stand in the order of the mapping, which is the plan's order too.
 
     `addresses`: URL -> socket addresses, `rows`: (upstream, member name) -> scoreboard row,
     `generations`: row -> its generation (1 where absent), `zone`: where this proxy stands,
-    `changes`: kept for whoever reads the roster next (`read_changes`). ValueError with a clear text
-    if something does not fit.
+    `changes`: kept for whoever reads the roster next (`read_changes`), `session_key`: for session
+    cookies without a `secret`. ValueError with a clear text if something does not fit.
     """
     generations = generations or {}
     blob = pack.Blob(pack.size("RosterHeader"))
@@ -225,8 +230,8 @@ def build_roster(
     for member in members(upstreams, addresses):
         by_upstream[member.upstream].append(member)
     layouts = {name: tiers_of(group, zone) for name, group in by_upstream.items()}
-    backend_rows: list[Mapping[str, Any]] = []
-    firsts = []
+    backend_rows: list[dict[str, Any]] = []
+    firsts, sticky = [], []
     for name, group in by_upstream.items():
         if len(group) > BACKENDS_PER_UPSTREAM_MAX:
             raise ValueError(
@@ -234,9 +239,13 @@ def build_roster(
                 f"at most {BACKENDS_PER_UPSTREAM_MAX} are possible"
             )
         firsts.append(len(backend_rows))
-        for member, tier in zip(group, layouts[name][0], strict=True):
+        own = []
+        for member, name_hash, tier in zip(group, hashes(group), layouts[name][0], strict=True):
             row = rows[(name, member.name)]
-            backend_rows.append(_backend_row(blob, member, row, generations.get(row, 1), tier))
+            generation = generations.get(row, 1)
+            own.append(_backend_row(blob, member, name_hash, row, generation, tier))
+        sticky.append(_sticky(blob, upstreams[name], group, own, session_key))
+        backend_rows += own
     if len(backend_rows) > BACKENDS_MAX:
         raise ValueError(f"{len(backend_rows)} backends, at most {BACKENDS_MAX} are possible")
     base, count = blob.rows("RosterBackend", backend_rows)
@@ -245,7 +254,7 @@ def build_roster(
     for index, (name, group) in enumerate(by_upstream.items()):
         _, tiers, backups = layouts[name]
         row_of = _upstream_row(blob, upstreams[name], group)
-        row_of |= {"queue_row": index, "tiers": tiers, "backups": backups}
+        row_of |= {"queue_row": index, "tiers": tiers, "backups": backups, **sticky[index]}
         row_of["backends"] = (base + firsts[index] * step, len(group))
         upstream_rows.append(row_of)
     return blob.finish(
@@ -263,12 +272,10 @@ def build_roster(
 
 def _upstream_row(blob: pack.Blob, upstream: Upstream, group: list[Member]) -> dict[str, Any]:
     """What the settings say, and the tables that the algorithm walks along."""
-    turns = b""
-    if upstream.balance == "round_robin" and group:
-        turns = wheel([member.weight for member in group])
+    tables = _tables(blob, upstream, group)
     slow, queue, outlier = upstream.slow_start, upstream.queue, upstream.outlier
     return {
-        "wheel": (blob.raw(turns), len(turns) // 2),
+        **tables,
         "algorithm": ALGORITHMS[upstream.balance],
         "fallback": ALGORITHMS[upstream.hash.fallback],
         "hash_method": HASH_METHODS[upstream.hash.method],
@@ -291,13 +298,66 @@ def _upstream_row(blob: pack.Blob, upstream: Upstream, group: list[Member]) -> d
     }
 
 
+def _tables(blob: pack.Blob, upstream: Upstream, group: list[Member]) -> dict[str, Any]:
+    """Wheel, ring and Maglev table: those that its algorithm asks for."""
+    weights = [member.weight for member in group]
+    by_hash = upstream.balance == "hash"
+    tables: dict[str, Any] = {}
+    if {upstream.balance, upstream.hash.fallback if by_hash else ""} & WHEELED and any(weights):
+        turns = wheel(weights)
+        tables["wheel"] = (blob.raw(turns), len(turns) // 2)
+    if by_hash and upstream.hash.method == "ring":
+        points = _core.hash_ring(hashes(group), weights)
+        tables["ring"] = (blob.raw(points), len(points) // pack.size("RingPoint"))
+    if by_hash and upstream.hash.method == "maglev":
+        entries = _core.maglev_table(hashes(group), weights)
+        tables["maglev"] = (blob.raw(entries), len(entries) // 2)
+    return tables
+
+
+def hashes(group: list[Member]) -> list[int]:
+    """Where each member of one upstream stands for hashed keys, by its name: not by its position,
+    so that all proxies agree. A name that comes again counts as another one."""
+    seen: Counter[str] = Counter()
+    found = []
+    for member in group:
+        again = f"\0{seen[member.name]}" if seen[member.name] else ""
+        found.append(_core.key_hash((member.name + again).encode()))
+        seen[member.name] += 1
+    return found
+
+
+def _sticky(
+    blob: pack.Blob,
+    upstream: Upstream,
+    group: list[Member],
+    rows: list[dict[str, Any]],
+    session_key: bytes,
+) -> dict[str, Any]:
+    """Who is found by a session, and by a label. Gives members the names that cookies have for
+    them."""
+    if upstream.session.cookie:
+        for member, row in zip(group, rows, strict=True):
+            row["session"] = sessions.session_id(
+                upstream.session, session_key, member.upstream, member.name
+            )
+    order = sessions.session_order(upstream.session, rows)
+    subsets = sessions.subset_rows(blob, upstream.subset.label, group)
+    return {
+        "sessions": (blob.raw(struct.pack(f"={len(order)}H", *order)), len(order)),
+        "subsets": blob.rows("SubsetRow", subsets),
+        "subset_strict": upstream.subset.strict,
+    }
+
+
 def _backend_row(
-    blob: pack.Blob, member: Member, row: int, generation: int, tier: int
-) -> Mapping[str, Any]:
+    blob: pack.Blob, member: Member, name_hash: int, row: int, generation: int, tier: int
+) -> dict[str, Any]:
     backend = member.backend
     return {
         "row": row,
         "tier": tier,
+        "hash": name_hash,
         "max_connections": backend.max_connections,
         "flags": BACKUP if backend.backup else 0,
         "generation": generation,

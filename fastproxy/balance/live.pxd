@@ -49,6 +49,21 @@ cdef inline void clear_members(Members *members) noexcept nogil:
     memset(members, 0, sizeof(Members))
 
 
+cdef inline void take_members(Members *members, const Members *less) noexcept nogil:
+    """Without those."""
+    cdef int i
+    for i in range(16):
+        members.bits[i] &= ~less.bits[i]
+
+
+cdef inline bint no_members(const Members *members) noexcept nogil:
+    cdef int i
+    for i in range(16):
+        if members.bits[i] != 0:
+            return False
+    return True
+
+
 cdef enum Able:
     ABLE_NOT = 0                # an operator says no, or its weight is 0
     ABLE_IN_PANIC = 1           # down or ejected
@@ -104,6 +119,15 @@ cdef inline uint32_t part_now(
     return part if part != 0 else 1
 
 
+cdef inline uint32_t most_now(const RosterBackend *backend, BackendRow *row) noexcept nogil:
+    """max_connections: as configured, or what its agent says if that is less. 0: no limit."""
+    cdef uint32_t most = backend.max_connections
+    cdef uint32_t agent = load32(&row.max_connections)
+    if load64(&row.generation) == backend.generation and agent != 0 and (most == 0 or agent < most):
+        return agent
+    return most
+
+
 cdef inline void live_make(
     Live *live, const RosterUpstream *upstream, const RosterBackend *backends, BoardHeader *board,
     uint64_t now_ms
@@ -117,6 +141,7 @@ cdef inline void live_make(
     live.made = True
     live.until_ms = <uint64_t> -1
     live.tiers = upstream.tiers
+    live.capped = False
     clear_members(&live.able)
     for i in range(upstream.backends.count):
         row = backend_row(board, backends[i].row)
@@ -125,6 +150,8 @@ cdef inline void live_make(
             live.until_ms = ejected_until
         part = part_now(upstream, &backends[i], row, now_ms, &live.until_ms)
         live.part[i] = <uint16_t> part
+        live.most[i] = most_now(&backends[i], row)
+        live.capped |= live.most[i] != 0
     live.count = 0
     for at in range(live.tiers):
         tier_make(live, &live.tier[at], upstream, backends, board, at, now_ms)
@@ -232,16 +259,17 @@ cdef inline Live *lives_make(const char *roster) noexcept nogil:
     cdef char *room
     for i in range(rows):
         members += (upstreams[i].backends.count + 3) & ~<size_t> 3      # 8-byte steps
-    lives = <Live *> calloc(1, rows * sizeof(Live) + members * 8 + 8)
+    lives = <Live *> calloc(1, rows * sizeof(Live) + members * 12 + 8)
     if lives == NULL:
         return NULL
     room = <char *> (lives + rows)
     for i in range(rows):
         members = (upstreams[i].backends.count + 3) & ~<size_t> 3
         lives[i].upto = <uint32_t *> room
-        lives[i].members = <uint16_t *> (room + members * 4)
-        lives[i].part = <uint16_t *> (room + members * 6)
-        room += members * 8
+        lives[i].most = <uint32_t *> (room + members * 4)
+        lives[i].members = <uint16_t *> (room + members * 8)
+        lives[i].part = <uint16_t *> (room + members * 10)
+        room += members * 12
     return lives
 
 

@@ -13,9 +13,17 @@ one worker.
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 
+from fastproxy.balance.bound cimport bound_begin
 from fastproxy.balance.draw cimport random_draw
+from fastproxy.balance.ewma cimport least_time
+from fastproxy.balance.keyhash cimport mix_hashes
+from fastproxy.balance.least_conn cimport least_conn
 from fastproxy.balance.live cimport SHARE_WHOLE, add_member, live_refresh
+from fastproxy.balance.maglev cimport maglev
 from fastproxy.balance.p2c cimport power_of_choices
+from fastproxy.balance.prequal cimport prequal
+from fastproxy.balance.rendezvous cimport rendezvous
+from fastproxy.balance.ring cimport ring
 from fastproxy.balance.round_robin cimport round_robin
 from fastproxy.balance.table cimport *
 from fastproxy.memory.limits cimport BACKENDS_MAX, UPSTREAMS_MAX
@@ -42,25 +50,54 @@ cdef inline const RosterBackend *roster_backend(
     return <const RosterBackend *> (roster + upstream.backends.off) + index
 
 
+cdef inline bint is_hashed(const Ask *ask) noexcept nogil:
+    """Does the request's key decide? Not of a request without one."""
+    return ask.has_key and ask.upstream.algorithm == BALANCE_HASH
+
+
 cdef inline uint32_t tier_draw(Ask *ask) noexcept nogil:
-    """The tier this request is for, by the shares of new requests."""
+    """The tier this request is for, by the shares of new requests; a key always has the same."""
     cdef uint32_t draw, at
     if ask.live.tiers <= 1 or ask.live.tier[0].share_upto == SHARE_WHOLE:
         return 0
-    draw = random_below(ask.random, SHARE_WHOLE)
+    if is_hashed(ask):
+        draw = <uint32_t> (mix_hashes(ask.key, TIERS_MAX) >> 48)
+    else:
+        draw = random_below(ask.random, SHARE_WHOLE)
     for at in range(ask.live.tiers):
         if draw < ask.live.tier[at].share_upto:
             return at
     return 0
 
 
+cdef inline int32_t pick_hashed(Ask *ask) noexcept nogil:
+    """One method each; -1: nobody of this tier is left."""
+    cdef Bound bound
+    bound_begin(&bound)
+    if ask.upstream.hash_method == HASH_RING:
+        return ring(ask, &bound)
+    if ask.upstream.hash_method == HASH_MAGLEV:
+        return maglev(ask, &bound)
+    return rendezvous(ask, &bound)
+
+
 cdef inline int32_t pick_in_tier(Ask *ask) noexcept nogil:
     """One algorithm each; -1: nobody of this tier is left."""
     cdef uint8_t algorithm = ask.upstream.algorithm
+    if algorithm == BALANCE_HASH:
+        if ask.has_key:
+            return pick_hashed(ask)
+        algorithm = ask.upstream.fallback
     if algorithm == BALANCE_P2C:
         return power_of_choices(ask)
     if algorithm == BALANCE_ROUND_ROBIN:
         return round_robin(ask)
+    if algorithm == BALANCE_LEAST_CONN:
+        return least_conn(ask)
+    if algorithm == BALANCE_EWMA:
+        return least_time(ask)
+    if algorithm == BALANCE_PREQUAL:
+        return prequal(ask)
     return random_draw(ask)
 
 
@@ -132,17 +169,20 @@ cdef inline bint _upstream_sound(
             or members > BACKENDS_PER_UPSTREAM_MAX
             or upstream.wheel.count > WHEEL_MAX or upstream.ring.count > RING_MAX
             or (upstream.maglev.count != 0 and upstream.maglev.count != MAGLEV_SIZE)
-            or not _slice_inside(upstream.backends, sizeof(RosterBackend), 4, length)
+            or not _slice_inside(upstream.backends, sizeof(RosterBackend), 8, length)
             or not _slice_inside(upstream.wheel, sizeof(uint16_t), 2, length)
             or not _slice_inside(upstream.ring, sizeof(RingPoint), 4, length)
             or not _slice_inside(upstream.maglev, sizeof(uint16_t), 2, length)
-            or not _slice_inside(upstream.subsets, sizeof(SubsetRow), 8, length)):
+            or not _slice_inside(upstream.subsets, sizeof(SubsetRow), 8, length)
+            or (upstream.sessions.count != 0 and upstream.sessions.count != members)
+            or not _slice_inside(upstream.sessions, sizeof(uint16_t), 2, length)):
         return False
     for i in range(upstream.subsets.count):
         if not _text_inside(subsets[i].value, length):
             return False
     return (_indices_inside(base, upstream.wheel, members)
             and _indices_inside(base, upstream.maglev, members)
+            and _indices_inside(base, upstream.sessions, members)
             and _ring_sound(base, upstream.ring, members))
 
 
@@ -170,7 +210,7 @@ cdef inline int roster_check(const char *base, size_t length, uint64_t layout_ha
             or head.length > length or head.length < sizeof(RosterHeader)
             or head.upstreams.count > UPSTREAMS_MAX or head.backends.count > BACKENDS_MAX
             or not _slice_inside(head.upstreams, sizeof(RosterUpstream), 8, head.length)
-            or not _slice_inside(head.backends, sizeof(RosterBackend), 4, head.length)
+            or not _slice_inside(head.backends, sizeof(RosterBackend), 8, head.length)
             or not _text_inside(head.changes, head.length)):
         return 1
     length = head.length

@@ -14,6 +14,15 @@ HOST_PATTERN = (
     r"^(pass|upstream|fixed:([A-Za-z0-9][A-Za-z0-9_.-]{0,252}|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?)\Z"
 )
 WANTED_HOST = {"wanted": '"pass", "upstream" or "fixed:NAME"'}
+TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+COOKIE_PATTERN = rf"^({TOKEN})?\Z"
+LEARN_PATTERN = rf"^((cookie|header):{TOKEN})?\Z"
+COOKIE_PATH_PATTERN = r"^(/[!-:<-~]*)?\Z"
+DOMAIN_PATTERN = r"^\.?[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?\Z|^\Z"
+WANTED_COOKIE = {"wanted": "the name of a cookie"}
+WANTED_LEARN = {"wanted": '"cookie:NAME" or "header:NAME"'}
+WANTED_COOKIE_PATH = {"wanted": 'a path such as "/"'}
+WANTED_DOMAIN = {"wanted": 'a domain such as "example.com"'}
 Percent = Annotated[int, Meta(ge=0, le=100)]
 Label = Annotated[str, Meta(min_length=1, max_length=128)]
 WEIGHT_MAX = 256
@@ -121,10 +130,46 @@ class Subset(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     label: Annotated[str, Meta(max_length=128)] = ""
     """The name of the label. Empty: no subsets."""
     value: Annotated[str, Meta(max_length=1024)] = ""
-    """A template: `{header:x-version}`. An empty or unknown value is any member, or nobody with
-    `strict`."""
+    """A template: `{header:x-version}`. An empty value, or one that no member has, is any member;
+    with `strict` it is nobody."""
     strict: bool = False
     """Answer 503 when nobody of the subset can serve, instead of taking anybody."""
+
+
+class Session(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """Requests of one session go to one member, as long as it can serve. With `cookie` fastproxy
+    gives each client a cookie of its own that names the member; with `learn` it remembers which
+    member the application's cookie, or a field of the requests, belongs to. A member that is only
+    drained goes on serving its sessions. One at its `max_connections` is passed over for that one
+    request."""
+
+    cookie: Annotated[str, Meta(pattern=COOKIE_PATTERN, max_length=128, extra=WANTED_COOKIE)] = ""
+    """The name of the cookie to give. Empty: none."""
+    learn: Annotated[str, Meta(pattern=LEARN_PATTERN, max_length=128, extra=WANTED_LEARN)] = ""
+    """`cookie:NAME`: learn from the answers that set this cookie. `header:NAME`: learn from the
+    requests that have this field. Empty: learn nothing. All workers share what one has learned."""
+    idle: Duration = Duration("10m")
+    """A learned session is forgotten when it was not used for so long. At most 7 days; earlier when
+    the table is full: then the one that was not used for longest goes."""
+    secret: Annotated[str, Meta(max_length=1024)] = ""
+    """Key of the cookie's value, of at least 16 characters. Several proxies in front of the same
+    members need the same. Empty: a random one, made at the start."""
+    path: Annotated[str, Meta(pattern=COOKIE_PATH_PATTERN, max_length=512,
+                              extra=WANTED_COOKIE_PATH)] = "/"  # fmt: skip
+    """Path of the cookie. Empty: that of the request."""
+    domain: Annotated[str, Meta(pattern=DOMAIN_PATTERN, extra=WANTED_DOMAIN)] = ""
+    """Domain of the cookie. Empty: the host asked for, alone."""
+    max_age: Duration = Duration("off")
+    """How long a browser keeps the cookie. off: until it is closed."""
+    http_only: bool = True
+    """Scripts in the page do not see the cookie."""
+    secure: Literal["auto"] | bool = "auto"
+    """The browser sends the cookie over TLS only. `auto`: when it was given over TLS (or a trusted
+    proxy's X-Forwarded-Proto says so)."""
+    same_site: Literal["lax", "strict", "none", ""] = "lax"
+    """SameSite of the cookie. Empty: as the browser likes."""
+    hide: bool = False
+    """Take the cookie out of what the member reads."""
 
 
 class UpstreamTimeouts(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
@@ -155,6 +200,7 @@ class Upstream(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     queue: Queue = Queue()
     outlier: Outlier = Outlier()
     subset: Subset = Subset()
+    session: Session = Session()
     panic_threshold: Percent = 50
     """When fewer percent of the members (by weight) can serve, requests are spread over all of
     them, the down ones too: the checks may be wrong, and the few that are left would fall next. 0:

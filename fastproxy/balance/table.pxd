@@ -80,6 +80,7 @@ cdef struct RosterUpstream:
     Slice ring                  # RingPoint, sorted (HASH_RING)
     Slice maglev                # uint16_t[MAGLEV_SIZE] (HASH_MAGLEV)
     Slice subsets               # SubsetRow, sorted by value
+    Slice sessions              # uint16_t: all indices, by `session` (cookie) or by `row` (learned)
     uint8_t algorithm           # Algorithm
     uint8_t fallback            # Algorithm when there is no key to hash
     uint8_t hash_method         # HashMethod
@@ -101,7 +102,6 @@ cdef struct RosterUpstream:
 
 cdef enum BackendFlag:
     BACKEND_BACKUP = 1
-    BACKEND_CAPPED = 2          # it, or its agent, sets max_connections
 
 
 cdef struct RosterBackend:
@@ -114,6 +114,7 @@ cdef struct RosterBackend:
     uint16_t address_len
     uint8_t address[112]        # sockaddr_in, sockaddr_in6 or sockaddr_un
     uint8_t session[16]         # how a session cookie names it (hexadecimal in the cookie)
+    uint64_t hash               # of its name: where a hashed key finds it
     Text name                   # as configured: "http://127.0.0.1:9001"
     Text authority              # host[:port] for `host = "upstream"`
 
@@ -131,6 +132,29 @@ cdef struct Members:
 cdef struct SubsetRow:
     Text value                  # of the label
     Members members
+
+
+# ---- of the plan ------------------------------------------------------------------------------
+
+cdef enum SessionKind:
+    SESSION_NONE = 0
+    SESSION_COOKIE = 1          # a cookie of ours names the member
+    SESSION_LEARN_COOKIE = 2    # the application's cookie, learned when an answer sets it
+    SESSION_LEARN_HEADER = 3    # a field of the request, learned when it is first seen
+    SESSION_KINDS = 4
+
+
+cdef struct SessionPlan:
+    # How an upstream keeps sessions. Offsets are relative to the plan's base.
+    Text name                   # of the cookie or field
+    Text before                 # SESSION_COOKIE: "Set-Cookie: NAME="
+    Text after                  # "; Path=/; HttpOnly..."
+    uint64_t seed               # learned: of the upstream's name, so that keys outlive its index
+    uint64_t idle_ms            # learned: forgotten when unused for so long
+    uint8_t kind                # SessionKind
+    uint8_t field_id            # SESSION_LEARN_HEADER: FieldId of the name
+    uint8_t secure_auto         # Secure is added when the client came by TLS
+    uint8_t hide                # the backend does not see our cookie
 
 
 # ---- a worker's own state ---------------------------------------------------------------------
@@ -159,10 +183,26 @@ cdef struct Live:
     Members able                # members of all tiers that get anything
     uint32_t count              # how many those are
     uint32_t tiers
+    uint8_t capped              # some member has a most
     LiveTier tier[TIERS_MAX]
     uint16_t *members           # indices into `backends`, tier by tier (room for all members)
     uint32_t *upto              # cumulative weight within its tier, in 1/256
+    uint32_t *most              # by index: requests under way from all workers; 0: no limit
     uint16_t *part              # by index: of its weight, what it gets now; 256: all of it
+
+
+cdef struct Bound:
+    # What bounded loads ask of all members, summed once per pick and only if it comes to that.
+    bint summed
+    uint64_t requests           # under way at all that could be chosen
+    uint64_t weight             # of all those
+cdef struct Bond:
+    # What binds one exchange to a member of its upstream.
+    uint64_t key                # learned: hash of what the request carries; 0: nothing to learn
+    uint32_t member             # 1 + index of the member it is bound to; 0: to none (any more)
+    uint32_t subset             # 1 + index of the SubsetRow it is kept to; 0: to none
+    uint8_t kind                # SessionKind; SESSION_NONE: there is nothing to do
+    uint8_t secure              # the cookie is Secure, as far as that is automatic
 
 
 cdef struct Ask:

@@ -16,13 +16,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from fastproxy.balance import session
 from fastproxy.balance.build import BACKENDS_MAX, BACKENDS_PER_UPSTREAM_MAX
 from fastproxy.balance.settings import Upstream
 from fastproxy.config.convert import BROKEN, Converter, closest
 from fastproxy.config.load import Document, Where, path_where
 from fastproxy.config.model import Config, Listener
-from fastproxy.config.plan import RESPONDERS, Stages, build_stages, log_template
+from fastproxy.config.plan import RESPONDERS, Stages, build_stages, hash_key, log_template
 from fastproxy.errors import ConfigError, Problem
+from fastproxy.template.build import Escape, check_template
 from fastproxy.template.presets import PRESETS
 
 HEAD_BYTES_CEILING = 65536  # memory/limits.pxd
@@ -159,6 +161,7 @@ class _Check:
         if len(members) > BACKENDS_PER_UPSTREAM_MAX:
             text = f"{len(members)} backends, at most {BACKENDS_PER_UPSTREAM_MAX} are possible"
             self.error(backends, text)
+        self.hash(where, upstream)
         seen: dict[str, int] = {}
         for at, member in enumerate(members):
             if not member.url.is_unix and member.url.port == 0:
@@ -167,6 +170,30 @@ class _Check:
                 text = f"{member.url} is already backends[{seen[member.url]}]"
                 self.warn((*backends, at), text, "give one of them a weight instead")
             seen.setdefault(member.url, at)
+        self.template((*where, "queue", "priority"), upstream.queue.priority)
+        for key, text, hint in session.faults(upstream):
+            self.error((*where, *key), text, hint)
+        self.template((*where, "subset", "value"), upstream.subset.value)
+        label = upstream.subset.label
+        if label and members and all(label not in member.labels for member in members):
+            labels = [name for member in members for name in member.labels]
+            hint = closest(label, labels) or 'write labels = { NAME = "..." } to the backends'
+            self.warn((*where, "subset", "label"), f'no backend has the label "{label}"', hint)
+
+    def hash(self, where: Where, upstream: Upstream) -> None:
+        key = hash_key(upstream)
+        if isinstance(key, Problem):
+            self.error((*where, "hash", "key"), key.text, key.hint)
+        if 0 < upstream.hash.bound < 1:
+            text = f"{upstream.hash.bound:g} would leave nobody to go to"
+            self.error((*where, "hash", "bound"), text, "write 0 (no bound), or 1 and more")
+
+    def template(self, where: Where, text: str) -> None:
+        """Is it one? Of a request alone: no path params, no answer."""
+        problems: list[Problem] = []
+        check_template("", text, Escape.HEADER, (), problems)
+        for problem in problems:
+            self.error(where, problem.text, problem.hint)
 
     def limits(self, config: Config) -> None:
         limits = config.limits

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fastproxy.balance.session import session_plan
 from fastproxy.config.model import Config, Listener, Upstream
 from fastproxy.engine.settings import Timeouts
 from fastproxy.errors import ConfigError, Problem
@@ -22,13 +23,27 @@ from fastproxy.rewrite.build import build_rewrites
 from fastproxy.route.build import build_routes
 from fastproxy.route.path import path_params
 from fastproxy.route.settings import Route
-from fastproxy.template.build import TemplateError, compile_template
+from fastproxy.template.build import (
+    LITERAL,
+    Escape,
+    TemplateError,
+    compile_template,
+    pack_template,
+    parse_template,
+)
 from fastproxy.template.presets import log_format
+from fastproxy.template.variables import VARIABLES
 
 PLAN_MAGIC = 0x504C5046
 PLAN_VERSION = 1
 PLAN_BYTES_MAX = 0x7FFFFFFF
 HOST_PASS, HOST_UPSTREAM, HOST_FIXED = range(3)
+KEY_NONE, KEY_CLIENT_IP, KEY_TEMPLATE = range(3)
+KEYS_UNKNOWN = (
+    "response_header", "backend", "status", "bytes_in", "bytes_out", "time_total", "time_connect",
+    "time_first_byte", "retries", "end_state",
+)  # fmt: skip
+"""Variables that say nothing yet when a backend is chosen."""
 RESPONDERS = {"status": "fastproxy.admin.status_page:respond"}
 """Python responders that come with fastproxy: name -> "module:function"."""
 
@@ -177,11 +192,44 @@ def _upstream(blob: pack.Blob, name: str, upstream: Upstream, times: Timeouts) -
         "name": blob.text(name),
         "host": blob.text(fixed),
         "host_policy": policies[kind],
+        "queue_priority": compile_template(blob, upstream.queue.priority),
+        "session": session_plan(blob, name, upstream.session),
+        "subset": compile_template(blob, upstream.subset.value),
     }
+    row |= _key(blob, name, upstream)
     for key in ("connect", "first_byte", "idle"):
         own = getattr(upstream.timeouts, key)
         row[f"{key}_ms"] = (own if own is not None else getattr(times, f"upstream_{key}")).ms
     return row
+
+
+def _key(blob: pack.Blob, name: str, upstream: Upstream) -> Mapping[str, Any]:
+    """What of a request is hashed."""
+    if upstream.balance != "hash":
+        return {"key_kind": KEY_NONE}
+    parts = hash_key(upstream)
+    if isinstance(parts, Problem):
+        raise ConfigError([Problem(f"upstreams.{name}.hash.key", parts.text, parts.hint)])
+    if [part["variable"] for part in parts] == [VARIABLES["client_ip"].number]:
+        return {"key_kind": KEY_CLIENT_IP, "key_ipv6_prefix": upstream.hash.ipv6_prefix}
+    fixed = sum(len(part["text"]) for part in parts if part["variable"] == LITERAL)
+    return {"key_kind": KEY_TEMPLATE, "key_fixed": fixed, "key": pack_template(blob, parts)}
+
+
+def hash_key(upstream: Upstream) -> list[dict[str, Any]] | Problem:
+    """`hash.key` compiled, or what is wrong with it."""
+    try:
+        parts = parse_template(upstream.hash.key, Escape.HEADER)
+    except TemplateError as error:
+        return Problem("hash.key", str(error), error.hint)
+    late = {VARIABLES[one].number: one for one in KEYS_UNKNOWN}
+    for part in parts:
+        if part["variable"] in late:
+            text = f"{{{late[part['variable']]}}} is not known before a backend is chosen"
+            return Problem("hash.key", text)
+    if all(part["variable"] == LITERAL for part in parts):
+        return Problem("hash.key", "is the same for every request", "write {client_ip}")
+    return parts
 
 
 def _settings(blob: pack.Blob, config: Config) -> Mapping[str, Any]:

@@ -282,6 +282,9 @@ cdef bint client_step_running(Engine *eng, Connection *conn) noexcept nogil:
     cdef Buffer held
     cdef ssize_t got
     cdef size_t size, used
+    if x.state == EXCHANGE_QUEUED and conn.ready & (READY_FIN | READY_DEAD):
+        client_gone(eng, conn)      # who waits in line and hangs up gives the wait up
+        return False
     if x.request_flow.done:
         if conn.ready & READY_DEAD or (conn.ready & READY_FIN
                                        and eng.plan.settings.abort_on_close):

@@ -99,37 +99,27 @@ cdef inline bint method_is_idempotent(uint8_t method) noexcept nogil:
 
 cdef void exchange_dial(Engine *eng, Exchange *x) noexcept nogil:
     """Find a backend that takes the request: a kept connection, else a new one; at most once per
-    backend. May end the exchange."""
-    cdef const RosterUpstream *upstream = roster_upstream(x.roster, x.upstream_index)
-    cdef const RosterBackend *backend
-    cdef PickCursor elsewhere
-    cdef Ask ask
-    if upstream == NULL:
-        exchange_nobody(eng, x)
-        return
-    choose_ask(eng, x, upstream, &ask)
+    backend. It waits in line if all are full (place.pxi, queue.pxi). May end it."""
+    cdef Place place
     while True:
-        if x.retries != 0:
-            # A second try must not take the turn of the next request: with two backends, one of
-            # them dead, every request would begin at the dead one.
-            elsewhere.at = <uint32_t> random_next(eng.random)
-            ask.cursor = &elsewhere
-        x.backend = pick(&ask)
-        if x.backend < 0:
+        place = PLACE_FULL if queue_stands(eng, x) else place_find(eng, x)
+        if place == PLACE_FULL:
+            queue_enter(eng, x)
+        elif place == PLACE_NONE:
             exchange_nobody(eng, x)
-            return
-        backend = roster_backend(x.roster.base, upstream, <uint32_t> x.backend)
-        if exchange_dial_backend(eng, x, backend, True):
-            return
+        elif not exchange_dial_backend(eng, x, True):
+            continue
+        return
 
 
-cdef bint exchange_dial_backend(Engine *eng, Exchange *x, const RosterBackend *backend,
-                                bint may_reuse) noexcept nogil:
-    """True: under way (or over already). False: this backend refused at once."""
+cdef bint exchange_dial_backend(Engine *eng, Exchange *x, bint may_reuse) noexcept nogil:
+    """Go to the backend where it has a place. True: under way (or over already). False: this
+    backend refused at once, and the place was given back."""
+    cdef const RosterBackend *backend = roster_backend(
+        x.roster.base, roster_upstream(x.roster, x.upstream_index), <uint32_t> x.backend)
     cdef Connection *conn = NULL
-    x.backend_row = backend.row
     x.dialed_us = eng.now_us
-    in_flight(eng, x, 1)
+    x.asked_us = eng.now_us
     if may_reuse:
         conn = parked_take(eng, backend, not x.flags & X_REPLAYABLE)
     if conn != NULL:
@@ -155,6 +145,7 @@ cdef inline void exchange_send(Engine *eng, Exchange *x) noexcept nogil:
     """The upstream is there: give it the request, and let the asker go on with the body (it may
     have waited for a backend that refused: no edge will come). May end the exchange."""
     exchange_move(x, EXCHANGE_WAITING)
+    x.end_state[0] = 0          # one that was too slow to be reached is not how this will end
     x.server.send(eng, x)
     if x.state == EXCHANGE_WAITING and not x.request_flow.done:
         x.asker.resume(eng, x)
@@ -165,6 +156,8 @@ cdef void exchange_dial_failed(Engine *eng, Exchange *x) noexcept nogil:
     cdef BackendCount *row = backend_count(board_of(eng), eng.slot, x.backend_row)
     count_add(&row.connect_errors, 1)
     count_add(&row.retries, 1)
+    choose_unanswered(eng, x, True)
+    judge_backend(eng, x, OUTCOME_GATEWAY)
     in_flight(eng, x, -1)
     if x.retries < 255:
         x.retries += 1
@@ -183,14 +176,13 @@ cdef void exchange_nobody(Engine *eng, Exchange *x) noexcept nogil:
 
 
 cdef void exchange_redial(Engine *eng, Exchange *x) noexcept nogil:
-    """A reused connection died before one answer byte: once more, on a fresh one (RFC 9112 9.5)."""
-    cdef const RosterUpstream *upstream = roster_upstream(x.roster, x.upstream_index)
+    """A reused connection died before one answer byte: once more, on a fresh one (RFC 9112 9.5). It
+    has kept its place."""
     x.flags |= X_REPLAYED
     if x.retries < 255:
         x.retries += 1
     exchange_move(x, EXCHANGE_DIALING)
-    if not exchange_dial_backend(
-            eng, x, roster_backend(x.roster.base, upstream, <uint32_t> x.backend), False):
+    if not exchange_dial_backend(eng, x, False):
         exchange_dial(eng, x)
 
 
@@ -201,6 +193,8 @@ cdef inline void in_flight(Engine *eng, Exchange *x, int change) noexcept nogil:
         x.flags |= X_IN_FLIGHT
     else:
         x.flags &= ~<uint32_t> X_IN_FLIGHT
+        if x.flags & X_CAPPED:
+            queue_freed(eng, x)
 
 
 # ---- the request's body ---------------------------------------------------------------------
@@ -240,6 +234,8 @@ cdef size_t exchange_body(Engine *eng, Exchange *x, char *data, size_t size) noe
     if used < 0:
         return size
     x.flags &= ~<uint32_t> X_REPLAYABLE
+    if last:
+        x.asked_us = eng.now_us
     if piece.len != 0 or last:
         x.server.body(eng, x, piece, last)
     return <size_t> used
@@ -256,6 +252,7 @@ cdef int64_t exchange_answer(Engine *eng, Exchange *x, Head *head, const Framing
     cdef int64_t used = 0
     cdef Fault fault
     x.status = head.status
+    choose_answered(eng, x)
     flow_begin(&x.answer_flow, framing, &x.answer_chunked, SIDE_UPSTREAM)
     if x.flags & X_TE_TRAILERS and x.plan.settings.forward_trailers:
         trailers_pass(eng, &x.answer_flow)
@@ -362,6 +359,8 @@ cdef void exchange_drop_upstream(Engine *eng, Exchange *x) noexcept nogil:
     if x.upstream != NULL:
         x.server.drop(eng, x, x.flags & X_UPSTREAM_KEEPS != 0)
     if x.flags & X_IN_FLIGHT:
+        if not x.flags & X_UPSTREAM_BYTES:
+            choose_unanswered(eng, x, x.end_state[0] == c'S' or x.end_state[0] == c's')
         tally_backend(eng, x)
         in_flight(eng, x, -1)
 
@@ -373,6 +372,8 @@ cdef void exchange_finish(Engine *eng, Exchange *x) noexcept nogil:
     clock_read(eng)
     if x.state == EXCHANGE_PARKED:
         eng.me.parked -= 1
+    elif x.state == EXCHANGE_QUEUED:
+        queue_leave(eng, x)
     tally(eng, x)
     if x.plan.settings.access_log and not x.flags & X_NO_CLIENT_LOG:
         access_log(eng, x)
@@ -398,7 +399,9 @@ cdef void exchange_timeout(Engine *eng, Exchange *x) noexcept nogil:
     """The route's total timeout."""
     if x.state == EXCHANGE_TUNNEL or x.state == EXCHANGE_FINISHED:
         return
-    end_state(x, b"s", b"D" if x.flags & X_ANSWER_BEGUN else b"H")
+    if x.flags & X_ANSWER_BEGUN or not x.request_flow.done:
+        x.flags |= X_BLAMELESS      # it may be the client who is slow
+    end_state(x, b"s", b"H" if cut_where(x) == c'Q' else cut_where(x))
     if x.state >= EXCHANGE_DIALING:
         count_add(&backend_count(board_of(eng), eng.slot, x.backend_row).timeouts, 1)
     exchange_fail(eng, x, 504, b"the request took longer than allowed")

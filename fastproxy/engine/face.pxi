@@ -35,6 +35,7 @@ cdef class WorkerEngine:
                 or eng.scratch == NULL or eng.build == NULL or eng.path_room == NULL):
             raise MemoryError
         eng.idle.list_next = eng.idle.list_prev = &eng.idle
+        memset(eng.queue_bells, 0xff, sizeof(eng.queue_bells))      # -1: there is none
         eng.scan = scan_choose()
         if getrandom(eng.random, sizeof(eng.random), 0) != sizeof(eng.random):
             raise OSError(errno, "getrandom")
@@ -109,6 +110,16 @@ cdef class WorkerEngine:
         if trouble != NULL:
             raise ValueError(f"this roster cannot be used: {trouble.decode()}")
         return self.eng.roster.header.epoch
+
+    def queue_bells(self, fds):
+        cdef int bells[WORKERS_MAX]
+        cdef uint32_t count = len(fds)
+        if count > WORKERS_MAX:
+            raise ValueError(f"at most {WORKERS_MAX} bells")
+        for at, fd in enumerate(fds):
+            bells[at] = fd
+        if not queue_watch(self.eng, bells, count):
+            raise OSError(errno, "cannot watch the bell of the queue")
 
     def listen(self, int slot, int listener, int fd):
         if self.eng.plan == NULL or self.eng.roster == NULL:

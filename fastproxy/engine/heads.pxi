@@ -98,6 +98,8 @@ cdef int head_to_upstream(Engine *eng, Exchange *x, Request *request, Out *out) 
                   | (<uint64_t> 1 << FIELD_X_FORWARDED_HOST)
                   | (<uint64_t> 1 << FIELD_X_FORWARDED_PORT)
                   | (<uint64_t> 1 << FIELD_X_FORWARDED_PREFIX))
+    if upstream_row(x).session.hide and ours(x, edits, FIELD_COOKIE, b"Cookie"):
+        put_other_cookies(out, head, text_span(plan, upstream_row(x).session.name))
     put_fields(out, plan, edits, head, mask, flags)
     put_forwarding(eng, x, request, out, edits)
     put_request_framing(eng, x, out)
@@ -302,6 +304,8 @@ cdef void head_to_client(Engine *eng, Exchange *x, Head *head, Out *out) noexcep
             edits == NULL or ours(x, edits, FIELD_DATE, b"Date")):
         put_line(out, b"Date", literal(eng.date))
     put_via(x, head, edits, out)
+    if x.bond.kind != SESSION_NONE:
+        session_answer(eng, x, head, out)
     if x.answer_flow.out_chunked:
         put(out, b"Transfer-Encoding: chunked\r\n", 28)
     elif eng.framing.length >= 0 and head.status != 204:

@@ -40,6 +40,17 @@ cdef size_t address_text(const uint8_t *address, char *out) noexcept nogil:
     return strlen(out)
 
 
+cdef inline void address_mask(uint8_t *address, uint32_t bits) noexcept nogil:
+    """Zero what is behind the first `bits`."""
+    cdef uint32_t i
+    for i in range(16):
+        if bits >= 8:
+            bits -= 8
+        else:
+            address[i] &= <uint8_t> (0xff00 >> bits)
+            bits = 0
+
+
 cdef bint in_cidr(const uint8_t *address, const CidrRow *row) noexcept nogil:
     cdef uint8_t whole = row.bits >> 3
     cdef uint8_t rest = row.bits & 7
@@ -96,6 +107,17 @@ cdef Span client_address(Engine *eng, Exchange *x, const Head *head, Span peer) 
                 break
             end = start - 1
     return peer
+
+
+cdef void client_bytes(Engine *eng, Exchange *x, const Head *head,
+                       uint8_t *address) noexcept nogil:
+    """The same as 16 bytes. Not for an exchange whose peer has no address."""
+    cdef Span text
+    memcpy(address, x.peer, 16)
+    if x.flags & X_TRUSTED:
+        text = client_address(eng, x, head, span(NULL, 0))
+        if text.len != 0:
+            address_parse(text, address)
 
 
 cdef inline Span trimmed(Span s) noexcept nogil:

@@ -32,12 +32,13 @@ cdef enum ExchangeState:
     EXCHANGE_ROUTED = 1     # plan and roster held; what it is and where it goes is worked out
     EXCHANGE_JUDGED = 2     # the verdict was PASS
     EXCHANGE_PARKED = 3     # awaiting Python; arena holds the request
-    EXCHANGE_DIALING = 4    # a candidate is set, upstream may be NULL or CONNECTING
-    EXCHANGE_WAITING = 5    # upstream BUSY, the head was sent (the body may still flow)
-    EXCHANGE_RECEIVING = 6  # the final answer's head has come and went to the client
-    EXCHANGE_TUNNEL = 7     # 101 was validated and sent; bytes flow both ways
-    EXCHANGE_FINISHED = 8   # counted, logged; upstream NULL, client NULL; about to be freed
-    EXCHANGE_STATES = 9
+    EXCHANGE_QUEUED = 4     # in the line of its upstream: all that could serve are full
+    EXCHANGE_DIALING = 5    # a candidate is set, upstream may be NULL or CONNECTING
+    EXCHANGE_WAITING = 6    # upstream BUSY, the head was sent (the body may still flow)
+    EXCHANGE_RECEIVING = 7  # the final answer's head has come and went to the client
+    EXCHANGE_TUNNEL = 8     # 101 was validated and sent; bytes flow both ways
+    EXCHANGE_FINISHED = 9   # counted, logged; upstream NULL, client NULL; about to be freed
+    EXCHANGE_STATES = 10
 
 
 cdef extern from * nogil:
@@ -58,27 +59,28 @@ cdef extern from * nogil:
         /* BUSY       */ MAY(7) | MAY(10) | MAY(0),
         /* PARKED     */ MAY(9) | MAY(0),
     };
-    static const uint32_t EXCHANGE_MOVES[9] = {
+    static const uint32_t EXCHANGE_MOVES[10] = {
         /* FREE      */ MAY(1),
-        /* ROUTED    */ MAY(2) | MAY(3) | MAY(8),
-        /* JUDGED    */ MAY(4) | MAY(8),
-        /* PARKED    */ MAY(8),
-        /* DIALING   */ MAY(5) | MAY(8),
-        /* WAITING   */ MAY(4) | MAY(6) | MAY(7) | MAY(8),
-        /* RECEIVING */ MAY(8),
-        /* TUNNEL    */ MAY(8),
+        /* ROUTED    */ MAY(2) | MAY(3) | MAY(9),
+        /* JUDGED    */ MAY(5) | MAY(9),
+        /* PARKED    */ MAY(9),
+        /* QUEUED    */ MAY(5) | MAY(9),
+        /* DIALING   */ MAY(4) | MAY(6) | MAY(9),
+        /* WAITING   */ MAY(5) | MAY(7) | MAY(8) | MAY(9),
+        /* RECEIVING */ MAY(9),
+        /* TUNNEL    */ MAY(9),
         /* FINISHED  */ MAY(0),
     };
     #undef MAY
     static const char *const PEER_NAMES[11] = {"FREE", "IDLE", "HEAD", "RUNNING", "DRAINING",
         "CLOSING", "LINGERING", "TUNNEL", "CONNECTING", "BUSY", "PARKED"};
-    static const char *const EXCHANGE_NAMES[9] = {"FREE", "ROUTED", "JUDGED", "PARKED", "DIALING",
-        "WAITING", "RECEIVING", "TUNNEL", "FINISHED"};
+    static const char *const EXCHANGE_NAMES[10] = {"FREE", "ROUTED", "JUDGED", "PARKED", "QUEUED",
+        "DIALING", "WAITING", "RECEIVING", "TUNNEL", "FINISHED"};
     """
     const uint32_t PEER_MOVES[11]
-    const uint32_t EXCHANGE_MOVES[9]
+    const uint32_t EXCHANGE_MOVES[10]
     const char *const PEER_NAMES[11]
-    const char *const EXCHANGE_NAMES[9]
+    const char *const EXCHANGE_NAMES[10]
 
 
 cdef inline bint peer_may(uint32_t source, uint32_t target) noexcept nogil:

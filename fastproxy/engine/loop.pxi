@@ -11,7 +11,8 @@ cdef enum:
     # Events that are no connection carry generation 0 (a connection in use has an odd one).
     EVENT_TIMER = 0
     EVENT_GUEST = 1
-    EVENT_LISTENER = 2          # + index of the Listener
+    EVENT_BELL = 2              # a place came free for who waits in our line
+    EVENT_LISTENER = 3          # + index of the Listener
 
 
 cdef enum TimerOwner:
@@ -67,6 +68,8 @@ cdef inline void round_work(Engine *eng, const epoll_event *events, int count) n
     for i in range(count):
         event_dispatch(eng, events[i].data.u64)
     run_queue_work(eng)
+    if eng.queue_due:
+        queues_look(eng)
     bury_the_dead(eng)
     publish_gauges(eng)
 
@@ -101,6 +104,8 @@ cdef void event_dispatch(Engine *eng, uint64_t token) noexcept nogil:
             timer_tick(eng)
         elif index == EVENT_GUEST:
             eng.guest.due = True
+        elif index == EVENT_BELL:
+            queue_rung(eng)
         else:
             clock_read(eng)
             listener_ready(eng, index - EVENT_LISTENER)
@@ -199,6 +204,7 @@ cdef void timer_tick(Engine *eng) noexcept nogil:
         else:
             connection_timeout(eng, <Connection *> (at - <size_t> &(<Connection *> NULL).timer))
     listeners_tick(eng)
+    queues_tick(eng)
     log_wake(eng.log)
     count_add(&eng.me.log_dropped, log_lost(eng.log))
 

@@ -83,6 +83,13 @@ cdef const char *plan_trouble(const char *base, size_t length, uint64_t layout) 
     for i in range(header.upstreams.count):
         if not (text_inside(upstreams[i].name, length) and text_inside(upstreams[i].host, length)):
             return b"an upstream's name lies outside"
+        if template_check(base, length, &upstreams[i].key) != 0:
+            return b"an upstream's key is damaged"
+        if template_check(base, length, &upstreams[i].queue_priority) != 0:
+            return b"a queue's priority is damaged"
+        if (not session_sound(&upstreams[i].session, length)
+                or template_check(base, length, &upstreams[i].subset) != 0):
+            return b"an upstream's session or subset is damaged"
     responders = <const Text *> (base + header.responders.off)
     for i in range(header.responders.count):
         if not text_inside(responders[i], length):
@@ -94,6 +101,12 @@ cdef const char *plan_trouble(const char *base, size_t length, uint64_t layout) 
     if route_check(base, length, &header.routes) != 0:
         return b"the routes are damaged"
     return routes_trouble(base, header)
+
+
+cdef inline bint session_sound(const SessionPlan *plan, size_t length) noexcept nogil:
+    return (plan.kind < SESSION_KINDS and plan.field_id < FIELD_IDS
+            and text_inside(plan.name, length) and text_inside(plan.before, length)
+            and text_inside(plan.after, length))
 
 
 cdef const char *routes_trouble(const char *base, const PlanHeader *header) noexcept nogil:

@@ -211,6 +211,7 @@ cdef bint request_keep(Engine *eng, Exchange *x, Request *request, size_t sent_s
     cdef bint needed = (x.route.action == ACTION_RESPONDER
                         or (x.plan.settings.access_log and x.route.log)
                         or (x.rewrite != NULL and x.rewrite.needs_request)
+                        or capped_live(eng, x) != NULL      # it may have to wait in line
                         or x.flags & X_UPGRADE)
     cdef Head *head = request.head
     cdef Head *copy

@@ -7,6 +7,7 @@ byte. `config/plan.py` writes it, `engine/plan.pxi` checks every offset once and
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
+from fastproxy.balance.table cimport SessionPlan
 from fastproxy.memory.span cimport Slice, Text
 from fastproxy.rewrite.table cimport RewriteTables
 from fastproxy.route.table cimport RouteTables
@@ -72,13 +73,26 @@ cdef enum HostPolicy:
     HOST_FIXED = 2
 
 
+cdef enum KeyKind:
+    KEY_NONE = 0                    # nothing of a request is hashed
+    KEY_CLIENT_IP = 1               # the address itself, without a template
+    KEY_TEMPLATE = 2
+
+
 cdef struct UpstreamRow:
     Text name
     Text host                       # HOST_FIXED
     uint8_t host_policy             # HostPolicy
+    uint8_t key_kind                # KeyKind: what `balance = "hash"` hashes
+    uint8_t key_ipv6_prefix         # KEY_CLIENT_IP: bits of an IPv6 address that count
+    uint32_t key_fixed              # KEY_TEMPLATE: bytes of its literals; no more: there is no key
+    Template key                    # KEY_TEMPLATE
+    Template queue_priority         # the class of a request that has to wait; empty: all alike
     uint64_t connect_ms             # these are its own or the defaults; 0: off
     uint64_t first_byte_ms
     uint64_t idle_ms                # between two reads or writes of one exchange
+    SessionPlan session
+    Template subset                 # the label's value that a request asks for; empty: no subsets
 
 
 cdef struct PlanHeader:

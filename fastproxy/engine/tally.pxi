@@ -4,7 +4,8 @@
 # End states, two letters, as HAProxy users know them. Who ended it: `-` nobody, it is complete;
 # C client went away, c client was too slow; S upstream failed, s upstream was too slow; P we
 # refused it; L answered here; K a stop cut it. When: R request head, Q request body, C connecting,
-# H waiting for the answer's head, D answer body, T tunnel, `-` at the end.
+# W waiting in line for a backend, H waiting for the answer's head, D answer body, T tunnel, `-` at
+# the end.
 
 cdef inline char cut_where(const Exchange *x) noexcept nogil:
     """The second letter for one that ends before its end."""
@@ -12,6 +13,8 @@ cdef inline char cut_where(const Exchange *x) noexcept nogil:
         return c'T'
     if x.flags & X_ANSWER_BEGUN:
         return c'D'
+    if x.state == EXCHANGE_QUEUED:
+        return c'W'
     return c'H' if x.request_flow.done else c'Q'
 
 
@@ -29,6 +32,31 @@ cdef void tally_backend(Engine *eng, Exchange *x) noexcept nogil:
     count_add(&row.bytes_out, x.bytes_out)
     if x.first_byte_us != 0:
         histogram_add(row.first_byte, x.first_byte_us - x.dialed_us)
+    judge_backend(eng, x, outcome_of(x))
+
+
+cdef inline Outcome outcome_of(const Exchange *x) noexcept nogil:
+    """What an exchange that ends at its backend says about it."""
+    if x.state == EXCHANGE_TUNNEL:
+        return OUTCOME_SUCCESS
+    if x.end_state[0] == c'S' or x.end_state[0] == c's':
+        return OUTCOME_NONE if x.flags & X_BLAMELESS else OUTCOME_GATEWAY
+    if x.state != EXCHANGE_RECEIVING:
+        return OUTCOME_NONE
+    if x.status < 500:
+        return OUTCOME_SUCCESS
+    return OUTCOME_GATEWAY if 502 <= x.status <= 504 else OUTCOME_FAILURE
+
+
+cdef inline void judge_backend(Engine *eng, Exchange *x, Outcome outcome) noexcept nogil:
+    """Count it for or against the backend, which may be ejected by that (balance/outlier.pxd)."""
+    cdef const RosterUpstream *upstream
+    if outcome == OUTCOME_SUCCESS:
+        outlier_success(backend_row(board_of(eng), x.backend_row))
+    elif outcome != OUTCOME_NONE:
+        upstream = roster_upstream(x.roster, x.upstream_index)
+        outlier_failure(board_of(eng), upstream, roster_backend(x.roster.base, upstream, 0),
+                        <uint32_t> x.backend, outcome == OUTCOME_GATEWAY, eng.now_ms)
 
 
 cdef void tally(Engine *eng, Exchange *x) noexcept nogil:

@@ -53,6 +53,7 @@ cdef void tunnel_begin(Engine *eng, Exchange *x, Head *head, char *rest,
         upstream_failed(eng, x, 502, b"the upstream's protocol switch is not valid")
         return
     x.status = 101
+    choose_answered(eng, x)
     put_text(&out, b"HTTP/1.1 101 Switching Protocols\r\n")
     put_fields(&out, x.plan.base, NULL, head,
                DROP_FROM_ANSWER, FIELD_NOMINATED)

@@ -12,7 +12,8 @@ Worker only. Nothing here is touched by two threads but AccessLog's ring.
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from fastproxy.balance.table cimport Members, PickCursor
+from fastproxy.balance.table cimport Bond, Members, PickCursor
+from fastproxy.clib.logwriter cimport LogWriter
 from fastproxy.clib.posix cimport iovec
 from fastproxy.clib.scan cimport Scan
 from fastproxy.engine.maps cimport PlanMap, RosterMap
@@ -23,7 +24,8 @@ from fastproxy.http1.head cimport Fault, Framing, Head
 from fastproxy.http1.parse cimport HeadParser
 from fastproxy.http1.target cimport TargetParts
 from fastproxy.memory.buffer cimport BlockPool, Buffer
-from fastproxy.memory.limits cimport ROUTE_PARAMS_MAX, UPSTREAMS_MAX
+from fastproxy.memory.limits cimport (
+    QUEUE_CLASSES, ROUTE_PARAMS_MAX, UPSTREAMS_MAX, WORKERS_MAX)
 from fastproxy.memory.pool cimport Pool, PoolItem
 from fastproxy.memory.span cimport Out, Span
 from fastproxy.rewrite.table cimport RewriteRow
@@ -211,6 +213,9 @@ cdef enum ExchangeFlag:
     X_TRUSTED = 524288          # the peer is in trusted_proxies
     X_PEER_UNIX = 1048576       # the peer has no address (unix socket, or no client at all)
     X_NO_ROOM = 2097152         # no descriptor or memory for an upstream connection
+    X_HAS_KEY = 4194304         # `key` is the hash of what decides about the backend
+    X_CAPPED = 268435456        # its place is at a member that has a most: others may wait for it
+    X_BLAMELESS = 536870912     # what ends it is no fault of the backend
 
 
 cdef struct Exchange:
@@ -234,6 +239,13 @@ cdef struct Exchange:
     int32_t backend             # index in the roster's upstream, -1: none
     uint32_t backend_row        # scoreboard row of it
     Members tried               # not to be chosen (again)
+    uint64_t key                # X_HAS_KEY; the same for every try
+    Exchange *queue_next        # QUEUED: in the line of its class
+    Exchange *queue_prev
+    uint64_t queued_us          # since when it waits, or has waited; 0: it never did
+    uint32_t queue_row          # which line
+    uint8_t queue_class         # 0: first
+    Bond bond                   # to the member of its session, to its subset
     Flow request_flow
     Flow answer_flow
     Chunked request_chunked
@@ -252,12 +264,20 @@ cdef struct Exchange:
     uint64_t dialed_us
     uint64_t connected_us
     uint64_t first_byte_us
+    uint64_t asked_us           # when the backend was dialed, or had all of the body, if later
     uint64_t bytes_in
     uint64_t bytes_out
     Exchange *next_dead         # in Engine.dead_exchanges, or before that in Engine.answered
     uint32_t allow              # 405: bits 1 << Method that would do
     uint32_t sub                # subrequest: key of the waiter in Python
     Buffer collected            # subrequest: the answer
+
+
+cdef struct Queue:
+    # Who waits in this worker for one upstream: a line for each class (queue.pxi).
+    Exchange *first[QUEUE_CLASSES]
+    Exchange *last[QUEUE_CLASSES]
+    uint32_t length
 
 
 # ---- listeners ------------------------------------------------------------------------------
@@ -277,19 +297,6 @@ cdef struct Listener:
     uint8_t streak              # rounds running that brought a connection, up to ACCEPTS_PER_WAKE
     uint32_t round              # Engine.round of the last wake
     uint64_t seen_us            # when the one that is left to a helper was seen
-
-
-# ---- the access log's ring ------------------------------------------------------------------
-
-cdef extern from "fastproxy/clib/logwriter.h" nogil:
-    ctypedef struct LogWriter:
-        uint64_t lost_lines
-    LogWriter *log_open(int fd) noexcept
-    bint log_push(LogWriter *log, const char *line, size_t size) noexcept
-    void log_wake(LogWriter *log) noexcept
-    uint64_t log_lost(LogWriter *log) noexcept
-    void log_reopen(LogWriter *log, int fd) noexcept
-    void log_close(LogWriter *log) noexcept
 
 
 # ---- parked exchanges -----------------------------------------------------------------------
@@ -359,6 +366,10 @@ cdef struct Engine:
     PlanMap *plan
     RosterMap *roster
     PickCursor cursors[UPSTREAMS_MAX]
+    Queue queues[UPSTREAMS_MAX]     # by RosterUpstream.queue_row
+    uint32_t queue_rows         # those from here on were never used
+    int32_t queue_bells[WORKERS_MAX]    # eventfd by slot: "a place is free, it is your turn"
+    bint queue_due              # look at our lines when the round is over
     Listener listeners[LISTENERS_MAX]
     uint32_t listener_count
     char *board

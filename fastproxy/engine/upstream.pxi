@@ -293,7 +293,6 @@ cdef void upstream_failed(Engine *eng, Exchange *x, int status, const char *caus
         return
     x.end_state[0] = 0
     tally_backend(eng, x)
-    in_flight(eng, x, -1)
     conn.exchange = NULL
     x.upstream = NULL
     upstream_close(eng, conn)

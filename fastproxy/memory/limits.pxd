@@ -70,4 +70,6 @@ cdef enum:
     BACKENDS_MAX = 4096
     ROUTES_MAX = 16384
     UPSTREAMS_MAX = 1024
+    # Priorities in the line before an upstream: HAProxy and HTTP's own `u=` (RFC 9218) have eight.
+    QUEUE_CLASSES = 8
     CLIENT_IP_SLOTS = 65536

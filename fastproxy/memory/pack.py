@@ -8,7 +8,7 @@ struct, bytes for a byte array, or a sequence for any array. What is not named s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastproxy import _core
@@ -93,7 +93,7 @@ class Blob:
             found = self._texts[raw] = (self.raw(raw, align=1), len(raw))
         return found
 
-    def rows(self, struct: str, rows: list[Mapping[str, Any]]) -> tuple[int, int]:
+    def rows(self, struct: str, rows: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
         """Slice over packed rows."""
         return (self.raw(b"".join(pack(struct, row) for row in rows)), len(rows))
 

@@ -6,6 +6,7 @@
   what a dead worker left unread can be thrown away before.
 - A *doorbell* is an eventfd that every process inherits: set a reason in the scoreboard
   (`Board.ring`), then ring. The master has one too: a child rings it when it has news.
+- A *queue bell* is one for the engines alone: "a place at a full backend is free, it is your turn".
 
 Messages go one way each: plan, roster, log, listener to a child; roster, failed, verb to the
 master.
@@ -95,6 +96,7 @@ class Channels:
         self.workers = [Channel() for _ in range(slots)]
         self.control = Channel()
         self.bells = [os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK) for _ in range(slots)]
+        self.queue_bells = [os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK) for _ in range(slots)]
         self.master_bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.alive, self._alive_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 

@@ -78,6 +78,7 @@ class Control:
             contents(task.handover.roster_fd),
             task.board,
             task.handover.zone,
+            bytes.fromhex(task.handover.session_key),
         )
         plan = contents(task.handover.plan_fd)
         self.status = Status(task.board, task.handover, plan, task.listeners)

@@ -44,6 +44,9 @@ class Handover(msgspec.Struct, forbid_unknown_fields=True):
     upstreams: dict[str, dict[str, Any]] = {}
     """`config.model.Upstream`, as plain data: only control reads it (process/rosters.py)."""
     zone: str = ""
+    session_key: str = ""
+    """Hexadecimal: names members in session cookies (balance/session.py). Made once, at the first
+    start: whoever comes after this master must get the same."""
     workers: int = 1
     max_workers: int = 0
     """Slots laid out on the scoreboard; 0: as many as `workers`."""

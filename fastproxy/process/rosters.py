@@ -44,10 +44,16 @@ class Rosters:
     """`roster`: the bytes in force. ValueError if they are no roster of this build."""
 
     def __init__(
-        self, upstreams: dict[str, Upstream], roster: bytes, board: Board, zone: str = ""
+        self,
+        upstreams: dict[str, Upstream],
+        roster: bytes,
+        board: Board,
+        zone: str = "",
+        session_key: bytes = b"",
     ) -> None:
         self.board = board
         self.zone = zone
+        self.session_key = session_key
         self.upstreams = upstreams
         head = pack.read("RosterHeader", roster)
         if head["magic"] != build.ROSTER_MAGIC or head["layout_hash"] != _core.layout_hash():
@@ -118,7 +124,13 @@ class Rosters:
         self.epoch += 1
         self.publish()
         return build.build_roster(
-            self.upstreams, addresses, rows, self.epoch, self.generations, self.zone
+            self.upstreams,
+            addresses,
+            rows,
+            self.epoch,
+            self.generations,
+            self.zone,
+            session_key=self.session_key,
         )
 
     def _forget(self, members: list[build.Member]) -> None:

@@ -128,10 +128,23 @@ class Status:
             routes.append(entry)
         return {"routes": routes, "status": status, "latency": times(total)}
 
+    def ejected_until(self, ejection: int) -> float | None:
+        """Unix time; None: it is not ejected now."""
+        until_ms = ejection >> 16
+        if until_ms <= time.monotonic_ns() // 1_000_000:
+            return None
+        head = segment.header(self.board)
+        return (head["started_unix_ms"] + until_ms - head["started_mono_ms"]) / 1000
+
     def upstreams_report(self, slots: int) -> list[dict[str, Any]]:
         upstreams: list[dict[str, Any]] = [
-            {"name": name, "balance": one["balance"], "backends": []}
-            for name, one in self.handover.upstreams.items()
+            {
+                "name": name,
+                "balance": one["balance"],
+                "queued": segment.queued(self.board, index, slots),
+                "backends": [],
+            }
+            for index, (name, one) in enumerate(self.handover.upstreams.items())
         ]
         for row in segment.backends_used(self.board):
             entry = segment.backend(self.board, row)
@@ -144,6 +157,8 @@ class Status:
                     "health": name_of(HEALTH, entry["health"]),
                     "admin": name_of(HEALTH, entry["admin"]),
                     "inflight": self.board.inflight(row),
+                    "ejections": entry["ejections"],
+                    "ejected_until": self.ejected_until(entry["ejection"]),
                     **summary(segment.counts(self.board, "backend", row, slots)),
                 }
             )

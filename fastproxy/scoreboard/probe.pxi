@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: MIT
 # The scoreboard's rooms for tests: one mapping and the functions the engine calls on it.
 
+from libc.stdint cimport uint64_t
 from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
 
-from fastproxy.clib.atomics cimport count_add, store64
+from fastproxy.clib.atomics cimport count_add, fetch_add64, store64
+from fastproxy.memory.limits cimport UPSTREAMS_MAX
 from fastproxy.scoreboard.read cimport (
     backend_count, backend_row, board_check, histogram_index, inflight_cell, inflight_total,
-    is_ejected, is_serving, route_count, worker_row)
+    is_ejected, is_serving, queue_total, route_count, upstream_board, worker_row)
 from fastproxy.scoreboard.table cimport BoardHeader
 from fastproxy.scoreboard.write cimport (
-    claim_give, claim_take, client_ip_enter, client_ip_leave, histogram_add, inflight_add)
+    claim_give, claim_take, client_ip_enter, client_ip_leave, histogram_add, inflight_add,
+    inflight_enter, queue_count_in)
 
 
 cdef class BoardProbe:
@@ -65,6 +68,34 @@ cdef class BoardProbe:
 
     def inflight_total(self, unsigned int backend):
         return inflight_total(self.header, backend)
+
+    def inflight_enter(self, unsigned int worker, unsigned int backend, unsigned int most):
+        return bool(inflight_enter(self.header, worker, backend, most))
+
+    def inflight_churn(self, unsigned int worker, unsigned int backend, unsigned int most,
+                       unsigned int times):
+        """Take a place and give it back many times, for the race of several processes: how often
+        one was had, and the most holders ever seen. Those are counted apart, in a word that belongs
+        to no upstream of the test."""
+        cdef uint64_t *holders = &upstream_board(self.header, UPSTREAMS_MAX - 1).live
+        cdef uint64_t now, worst = 0
+        cdef unsigned int i, had = 0
+        with nogil:
+            for i in range(times):
+                if not inflight_enter(self.header, worker, backend, most):
+                    continue
+                had += 1
+                now = fetch_add64(holders, 1) + 1
+                worst = now if now > worst else worst
+                fetch_add64(holders, <uint64_t> -1)
+                inflight_add(inflight_cell(self.header, worker, backend), -1)
+        return had, worst
+
+    def queue_count_in(self, unsigned int worker, unsigned int upstream, unsigned int most):
+        return bool(queue_count_in(self.header, worker, upstream, most))
+
+    def queue_total(self, unsigned int upstream):
+        return queue_total(self.header, upstream)
 
     def client_ip_enter(self, unsigned int worker, unsigned long long hash, unsigned int limit):
         return client_ip_enter(self.header, worker, hash, limit)

@@ -126,6 +126,15 @@ cdef inline QueueCell *queue_cell(
             + <uint64_t> worker * UPSTREAMS_MAX + upstream)
 
 
+cdef inline uint32_t queue_total(BoardHeader *board, uint32_t upstream) noexcept nogil:
+    """Requests all workers have waiting for an upstream."""
+    cdef uint32_t worker
+    cdef uint32_t total = 0
+    for worker in range(board.workers):
+        total += load32(&queue_cell(board, worker, upstream).length)
+    return total
+
+
 cdef inline SessionRow *session_rows(BoardHeader *board) noexcept nogil:
     """SessionRow[board.sessions], shared by all workers."""
     return <SessionRow *> (<char *> board + board.sessions_off)

@@ -31,9 +31,11 @@ SEALS = fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 COUNTERS = (
     "accepted", "requests", "upstream_connects", "upstream_reused", "faults", "refused",
     "accept_paused", "adopted", "helped", "log_lines", "log_dropped", "bytes_in", "bytes_out",
-    "epoll_ctl", "turns",
+    "epoll_ctl", "turns", "queue_timeouts", "queue_refused", "sessions_learned", "sessions_evicted",
 )  # fmt: skip
-GAUGES = ("connections", "idle", "upstream_open", "upstream_idle", "kept_bytes", "parked")
+GAUGES = (
+    "connections", "idle", "upstream_open", "upstream_idle", "kept_bytes", "parked", "queued",
+)  # fmt: skip
 
 
 class WorkerState(IntEnum):
@@ -229,6 +231,15 @@ def counts(board: Board, kind: str, index: int, slots: int) -> dict[str, Any]:
         part = total[offset // 8 : (offset + length) // 8]
         found["buckets" if name == times else name] = part if len(part) > 1 else part[0]
     return found
+
+
+def queued(board: Board, upstream: int, slots: int) -> int:
+    """Requests that the first `slots` workers have waiting for an upstream."""
+    size, fields = pack.LAYOUT["QueueCell"]
+    start = _head(board, "queues_off") + upstream * size + fields["length"][0]
+    step = WORDS["upstreams_max"] * size
+    words = memoryview(board).cast("I")
+    return sum(words[(start + slot * step) // 4] for slot in range(slots))
 
 
 def bucket_middle(index: int) -> float:

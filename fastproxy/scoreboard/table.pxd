@@ -10,8 +10,8 @@ columns) and sparse: untouched pages cost nothing. Who writes what:
     WorkerRow.adopted_by, helped_by   who accepts for that slot, by compare-and-swap; cleared by the
                          master when that one is dead
     BackendRow line 0    control: who it is, weight, health, what operators and agents said
-    BackendRow.ejection, .failures, .gateway_failures   workers (and control's sweep), by
-                         compare-and-swap
+    BackendRow.ejection, .failures, .gateway_failures, .ejections   workers (and control's
+                         sweep), by compare-and-swap or fetch_add
     BackendRow.ewma      workers, by compare-and-swap
     UpstreamBoard.live   whoever changed who may be chosen, by fetch_add, after the change
     UpstreamBoard.ejections    who ejects, by compare-and-swap: one decision at a time
@@ -19,8 +19,8 @@ columns) and sparse: untouched pages cost nothing. Who writes what:
     queues[w][u]         worker w; zeroed by the master when w is dead
     SessionRow           workers, by compare-and-swap
     RouteCount[w][r], BackendCount[w][b]   worker w, relaxed, never reset: a successor counts on
-    gauges of WorkerRow  (connections, idle, upstream_*, kept_bytes, parked) zeroed by the master
-                         when the worker is dead; the other counters live on in its successor
+    gauges of WorkerRow  (connections, idle, upstream_*, kept_bytes, parked, queued) zeroed by the
+                         master when the worker is dead; the other counters live on in its successor
     ClientIpRow          workers, by compare-and-swap; what a dead worker held is given back by the
                          master from that worker's own column
 
@@ -134,7 +134,12 @@ cdef struct WorkerRow:
     uint64_t epoll_ctl
     uint64_t turns                  # rounds of the loop
     uint64_t helped                 # connections accepted beside another worker that had many
-    uint8_t pad2[24]
+    uint64_t queued                 # requests that wait for a free backend now
+    uint64_t queue_timeouts         # those that waited in vain
+    uint64_t queue_refused          # those that found too many waiting already
+    uint64_t sessions_learned
+    uint64_t sessions_evicted       # before they ended, for want of room
+    uint8_t pad2[48]
 
 
 cdef struct BackendRow:
@@ -153,7 +158,8 @@ cdef struct BackendRow:
     uint64_t ejection               # until (mono ms) << 16 | times
     uint32_t failures               # in a row, over all workers
     uint32_t gateway_failures       # the same of those without an answer of its own
-    uint8_t pad1[48]
+    uint64_t ejections              # so far
+    uint8_t pad1[40]
     # line 4: workers, compare-and-swap
     uint64_t ewma                   # when (mono ms, 32 bits) << 32 | us to the first byte (float)
     uint8_t pad2[56]
@@ -167,7 +173,8 @@ cdef struct UpstreamBoard:
 
 cdef struct QueueCell:
     # What one worker has waiting for one upstream.
-    uint64_t since_us               # mono: since when its oldest waits; 0: nobody waits
+    uint64_t first                  # class << 56 | since when (mono us): who is next of its line;
+                                    # 0: nobody waits. The least of all workers has the turn.
     uint32_t length
     uint32_t pad
 
@@ -175,7 +182,7 @@ cdef struct QueueCell:
 cdef struct SessionRow:
     # A learned session: which backend a cookie or header value belongs to.
     uint64_t key                    # hash of upstream and value; 0: free
-    uint64_t value                  # row, a check against the key, and when it was last used
+    uint64_t value                  # whose it is and when it ends: balance/sessions.pxd
 
 
 cdef struct BackendCount:

@@ -9,11 +9,12 @@ from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from fastproxy.clib.atomics cimport (
-    cas32, cas64, count_add, exchange32, fetch_add64, fetch_or32, load32, load64, store32, store64)
+    cas32, cas64, count_add, exchange32, fence_all, fetch_add64, fetch_or32, load32, load64,
+    store32, store64)
 from fastproxy.memory.limits cimport CLIENT_IP_SLOTS, UPSTREAMS_MAX
 from fastproxy.scoreboard.read cimport (
-    client_ip_held, client_ip_rows, histogram_index, inflight_cell, queue_cell, upstream_board,
-    worker_row)
+    client_ip_held, client_ip_rows, histogram_index, inflight_cell, inflight_total, queue_cell,
+    queue_total, upstream_board, worker_row)
 from fastproxy.scoreboard.table cimport (
     CLIENT_IP_COUNT_BITS, CLIENT_IP_WINDOW, WORKER_GONE,
     BoardHeader, ClientIpRow, WorkerRow)
@@ -56,6 +57,45 @@ cdef inline void live_moved(BoardHeader *board, uint32_t upstream) noexcept nogi
 cdef inline void inflight_add(uint32_t *cell, int32_t change) noexcept nogil:
     """One more or one less under way. The column's own worker only."""
     store32(cell, load32(cell) + <uint32_t> change)
+
+
+cdef enum:
+    # Two who ask at the same time may both see the other and both step back: so often they ask
+    # again before they believe it.
+    ENTER_TRIES = 4
+
+
+cdef inline bint inflight_enter(
+    BoardHeader *board, uint32_t worker, uint32_t backend, uint32_t most
+) noexcept nogil:
+    """One more under way, unless all workers together have `most`. Never above it, not by one: each
+    counts itself first and then looks at all, so of those who ask at once the last to count itself
+    sees every other (what it costs: who is about to step back is seen too). Worker `worker` only.
+    """
+    cdef uint32_t *cell = inflight_cell(board, worker, backend)
+    cdef int _try
+    for _try in range(ENTER_TRIES):
+        inflight_add(cell, 1)
+        fence_all()
+        if inflight_total(board, backend) <= most:
+            return True
+        inflight_add(cell, -1)
+        if inflight_total(board, backend) >= most:
+            return False
+    return False
+
+
+cdef inline bint queue_count_in(
+    BoardHeader *board, uint32_t worker, uint32_t upstream, uint32_t most
+) noexcept nogil:
+    """One more of this worker's waits, unless all workers together have `most` waiting."""
+    cdef uint32_t *length = &queue_cell(board, worker, upstream).length
+    store32(length, load32(length) + 1)
+    fence_all()
+    if queue_total(board, upstream) <= most:
+        return True
+    store32(length, load32(length) - 1)
+    return False
 
 
 cdef inline void histogram_add(uint64_t *buckets, uint64_t us) noexcept nogil:
@@ -155,8 +195,8 @@ cdef inline uint32_t board_reclaim(BoardHeader *board, uint32_t worker) noexcept
     for at in range(<uint32_t> UPSTREAMS_MAX):
         if queue_cell(board, worker, at).length:
             store32(&queue_cell(board, worker, at).length, 0)
-        if queue_cell(board, worker, at).since_us:
-            store64(&queue_cell(board, worker, at).since_us, 0)
+        if queue_cell(board, worker, at).first:
+            store64(&queue_cell(board, worker, at).first, 0)
     for at in range(<uint32_t> CLIENT_IP_SLOTS):
         if held[at]:
             given += held[at]
@@ -171,5 +211,6 @@ cdef inline uint32_t board_reclaim(BoardHeader *board, uint32_t worker) noexcept
     row.upstream_idle = 0
     row.kept_bytes = 0
     row.parked = 0
+    row.queued = 0
     doorbell_take(board, worker)
     return given

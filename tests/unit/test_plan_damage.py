@@ -18,7 +18,14 @@ from fastproxy.scoreboard import segment
 
 CONFIG: dict[str, Any] = {
     "listeners": ["127.0.0.1:8080"],
-    "upstreams": {"a": {"backends": ["http://127.0.0.1:1"]}, "b": {"backends": ["http://[::1]:1"]}},
+    "upstreams": {
+        "a": {
+            "backends": [{"url": "http://127.0.0.1:1", "labels": {"v": "1"}}],
+            "session": {"cookie": "fp"},
+            "subset": {"label": "v", "value": "{header:x-v}"},
+        },
+        "b": {"backends": ["http://[::1]:1"], "session": {"learn": "header:X-Session"}},
+    },
     "routes": [
         {"path": "/up", "upstream": "a", "request_headers": {"set": {"X": "{client_ip}"}}},
         {"path": "/split", "split": [{"upstream": "a"}, {"upstream": "b", "weight": 3}]},
@@ -95,6 +102,7 @@ ROWS = [
     ("listeners", "ListenerRow", 0, "name", FAR, "a listener's name lies outside"),
     ("upstreams", "UpstreamRow", 1, "name", FAR, "an upstream's name lies outside"),
     ("upstreams", "UpstreamRow", 0, "host", FAR, "an upstream's name lies outside"),
+    ("upstreams", "UpstreamRow", 0, "subset", FAR, "an upstream's session or subset is damaged"),
     ("responders", "Text", 0, "off", FAR, "a responder's name lies outside"),
     ("routes", "RouteRow", UP, "target", 2, "names an upstream that does not exist"),
     ("routes", "RouteRow", UP, "counter", 16384, "names a row that does not exist"),
@@ -159,6 +167,19 @@ def roster(epoch: int) -> bytes:
     }
     rows = build.assign_rows(build.members(config.upstreams, addresses))
     return build.build_roster(config.upstreams, addresses, rows, epoch)
+
+
+@pytest.mark.parametrize(
+    ("field", "size", "value"),
+    [("name", 4, FAR), ("before", 4, FAR), ("after", 4, FAR), ("kind", 1, 4), ("field_id", 1, 99)],
+)
+def test_a_damaged_session(
+    engine: _core.WorkerEngine, good: bytes, field: str, size: int, value: int
+) -> None:
+    table = pack.read(HEADER, good)["upstreams"]
+    where = row(table, "UpstreamRow", 0, "session") + at("SessionPlan", field)
+    with pytest.raises(ValueError, match="an upstream's session or subset is damaged"):
+        given(engine, damaged(good, where, value, size))
 
 
 def test_rosters_likewise(engine: _core.WorkerEngine) -> None:

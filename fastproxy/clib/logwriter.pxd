@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: MIT
+"""The access log's ring and its writer thread (logwriter.h). Extern only."""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport uint64_t
+
+cdef extern from "fastproxy/clib/logwriter.h" nogil:
+    ctypedef struct LogWriter:
+        uint64_t lost_lines
+    LogWriter *log_open(int fd) noexcept
+    bint log_push(LogWriter *log, const char *line, size_t size) noexcept
+    void log_wake(LogWriter *log) noexcept
+    uint64_t log_lost(LogWriter *log) noexcept
+    void log_reopen(LogWriter *log, int fd) noexcept
+    void log_close(LogWriter *log) noexcept
