@@ -7,15 +7,15 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, get_args
 
 from bench.balance.queueing import Outcome, Server, Service, Traffic, mixed, simulate, steady
 from bench.balance.world import BEGIN_MS, World, backend, backends, key_of
-from fastproxy.balance.settings import Hash, SlowStart, Upstream
+from fastproxy.balance.settings import Balance, Hash, SlowStart, Upstream
 from fastproxy.schema import Duration
 
-BY_LOAD: tuple[Any, ...] = ("random", "round_robin", "p2c", "least_conn", "ewma", "prequal")
-"""The algorithms that do not look at the request; values of `balance`."""
+BY_LOAD = tuple(one for one in get_args(Balance) if one != "hash")
+"""The algorithms that do not look at the request."""
 METHODS: tuple[Literal["ring", "maglev", "rendezvous"], ...] = ("ring", "maglev", "rendezvous")
 HOT = 0.2
 """Share of the requests that have one and the same key, where some key is hot."""
