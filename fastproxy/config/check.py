@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from fastproxy.balance import session
 from fastproxy.balance.build import BACKENDS_MAX, BACKENDS_PER_UPSTREAM_MAX
-from fastproxy.balance.settings import Upstream
+from fastproxy.config.model import Upstream
 from fastproxy.config.convert import BROKEN, Converter, closest
 from fastproxy.config.load import Document, Where, path_where
 from fastproxy.config.model import Config, Listener
@@ -234,9 +234,9 @@ class _Check:
             self.warn((key,), "takes effect only when started as root")
 
     def paths(self, config: Config) -> None:
-        for key in ("pid_file", "control_socket"):
+        for key in ("pid_file", "state_file", "control_socket"):
             path = getattr(config, key)
-            if path and key == "pid_file":
+            if path and key != "control_socket":
                 self.directory((key,), path)
             elif path and len(path.encode()) > 100:
                 self.error((key,), "a socket's path has at most 100 bytes")
