@@ -113,7 +113,7 @@ def test_killed_under_load(stack: ExitStack, balance: str) -> None:
         nothing_comes(pool, pool.bad.url, 0.5)
         pool.bad.heal()
         before = pool.served()[0]
-        wait_until(lambda: pool.served()[0] > before, 10)
+        wait_until(lambda: pool.served()[0] > before, 30)
     # What was under way there, and a POST on a kept connection that died: at most one of each line
     # for each time that it was tried.
     pool.balance_books(ledger, 2 * LINES)
