@@ -108,15 +108,16 @@ cdef inline uint64_t asked_us(const Exchange *x) noexcept nogil:
 
 cdef inline void choose_answered(Engine *eng, Exchange *x) noexcept nogil:
     """An answer's head has come, `x.status` says which. An error that was quick is no reason to
-    send more there: it counts as slow."""
+    send more there."""
     cdef BackendRow *row = row_to_teach(eng, x)
     cdef uint64_t took_us
     if row == NULL:
         return
     took_us = x.first_byte_us - asked_us(x) if x.first_byte_us > asked_us(x) else 0
-    if x.status >= 500 and took_us < LATENCY_FAILURE_US:
-        took_us = LATENCY_FAILURE_US
-    latency_seen(row, took_us, False, eng.now_ms)
+    if x.status >= 500:
+        latency_failed(row, took_us, eng.now_ms)
+    else:
+        latency_seen(row, took_us, False, eng.now_ms)
 
 
 cdef inline void choose_unanswered(Engine *eng, Exchange *x, bint failed) noexcept nogil:
@@ -127,9 +128,10 @@ cdef inline void choose_unanswered(Engine *eng, Exchange *x, bint failed) noexce
     if row == NULL or (not failed and not x.request_flow.done):
         return
     took_us = eng.now_us - asked_us(x) if eng.now_us > asked_us(x) else 0
-    if failed and took_us < LATENCY_FAILURE_US:
-        took_us = LATENCY_FAILURE_US
-    latency_seen(row, took_us, True, eng.now_ms)
+    if failed:
+        latency_failed(row, took_us, eng.now_ms)
+    else:
+        latency_seen(row, took_us, True, eng.now_ms)
 
 
 cdef int32_t choose_member(Engine *eng, Exchange *x, Ask *ask) noexcept nogil:
@@ -142,6 +144,4 @@ cdef int32_t choose_member(Engine *eng, Exchange *x, Ask *ask) noexcept nogil:
         if index < 0 and x.bond.subset != 0:
             choose_anybody(x, ask.upstream)
             index = pick(ask)
-        if index >= 0 and x.bond.key != 0 and x.bond.member == 0:
-            session_learn(eng, x, x.bond.key, <uint32_t> index)
     return index
