@@ -199,7 +199,7 @@ cdef void timer_tick(Engine *eng) noexcept nogil:
         else:
             connection_timeout(eng, <Connection *> (at - <size_t> &(<Connection *> NULL).timer))
     listeners_tick(eng)
-    log_wake(eng.log)
+    log_tick(eng.log)
     count_add(&eng.me.log_dropped, log_lost(eng.log))
 
 

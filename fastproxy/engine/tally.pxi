@@ -131,16 +131,19 @@ cdef void scene_of_answer(Engine *eng, Exchange *x, const Head *answer) noexcept
 # ---- the access log -------------------------------------------------------------------------
 
 cdef void access_log(Engine *eng, Exchange *x) noexcept nogil:
-    """One line, rendered into the build room (nothing else needs it now) and given to the writer
-    thread's ring; a full ring drops and counts (never waits)."""
+    """One line, rendered where the writer's thread will take it from; without room it is dropped
+    and counted (never waits)."""
     cdef Out out
+    cdef size_t room
     if eng.log == NULL or (x.route != NULL and not x.route.log):
         return
-    out = out_over(eng.build, BUILD_BYTES)
+    out.ptr = log_room(eng.log, &room)
+    out = out_over(out.ptr, room)
     scene_fill(eng, x, x.kept, NULL)
     render(&out, x.plan.base, &x.plan.settings.log_line, &eng.scene)
     put_char(&out, c'\n')
-    if not out.full and log_push(eng.log, out.ptr, out.len):
-        count_add(&eng.me.log_lines, 1)
-    else:
+    if out.full:
         count_add(&eng.me.log_dropped, 1)
+        return
+    log_took(eng.log, out.len)
+    count_add(&eng.me.log_lines, 1)

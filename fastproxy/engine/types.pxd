@@ -6,7 +6,7 @@ heads and bodies and back: an AskerCodec serves the side that asked, a ServerCod
 answers. The exchange stands between them and never asks which protocol a side speaks. Each plug is
 a struct of function pointers with its contract written here.
 
-Worker only. Nothing here is touched by two threads but AccessLog's ring.
+Worker only. Nothing here is touched by two threads but LogWriter's sheets.
 """
 
 from libc.stddef cimport size_t
@@ -279,14 +279,15 @@ cdef struct Listener:
     uint64_t seen_us            # when the one that is left to a helper was seen
 
 
-# ---- the access log's ring ------------------------------------------------------------------
+# ---- the access log's writer ----------------------------------------------------------------
 
 cdef extern from "fastproxy/clib/logwriter.h" nogil:
     ctypedef struct LogWriter:
         uint64_t lost_lines
     LogWriter *log_open(int fd) noexcept
-    bint log_push(LogWriter *log, const char *line, size_t size) noexcept
-    void log_wake(LogWriter *log) noexcept
+    char *log_room(LogWriter *log, size_t *room) noexcept
+    void log_took(LogWriter *log, size_t size) noexcept
+    void log_tick(LogWriter *log) noexcept
     uint64_t log_lost(LogWriter *log) noexcept
     void log_reopen(LogWriter *log, int fd) noexcept
     void log_close(LogWriter *log) noexcept
