@@ -18,9 +18,11 @@ static inline uint64_t swar_dirty(uint64_t w) {
 
 static inline int swar_first(uint64_t marks) { return __builtin_ctzll(marks) >> 3; }
 
+#define WORD_CLEAN 0x6161616161616161ULL
+
 /* 1 to 7 bytes as a word and back, without a byte more and without a call; "a" fills it up. */
 static inline uint64_t swar_load_few(const char *p, size_t length) {
-    uint64_t pad = 0x6161616161616161ULL << 8 * length;
+    uint64_t pad = WORD_CLEAN << 8 * length;
     if (length >= 4) {
         uint32_t low, high;
         memcpy(&low, p, 4);
@@ -43,70 +45,75 @@ static inline void swar_store_few(char *p, uint64_t w, size_t length) {
     p[length - 1] = (char)(w >> 8 * (length - 1));
 }
 
-/* Up to 8 bytes; how many of them are clean. */
-static inline size_t clean_few(char *to, const char *p, size_t length) {
-    uint64_t w, marks;
-    if (length == 8) {
-        w = word8(p);
-        memcpy(to, &w, 8);
-    } else {
-        w = swar_load_few(p, length);
-        swar_store_few(to, w, length);
-    }
-    marks = swar_dirty(w);
-    return marks ? (size_t)swar_first(marks) : length;
+/* Leading clean bytes of a text that has one that is not. */
+__attribute__((noinline, cold)) static size_t clean_slowly(const char *p, size_t length) {
+    size_t at = 0;
+    while (at < length && (uint8_t)(p[at] - 0x20) < 0x5f && p[at] != '"' && p[at] != '\\') at++;
+    return at;
 }
 
 #if defined(__SSE2__)
 #include <emmintrin.h>
 #define CLEAN_STEP 16
 
-/* Bits of the bytes that are not clean. Compared as signed numbers, 0x80 to 0xff are below 0x20. */
-static inline unsigned clean_step(char *to, const char *p) {
-    __m128i v = _mm_loadu_si128((const __m128i *)p);
-    __m128i bad = _mm_cmplt_epi8(v, _mm_set1_epi8(0x20));
+/* Bits of the bytes that are not clean: one above, as signed numbers, they are below 0x21 or the
+ * quote or the backslash. */
+static inline unsigned clean_marks(__m128i v) {
+    __m128i bad = _mm_cmplt_epi8(_mm_add_epi8(v, _mm_set1_epi8(1)), _mm_set1_epi8(0x21));
     bad = _mm_or_si128(bad, _mm_cmpeq_epi8(v, _mm_set1_epi8('"')));
     bad = _mm_or_si128(bad, _mm_cmpeq_epi8(v, _mm_set1_epi8('\\')));
-    bad = _mm_or_si128(bad, _mm_cmpeq_epi8(v, _mm_set1_epi8(0x7f)));
-    _mm_storeu_si128((__m128i *)to, v);
     return (unsigned)_mm_movemask_epi8(bad);
 }
 
-static inline size_t clean_first(unsigned marks) { return (size_t)__builtin_ctz(marks); }
+static inline unsigned clean_step(char *to, const char *p) {
+    __m128i v = _mm_loadu_si128((const __m128i *)p);
+    _mm_storeu_si128((__m128i *)to, v);
+    return clean_marks(v);
+}
+
+static inline unsigned clean_words(uint64_t low, uint64_t high) {
+    return clean_marks(_mm_set_epi64x((int64_t)high, (int64_t)low));
+}
 #else
 #define CLEAN_STEP 8
+
+static inline uint64_t clean_words(uint64_t low, uint64_t high) {
+    return swar_dirty(low) | swar_dirty(high);
+}
 
 static inline uint64_t clean_step(char *to, const char *p) {
     uint64_t w = word8(p);
     memcpy(to, &w, 8);
     return swar_dirty(w);
 }
-
-static inline size_t clean_first(uint64_t marks) { return (size_t)swar_first(marks); }
 #endif
+
+/* Less than a step; whether all of it is clean. Pieces that overlap make every length of one. */
+static inline int clean_few(char *to, const char *p, size_t length) {
+    uint64_t w;
+    if (length >= 8) {
+        uint64_t high = word8(p + length - 8);
+        w = word8(p);
+        memcpy(to, &w, 8);
+        memcpy(to + length - 8, &high, 8);
+        return !clean_words(w, high);
+    }
+    w = swar_load_few(p, length);
+    swar_store_few(to, w, length);
+    return !clean_words(w, WORD_CLEAN);
+}
 
 /* Copies `length` bytes; how many of them, from the front, are clean. What lies in `to` behind
  * those is of no meaning. The last step of a longer text overlaps the one before. */
 static inline size_t copy_clean(char *to, const char *p, size_t length) {
-    size_t at = 0, clean;
-    for (; length - at >= CLEAN_STEP; at += CLEAN_STEP) {
-        __auto_type marks = clean_step(to + at, p + at);
-        if (marks)
-            return at + clean_first(marks);
-    }
-    if (at == length)
-        return length;
-    if (length >= CLEAN_STEP) {
-        at = length - CLEAN_STEP;
-        __auto_type marks = clean_step(to + at, p + at);
-        return marks ? at + clean_first(marks) : length;
-    }
-    if (length - at > 8) {
-        clean = clean_few(to, p, 8);
-        if (clean < 8)
-            return clean;
-        at = length - 8;
-    }
-    return at + clean_few(to + at, p + at, length - at);
+    size_t at;
+    if (length < CLEAN_STEP)
+        return !length || clean_few(to, p, length) ? length : clean_slowly(p, length);
+    for (at = 0; at < length - CLEAN_STEP; at += CLEAN_STEP)
+        if (clean_step(to + at, p + at))
+            return at + clean_slowly(p + at, length - at);
+    if (clean_step(to + length - CLEAN_STEP, p + length - CLEAN_STEP))
+        return at + clean_slowly(p + at, length - at);
+    return length;
 }
 #endif
