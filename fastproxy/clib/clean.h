@@ -18,11 +18,9 @@ static inline uint64_t swar_dirty(uint64_t w) {
 
 static inline int swar_first(uint64_t marks) { return __builtin_ctzll(marks) >> 3; }
 
-#define WORD_CLEAN 0x6161616161616161ULL
-
 /* 1 to 7 bytes as a word and back, without a byte more and without a call; "a" fills it up. */
 static inline uint64_t swar_load_few(const char *p, size_t length) {
-    uint64_t pad = WORD_CLEAN << 8 * length;
+    uint64_t pad = 0x6161616161616161ULL << 8 * length;
     if (length >= 4) {
         uint32_t low, high;
         memcpy(&low, p, 4);
@@ -71,37 +69,41 @@ static inline unsigned clean_step(char *to, const char *p) {
     return clean_marks(v);
 }
 
-static inline unsigned clean_words(uint64_t low, uint64_t high) {
-    return clean_marks(_mm_set_epi64x((int64_t)high, (int64_t)low));
+/* Less than a step; whether all of it is clean. Pieces that overlap make every length of one. */
+static inline int clean_few(char *to, const char *p, size_t length) {
+    if (length >= 8) {
+        uint64_t low = word8(p), high = word8(p + length - 8);
+        memcpy(to, &low, 8);
+        memcpy(to + length - 8, &high, 8);
+        return !clean_marks(_mm_set_epi64x((int64_t)high, (int64_t)low));
+    }
+    if (length >= 4) {
+        uint32_t low = word4(p), high = word4(p + length - 4);
+        memcpy(to, &low, 4);
+        memcpy(to + length - 4, &high, 4);
+        return !(clean_marks(_mm_set_epi32(0, 0, (int)high, (int)low)) & 255);
+    }
+    to[0] = p[0];
+    to[length >> 1] = p[length >> 1];
+    to[length - 1] = p[length - 1];
+    return !(clean_marks(_mm_cvtsi32_si128((uint8_t)p[0] | (uint8_t)p[length >> 1] << 8
+                                           | (uint8_t)p[length - 1] << 16)) & 7);
 }
 #else
 #define CLEAN_STEP 8
-
-static inline uint64_t clean_words(uint64_t low, uint64_t high) {
-    return swar_dirty(low) | swar_dirty(high);
-}
 
 static inline uint64_t clean_step(char *to, const char *p) {
     uint64_t w = word8(p);
     memcpy(to, &w, 8);
     return swar_dirty(w);
 }
-#endif
 
-/* Less than a step; whether all of it is clean. Pieces that overlap make every length of one. */
 static inline int clean_few(char *to, const char *p, size_t length) {
-    uint64_t w;
-    if (length >= 8) {
-        uint64_t high = word8(p + length - 8);
-        w = word8(p);
-        memcpy(to, &w, 8);
-        memcpy(to + length - 8, &high, 8);
-        return !clean_words(w, high);
-    }
-    w = swar_load_few(p, length);
+    uint64_t w = swar_load_few(p, length);
     swar_store_few(to, w, length);
-    return !clean_words(w, WORD_CLEAN);
+    return !swar_dirty(w);
 }
+#endif
 
 /* Copies `length` bytes; how many of them, from the front, are clean. What lies in `to` behind
  * those is of no meaning. The last step of a longer text overlaps the one before. */

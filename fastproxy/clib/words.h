@@ -15,29 +15,15 @@ static inline uint64_t word8(const char *p) { uint64_t w; memcpy(&w, p, 8); retu
 static inline uint32_t word4(const char *p) { uint32_t w; memcpy(&w, p, 4); return w; }
 static inline uint32_t word2(const char *p) { uint16_t w; memcpy(&w, p, 2); return w; }
 
-/* memcpy without a call for what is mostly short; two overlapping pieces make every length. */
-static inline void copy_text(char *to, const char *p, size_t length) {
-    if (__builtin_constant_p(length) || length > 32) {
-        memcpy(to, p, length);
-    } else if (length >= 16) {
-        uint64_t piece[4];
-        memcpy(piece, p, 16);
-        memcpy(piece + 2, p + length - 16, 16);
-        memcpy(to, piece, 16);
-        memcpy(to + length - 16, piece + 2, 16);
-    } else if (length >= 8) {
-        uint64_t low = word8(p), high = word8(p + length - 8);
-        memcpy(to, &low, 8);
-        memcpy(to + length - 8, &high, 8);
-    } else if (length >= 4) {
-        uint32_t low = word4(p), high = word4(p + length - 4);
-        memcpy(to, &low, 4);
-        memcpy(to + length - 4, &high, 4);
-    } else if (length) {
-        to[0] = p[0];
-        to[length >> 1] = p[length >> 1];
-        to[length - 1] = p[length - 1];
-    }
+#define BLOCK_BYTES 32u
+
+/* A text that lies in blocks of its own, in whole blocks: up to 31 bytes more than `length`. */
+static inline void copy_blocks(char *to, const char *p, size_t length) {
+    size_t at = 0;
+    do {
+        memcpy(to + at, p + at, BLOCK_BYTES);
+        at += BLOCK_BYTES;
+    } while (at < length);
 }
 
 /* The first mark is right, those behind it may cry wolf (a borrow runs upwards). */

@@ -15,7 +15,8 @@ from libc.string cimport memcmp, memcpy
 
 
 cdef extern from "fastproxy/clib/words.h" nogil:
-    void copy_text(char *to, const char *p, size_t length) noexcept
+    size_t BLOCK_BYTES
+    void copy_blocks(char *to, const char *p, size_t length) noexcept
 
 
 cdef struct Span:
@@ -87,13 +88,13 @@ cdef inline void put(Out *out, const char *ptr, size_t length) noexcept nogil:
     out.len += length
 
 
-cdef inline void put_short(Out *out, const char *ptr, size_t length) noexcept nogil:
-    """As put, for what is mostly shorter than 32 bytes: without a call."""
-    if out.cap - out.len < length:
-        out.full = True
-        return
-    copy_text(out.ptr + out.len, ptr, length)
-    out.len += length
+cdef inline void put_blocks(Out *out, const char *ptr, size_t length) noexcept nogil:
+    """As put, for a text behind which as much as a block may be read."""
+    if out.cap - out.len >= length + BLOCK_BYTES:
+        copy_blocks(out.ptr + out.len, ptr, length)
+        out.len += length
+    else:
+        put(out, ptr, length)
 
 
 cdef inline void put_span(Out *out, Span s) noexcept nogil:

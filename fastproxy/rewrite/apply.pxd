@@ -147,6 +147,7 @@ cdef inline void put_replacement(Out *out, const char *base, const PathEdit *edi
     cdef uint32_t i
     for i in range(edit.value.parts.count):
         if parts[i].variable == VAR_CAPTURE:
+            put_span(out, text_span(base, parts[i].lead))
             group = regex_group(regexes, parts[i].arg, path)
             put_target(out, group.ptr, group.len, False)
         else:

@@ -12,7 +12,8 @@ from libc.string cimport memcpy
 
 from fastproxy.http1.head cimport Head
 from fastproxy.memory.span cimport (
-    Out, Slice, Span, Text, put, put_char, put_millionths, put_short, put_uint, span, text_span)
+    BLOCK_BYTES, Out, Slice, Span, Text, put, put_blocks, put_char, put_millionths, put_uint, span,
+    text_span)
 from fastproxy.template.escape cimport (
     put_clean, put_header, put_html, put_json, put_log, put_target)
 from fastproxy.template.fields cimport cookie_find, field_next, field_value, query_find
@@ -258,9 +259,8 @@ cdef inline void render_parts(Out *out, const char *base, const TemplatePart *pa
     cdef uint64_t number
     cdef bint query
     while part != end:
-        if part.variable == VAR_LITERAL:    # every other part, nearly
-            put_short(out, base + part.text.off, part.text.len)
-        else:
+        put_blocks(out, base + part.lead.off, part.lead.len)
+        if part.variable != VAR_LITERAL:
             text = span(NULL, 0)
             number = 0
             kind = part_value(base, part, scene, &text, &number)
@@ -306,6 +306,7 @@ cdef inline int template_check(const char *base, uint64_t length,
     parts = <const TemplatePart *> (base + template.parts.off)
     for i in range(template.parts.count):
         if (parts[i].variable >= VARIABLES or parts[i].escape >= ESCAPES
+                or parts[i].lead.off + <uint64_t> parts[i].lead.len + BLOCK_BYTES > length
                 or not text_inside(parts[i].text, length)):
             return -1
     return 0
