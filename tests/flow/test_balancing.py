@@ -1,4 +1,4 @@
-"""Algorithms through real workers: what they share on the scoreboard, and what a request decides."""
+"""Algorithms through real workers: what they share on the scoreboard, what a request decides."""
 
 from __future__ import annotations
 
