@@ -90,6 +90,7 @@ def test_killed_under_load_and_back_again() -> None:
                     goes.close()
                     goes = Origin(f"127.0.0.1:{port}").start()
                     before = proxy.backends()[goes.url]["status"]["2xx"]
+                    wait_until(lambda: proxy.backends()[goes.url]["status"]["2xx"] > before)
                     ledger.until(300)
                 # A POST that was on its way to the dead one may have been done: 502, never again.
                 for entry in ledger.failed:
@@ -98,7 +99,6 @@ def test_killed_under_load_and_back_again() -> None:
                 seen = Counter(stays.ask("/seen")) + Counter(goes.ask("/seen"))
                 for entry in ledger.entries:
                     assert seen[entry.id] <= 1, entry
-                wait_until(lambda: proxy.backends()[goes.url]["status"]["2xx"] > before)
                 proxy.settle()
         finally:
             goes.close()
