@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import random
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +19,8 @@ from typing import Any, get_args
 from bench.micro.heads import BODIES, HEADS, PATHS
 from fastproxy import _probe
 from fastproxy.balance import build
-from fastproxy.balance.settings import Backend, Balance, Upstream
+from fastproxy.balance.session import session_id
+from fastproxy.balance.settings import Backend, Balance, Session, Upstream
 from fastproxy.schema import UpstreamUrl
 from fastproxy.scoreboard import segment
 from fastproxy.template.presets import PRESETS
@@ -61,7 +63,17 @@ def ready(function: Callable[..., float], *given: object, **more: object) -> Cal
 
 def all_probes() -> list[Probe]:
     """In the order of the tables."""
-    return [*parse(), *body(), *route(), *pick(), *rewrite(), *log(), *timers(), *scoreboard()]
+    return [
+        *parse(),
+        *body(),
+        *route(),
+        *pick(),
+        *session(),
+        *rewrite(),
+        *log(),
+        *timers(),
+        *scoreboard(),
+    ]
 
 
 def parse() -> Iterator[Probe]:
@@ -146,6 +158,44 @@ def picking(algorithm: Any, size: int) -> Run:
     os.close(fd)
     worker = _probe.Picker(roster, board)
     return lambda n: worker.time(n, 1)
+
+
+COOKIES = b"theme=dark; _ga=GA1.2.1234567890.1700000000; lang=en-GB; fp=%b; consent=yes"
+LEARNED = 100_000
+
+
+def session() -> Iterator[Probe]:
+    """From the request's cookies to the member; learned sessions in a table that is 38% full."""
+    for size in (2, 10, 1000):
+        yield Probe(f"session cookie, {size:,}", partial(cookie_of, size), rounds=5000)
+    yield Probe("session cookie, none", partial(cookie_of, 10, name=b"none"), rounds=5000)
+    for what in ("find", "learn"):
+        name = f"session learned, {what}"
+        yield Probe(name, partial(sessions_learned, what, 1), rounds=5000)
+        every = partial(sessions_learned, what, LEARNED)
+        yield Probe(f"{name} in turn", every, counted=False)
+
+
+def cookie_of(size: int, name: bytes = b"fp") -> Run:
+    urls = [UpstreamUrl.parse(f"http://10.0.{n >> 8}.{n & 255}:80") for n in range(size)]
+    upstream = Upstream(backends=list(urls), session=Session(cookie="fp"))
+    pool, addresses = {"a": upstream}, {str(one): build.resolve(one) for one in urls}
+    rows = build.assign_rows(build.members(pool, addresses))
+    roster = build.build_roster(pool, addresses, rows, 1, session_key=b"bench")
+    last = f"http://10.0.{size - 1 >> 8}.{size - 1 & 255}:80"
+    value = session_id(upstream.session, b"bench", "a", last).hex().encode()
+    head = b"GET / HTTP/1.1\r\nHost: a\r\nCookie: " + COOKIES % value + b"\r\n\r\n"
+    assert _probe.cookie_member(head, name, roster) == (size - 1 if name == b"fp" else -2)
+    return lambda n: _probe.cookie_member(head, name, roster, 0, n)
+
+
+def sessions_learned(what: str, asked: int) -> Run:
+    fd = segment.create(1)
+    board = _probe.BoardProbe(fd, os.fstat(fd).st_size)
+    os.close(fd)
+    keys = struct.pack(f"={LEARNED}Q", *(random.Random(n).getrandbits(64) for n in range(LEARNED)))
+    _probe.time_sessions(board, keys, "learn", LEARNED)
+    return lambda n: _probe.time_sessions(board, keys[: asked * 8], what, n)
 
 
 FIELDS = [

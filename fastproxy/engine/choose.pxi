@@ -137,6 +137,4 @@ cdef int32_t choose_member(Engine *eng, Exchange *x, Ask *ask) noexcept nogil:
         if index < 0 and x.bond.subset != 0:
             choose_anybody(x, ask.upstream)
             index = pick(ask)
-        if index >= 0 and x.bond.key != 0 and x.bond.member == 0:
-            session_learn(eng, x, x.bond.key, <uint32_t> index)
     return index

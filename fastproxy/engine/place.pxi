@@ -84,6 +84,8 @@ cdef Place place_find(Engine *eng, Exchange *x) noexcept nogil:
     if met != 0:
         take_members(&x.tried, &full)
     if x.backend >= 0:
+        if x.bond.key != 0:
+            session_placed(eng, x)
         return PLACE_FOUND
     return PLACE_FULL if met != 0 else PLACE_NONE
 

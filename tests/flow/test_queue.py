@@ -20,6 +20,7 @@ from tests.flow.counting import Counting
 from tests.flow.origin import BLOCK, pattern_hash
 from tests.flow.peers import Gateway, Origin, get
 from tests.flow.wire import Answered, Line, head_of
+from tests.nameserver import Responder
 from tests.running import Proxy, wait_until
 
 Start = Callable[..., Gateway]
@@ -330,18 +331,23 @@ def test_a_member_that_goes_down_while_they_wait(start: Start, counting: Countin
 
 def test_a_new_roster_is_looked_at_by_those_who_wait() -> None:
     """The name gets another address while the member at the old one is full."""
-    with Counting(host="127.0.0.2") as counting, Counting() as second:
-        url = f"http://localhost:{second.port}"
-        inject = {
-            "addresses": {url: [["127.0.0.2", counting.port]]},
-            "handover": {"resolve_seconds": 0.8},
+    with (
+        Counting(host="127.0.0.2") as counting,
+        Counting(port=counting.port) as second,
+        Responder() as server,
+    ):
+        server.say("api.test", "A", "127.0.0.2", ttl=1)
+        backend = {"url": f"http://api.test:{counting.port}", "max_connections": 1}
+        settings = {
+            "dns": {"servers": [server.address], "ipv6": "off"},
+            "upstreams": {"a": {"backends": [backend]}},
+            "routes": [{"path": "/", "upstream": "a"}],
         }
-        backend: Any = {"url": url, "max_connections": 1}
-        with Proxy(upstreams=[backend], workers=2, inject=inject) as proxy:
-            gateway: Any = proxy
+        with Gateway(settings=settings, workers=2) as gateway:
             held = [Asked(gateway, "/hold?ms=4000")]
             wait_until(lambda: counting.log())
             waiting = [Asked(gateway, "/hold?ms=50") for _ in range(4)]
+            server.say("api.test", "A", "127.0.0.1")
             assert {one.answer.status for one in waiting} == {200}
             assert max(one.seconds for one in waiting) < 3.5, "they waited for the old one"
             assert len(second.log()) == 4
