@@ -51,6 +51,8 @@ cdef inline Outcome outcome_of(const Exchange *x) noexcept nogil:
 cdef inline void judge_backend(Engine *eng, Exchange *x, Outcome outcome) noexcept nogil:
     """Count it for or against the backend, which may be ejected by that (balance/outlier.pxd)."""
     cdef const RosterUpstream *upstream
+    if not x.flags & X_UPSTREAM_BYTES:
+        choose_unanswered(eng, x, outcome != OUTCOME_NONE)
     if outcome == OUTCOME_SUCCESS:
         outlier_success(backend_row(board_of(eng), x.backend_row))
     elif outcome != OUTCOME_NONE:

@@ -264,7 +264,7 @@ cdef struct Exchange:
     uint64_t dialed_us
     uint64_t connected_us
     uint64_t first_byte_us
-    uint64_t asked_us           # when the backend was dialed, or had all of the body, if later
+    uint64_t body_sent_us       # when the last of a body went upstream; 0: with the head
     uint64_t bytes_in
     uint64_t bytes_out
     Exchange *next_dead         # in Engine.dead_exchanges, or before that in Engine.answered
