@@ -53,6 +53,7 @@ def hash_ring(hashes: list[int], weights: list[int]) -> bytes:
 
 def maglev_table(hashes: list[int], weights: list[int]) -> bytes:
     """The entries of a Maglev table, as uint16 indices."""
+
 def eject(board: Board, roster: bytes, upstream: int, member: int) -> bool:
     """Eject a member (an index into its upstream in this roster), as a worker does for failures in
     a row. False: it is not able anyway, or the limits do not allow it."""

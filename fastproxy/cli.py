@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import click
 from click.core import ParameterSource
 
-from fastproxy import __version__, flags
+from fastproxy import __version__, flags, instance
 from fastproxy.config import check as checking
 from fastproxy.config.load import Document
 from fastproxy.config.model import Config
@@ -35,6 +35,7 @@ Examples:
   fastproxy check -c fastproxy.toml
   fastproxy explain GET http://api.example.com/v1/users -H "X-Env: test"
   fastproxy status --watch
+  fastproxy backend drain 127.0.0.1:9001 --wait
   fastproxy stop
 """
 
@@ -65,12 +66,22 @@ def cli(
     if test or dump:
         sys.exit(_check({"config": config}, {}, as_json=False, dump=dump))
     if signal == "reopen":
-        context.invoke(reopen)
+        context.invoke(instance.reopen)
     elif signal is not None:
-        context.invoke(stop, quit_=signal == "quit")
+        context.invoke(instance.stop, quit_=signal == "quit")
     elif context.invoked_subcommand is None:
         click.echo(context.get_help())
         sys.exit(USAGE)
+
+
+for command in (
+    instance.status,
+    instance.stop,
+    instance.reopen,
+    instance.backends,
+    instance.backend,
+):
+    cli.add_command(command)
 
 
 @cli.command(
@@ -151,45 +162,6 @@ def explain(
         return
     for label, text in explaining.lines(shown):
         click.echo(click.style(f"{label:<9}", bold=label != "not", dim=label == "not") + text)
-
-
-@cli.command(context_settings=CONTEXT, short_help="Show a running instance.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
-@click.option("--watch", is_flag=True, help="Show it again every second, until Ctrl-C.")
-@click.option("--control-socket", envvar="FASTPROXY_CONTROL_SOCKET", default="", metavar="PATH")
-def status(as_json: bool, watch: bool, control_socket: str) -> None:
-    """Show a running instance: workers, routes, backends, latency."""
-    from fastproxy import view
-
-    with _Instance():
-        if as_json:
-            view.print_json(control_socket, watch)
-        else:
-            view.print_status(control_socket, watch)
-
-
-@cli.command(context_settings=CONTEXT, short_help="Stop a running instance.")
-@click.option("--quit", "quit_", is_flag=True, help="Send SIGQUIT instead of SIGTERM.")
-@click.option("--wait", type=float, metavar="SECONDS", help="Wait for its end, at most this long.")
-@click.option("--control-socket", envvar="FASTPROXY_CONTROL_SOCKET", default="", metavar="PATH")
-def stop(quit_: bool = False, wait: float | None = None, control_socket: str = "") -> None:
-    """Let running requests end, then stop."""
-    from fastproxy.process import client
-
-    with _Instance():
-        found = client.stop(control_socket, quit=quit_, wait=wait)
-        click.echo(f"pid {found.pid} {'stopped' if wait is not None else 'is stopping'}")
-
-
-@cli.command(context_settings=CONTEXT, short_help="Reopen the logs.")
-@click.option("--control-socket", envvar="FASTPROXY_CONTROL_SOCKET", default="", metavar="PATH")
-def reopen(control_socket: str = "") -> None:
-    """Reopen the logs, after they were moved away."""
-    from fastproxy.process import client
-
-    with _Instance():
-        found = client.reopen(control_socket)
-        click.echo(f"pid {found.pid} reopens its logs")
 
 
 @cli.command(context_settings=CONTEXT)
@@ -360,19 +332,6 @@ def _as_dict(problem: Problem) -> dict[str, Any]:
         "text": problem.text,
         "hint": problem.hint,
     }
-
-
-class _Instance:
-    """Errors of talking to a running instance, as a line and exit code 1."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        from fastproxy.process.client import ControlError, NotRunningError
-
-        if isinstance(error, (NotRunningError, ControlError)):
-            click.echo(f"fastproxy: {error}", err=True)
-            sys.exit(FAILED)
 
 
 def main() -> None:

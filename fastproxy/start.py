@@ -12,6 +12,7 @@ import os
 import secrets
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -20,7 +21,10 @@ from fastproxy.balance import build
 from fastproxy.config.model import Config
 from fastproxy.config.plan import Stages, compile_plan, responders
 from fastproxy.errors import ConfigError, Problem
+from fastproxy.process import state
+from fastproxy.process.changes import Change, text_of
 from fastproxy.process.handover import Handover, ListenerSpec
+from fastproxy.process.rosters import all_members
 from fastproxy.schema import UpstreamUrl, enc_hook
 
 RESOLVE_SECONDS = 5.0
@@ -53,11 +57,19 @@ def cpus() -> int:
 def prepare(
     config: Config, config_path: str = "", demo: bool = False, stages: Stages | None = None
 ) -> Start:
-    """Resolve names, compile plan and roster. ConfigError if a table is full."""
-    addresses, notes = resolve_all(config)
+    """Resolve names, compile plan and roster. ConfigError if a table is full, or the state file is
+    not ours."""
+    try:
+        changes = state.load(config.state_file, config.upstreams)
+    except (OSError, ValueError) as error:
+        text = f"{config.state_file} is no state of ours: {error}"
+        raise ConfigError([Problem("state_file", text, "move it away")]) from None
+    addresses, notes = resolve_all(config, changes)
     handed = handover(config, config_path, demo)
     try:
-        rows = build.assign_rows(build.members(config.upstreams, addresses))
+        members = all_members(config.upstreams, changes, addresses)
+        members = state.first_members(members, changes)
+        rows = build.assign_rows(members)
         roster = build.build_roster(
             config.upstreams,
             addresses,
@@ -65,6 +77,8 @@ def prepare(
             epoch=1,
             zone=config.zone,
             session_key=bytes.fromhex(handed.session_key),
+            changes=text_of(changes),
+            found=members,
         )
     except ValueError as error:
         raise ConfigError([Problem("upstreams", str(error))]) from None
@@ -96,6 +110,7 @@ def handover(config: Config, config_path: str = "", demo: bool = False) -> Hando
         group=config.group,
         pid_file=os.path.abspath(config.pid_file) if config.pid_file else "",
         control_socket=os.path.abspath(config.control_socket) if config.control_socket else "",
+        state_file=os.path.abspath(config.state_file) if config.state_file else "",
         drain_seconds=float(config.timeouts.drain),
         access_log=_log_path(config.access_log),
         error_log=_log_path(config.error_log),
@@ -110,10 +125,16 @@ def _log_path(path: str) -> str:
     return path if path in ("-", "off") else os.path.abspath(path)
 
 
-def resolve_all(config: Config) -> tuple[dict[str, list[bytes]], list[str]]:
+def resolve_all(
+    config: Config, changes: Mapping[str, Change] | None = None
+) -> tuple[dict[str, list[bytes]], list[str]]:
     """(URL -> addresses, what could not be found). Names are asked for side by side, and waited
     for at most RESOLVE_SECONDS: a slow resolver must not hold the start."""
-    urls = {member.url for one in config.upstreams.values() for member in one.members()}
+    urls = {
+        member.url
+        for name, one in config.upstreams.items()
+        for member in (changes[name].backends(one) if changes else one.members())
+    }
     found: dict[str, list[bytes]] = {
         str(url): build.resolve(url) for url in urls if build.is_numeric(url)
     }

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""`fastproxy status` for people: tables of workers, routes and backends. Only here is rich used."""
+"""`fastproxy status` and `backends` for people: tables. Only here is rich used."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -19,43 +20,84 @@ SECOND = 1.0
 COLOURS = {"serving": "green", "starting": "yellow", "draining": "yellow", "gone": "red",
            "up": "green", "down": "red", "drain": "yellow", "maint": "yellow"}  # fmt: skip
 CLASSES = ("2xx", "3xx", "4xx", "5xx")
-WORDS = ("slot", "pid", "state", "route", "upstream", "backend", "health")
+WORDS = ("slot", "pid", "state", "route", "upstream", "backend")
 WIDE = 120
 PIPE_WIDTH = 160
+Fetch = Callable[[], dict[str, Any]]
+"""Asks the instance for a report."""
+Draw = Callable[[dict[str, Any], dict[str, Any] | None, bool], RenderableType]
+"""A report, an earlier one or None, whether it must be narrow."""
 
 
-def print_json(path: str, watch: bool) -> None:
+def print_json(fetch: Fetch, watch: bool) -> None:
     """The report as it is; with `watch` one line a second."""
     if not watch:
-        print(json.dumps(client.status(path), indent=2))
+        print(json.dumps(fetch(), indent=2))
         return
-    _every_second(lambda: print(json.dumps(client.status(path)), flush=True))
+    _every_second(lambda: print(json.dumps(fetch()), flush=True))
 
 
 def print_status(path: str, watch: bool) -> None:
     """Tables; with `watch` live, with rates, until Ctrl-C."""
+    _print(lambda: client.status(path), render, watch)
+
+
+def print_backends(fetch: Fetch, watch: bool) -> None:
+    """The backends alone."""
+    _print(fetch, render_backends, watch)
+
+
+def _print(fetch: Fetch, draw: Draw, watch: bool) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=PIPE_WIDTH)
-    report = client.status(path)
+    report = fetch()
     if not watch:
-        console.print(render(report, narrow=console.width < WIDE))
+        console.print(draw(report, None, console.width < WIDE))
         return
     if not console.is_terminal:
-        _every_second(lambda: console.print(render(client.status(path))))
+        _every_second(lambda: console.print(draw(fetch(), None, False)))
         return
-    with Live(
-        render(report, narrow=True), console=console, auto_refresh=False, screen=True
-    ) as live:
+    try:
+        _live(console, report, fetch, draw)
+    except KeyboardInterrupt:  # pressed while the screen was being made
+        sys.exit(0)
+
+
+def _live(console: Console, report: dict[str, Any], fetch: Fetch, draw: Draw) -> None:
+    with Live(draw(report, None, True), console=console, auto_refresh=False, screen=True) as live:
         last = report
 
         def show() -> None:
             nonlocal last
-            now = client.status(path)
-            live.update(render(now, last, console.width < WIDE), refresh=True)
+            now = fetch()
+            live.update(draw(now, last, console.width < WIDE), refresh=True)
             last = now
 
         _every_second(show)
+
+
+class Progress:
+    """What is being waited for: on a terminal one line that changes, else a line per change."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.said = ""
+        self.terminal = sys.stdout.isatty()
+
+    def show(self, text: str) -> None:
+        if self.quiet or text == self.said:
+            return
+        if self.terminal:
+            print(f"\r{text:<{len(self.said)}}", end="", flush=True)
+        else:
+            print(text, flush=True)
+        self.said = text
+
+    def close(self) -> None:
+        """Leave the line as it was before."""
+        if self.terminal and self.said:
+            print(f"\r{'':<{len(self.said)}}\r", end="", flush=True)
 
 
 def _every_second(show: Any) -> None:
@@ -77,6 +119,41 @@ def render(
         *([_routes(report, narrow)] if report["routes"] else []),
         *([_backends(report, narrow)] if report["upstreams"] else []),
     )
+
+
+def render_backends(
+    report: dict[str, Any], _: dict[str, Any] | None = None, narrow: bool = False
+) -> RenderableType:
+    """What `backends` answers: the members of each upstream, and how they are doing."""
+    rows = [
+        {
+            "upstream": upstream["name"],
+            "backend": row["name"],
+            "state": _state(row["state"]),
+            "weight": f"{row['weight']:,}",
+            "in flight": _of(row["inflight"], row["max_connections"]),
+            "requests": f"{row['requests']:,}",
+            "errors": f"{_errors(row):,}",
+            "p50 ms": f"{row['p50_ms']:g}",
+            "p99 ms": f"{row['p99_ms']:g}",
+        }
+        for upstream in report["upstreams"]
+        for row in upstream["backends"]
+    ]
+    empty = [one["name"] for one in report["upstreams"] if not one["backends"]]
+    return Group(
+        *([_table("", rows, ("errors", "p50 ms") if narrow else ())] if rows else []),
+        *(Text(f"upstream {name} has no backend", style="yellow") for name in empty),
+    )
+
+
+def _of(count: int, most: int) -> str:
+    return f"{count:,} of {most:,}" if most else f"{count:,}"
+
+
+def _errors(row: dict[str, Any]) -> int:
+    """Requests that got no answer from there, or one that says it is broken."""
+    return int(row["connect_errors"] + row["timeouts"] + row["status"]["5xx"])
 
 
 def _head(report: dict[str, Any], before: dict[str, Any] | None) -> Text:
@@ -134,7 +211,7 @@ def _backends(report: dict[str, Any], narrow: bool) -> Table:
         {
             "upstream": upstream["name"],
             "backend": row["name"],
-            "health": _state(row["health"] if row["admin"] == "up" else row["admin"]),
+            "state": _state(row["state"]),
             "weight": f"{row['weight']:,}",
             "in flight": f"{row['inflight']:,}",
             "requests": f"{row['requests']:,}",
@@ -152,7 +229,9 @@ def _backends(report: dict[str, Any], narrow: bool) -> Table:
 
 def _table(title: str, rows: list[dict[str, Any]], left_out: tuple[str, ...]) -> Table:
     """Rows of equal keys; words to the left, numbers to the right."""
-    table = Table(title=f"\n{title}", title_justify="left", box=None, pad_edge=False)
+    table = Table(
+        title=f"\n{title}" if title else None, title_justify="left", box=None, pad_edge=False
+    )
     columns = [name for name in rows[0] if name not in left_out] if rows else []
     for column in columns:
         word = column in WORDS
@@ -164,7 +243,8 @@ def _table(title: str, rows: list[dict[str, Any]], left_out: tuple[str, ...]) ->
 
 
 def _state(name: str) -> Text:
-    return Text(name, style=COLOURS.get(name, ""))
+    """In its colour; what is ejected, removed or at a part of its weight is yellow."""
+    return Text(name, style=COLOURS.get(name, "yellow" if name != "empty" else ""))
 
 
 def _counts(row: dict[str, Any]) -> dict[str, str]:

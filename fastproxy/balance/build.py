@@ -214,59 +214,66 @@ def build_roster(
     epoch: int,
     generations: Mapping[int, int] | None = None,
     zone: str = "",
+    *,
     changes: str = "",
     session_key: bytes = b"",
+    found: Iterable[Member] | None = None,
 ) -> bytes:
     """The roster. Upstreams stand in the order of the mapping, which is the plan's order too.
 
     `addresses`: URL -> socket addresses, `rows`: (upstream, member name) -> scoreboard row,
     `generations`: row -> its generation (1 where absent), `zone`: where this proxy stands,
     `changes`: kept for whoever reads the roster next (`read_changes`), `session_key`: for session
-    cookies without a `secret`. ValueError with a clear text if something does not fit.
+    cookies without a `secret`, `found`: the members, where they are not just what `members` makes
+    of the first two. ValueError with a clear text if something does not fit.
     """
-    generations = generations or {}
+    groups: dict[str, list[Member]] = {name: [] for name in upstreams}
+    for member in members(upstreams, addresses) if found is None else found:
+        groups[member.upstream].append(member)
+    _refuse_too_many(groups)
     blob = pack.Blob(pack.size("RosterHeader"))
-    by_upstream: dict[str, list[Member]] = {name: [] for name in upstreams}
-    for member in members(upstreams, addresses):
-        by_upstream[member.upstream].append(member)
-    layouts = {name: tiers_of(group, zone) for name, group in by_upstream.items()}
     backend_rows: list[dict[str, Any]] = []
-    firsts, sticky = [], []
-    for name, group in by_upstream.items():
-        if len(group) > BACKENDS_PER_UPSTREAM_MAX:
-            raise ValueError(
-                f"upstream {name!r} has {len(group)} addresses, "
-                f"at most {BACKENDS_PER_UPSTREAM_MAX} are possible"
-            )
-        firsts.append(len(backend_rows))
+    upstream_rows: list[dict[str, Any]] = []
+    for name, group in groups.items():
+        tiers, tier_count, backups = tiers_of(group, zone)
         own = []
-        for member, name_hash, tier in zip(group, hashes(group), layouts[name][0], strict=True):
-            place = rows[(name, member.name)], generations.get(rows[(name, member.name)], 1)
-            own.append(_backend_row(blob, member, name_hash, *place, tier))
-        sticky.append(_sticky(blob, upstreams[name], group, own, session_key))
+        for member, name_hash, tier in zip(group, hashes(group), tiers, strict=True):
+            row = rows[(name, member.name)]
+            generation = (generations or {}).get(row, 1)
+            own.append(_backend_row(blob, member, name_hash, row, generation, tier))
+        one = _upstream_row(blob, upstreams[name], group)
+        one |= _sticky(blob, upstreams[name], group, own, session_key)
+        one |= {"queue_row": len(upstream_rows), "tiers": tier_count, "backups": backups}
+        one["backends"] = (len(backend_rows), len(group))
+        upstream_rows.append(one)
         backend_rows += own
-    if len(backend_rows) > BACKENDS_MAX:
-        raise ValueError(f"{len(backend_rows)} backends, at most {BACKENDS_MAX} are possible")
     base, count = blob.rows("RosterBackend", backend_rows)
-    step = pack.size("RosterBackend")
-    upstream_rows: list[Mapping[str, Any]] = []
-    for index, (name, group) in enumerate(by_upstream.items()):
-        _, tiers, backups = layouts[name]
-        row_of = _upstream_row(blob, upstreams[name], group)
-        row_of |= {"queue_row": index, "tiers": tiers, "backups": backups, **sticky[index]}
-        row_of["backends"] = (base + firsts[index] * step, len(group))
-        upstream_rows.append(row_of)
+    for one in upstream_rows:
+        first, size = one["backends"]
+        one["backends"] = (base + first * pack.size("RosterBackend"), size)
     return blob.finish(
         "RosterHeader",
         {
             "magic": ROSTER_MAGIC,
             "version": ROSTER_VERSION,
             "epoch": epoch,
-            "upstreams": blob.rows("RosterUpstream", upstream_rows),
+            "upstreams": blob.rows("RosterUpstream", list(upstream_rows)),
             "backends": (base, count),
             "changes": blob.text(changes),
         },
     )
+
+
+def _refuse_too_many(groups: Mapping[str, list[Member]]) -> None:
+    for name, group in groups.items():
+        if len(group) > BACKENDS_PER_UPSTREAM_MAX:
+            raise ValueError(
+                f"upstream {name!r} has {len(group)} addresses, "
+                f"at most {BACKENDS_PER_UPSTREAM_MAX} are possible"
+            )
+    total = sum(map(len, groups.values()))
+    if total > BACKENDS_MAX:
+        raise ValueError(f"{total} backends, at most {BACKENDS_MAX} are possible")
 
 
 def _upstream_row(blob: pack.Blob, upstream: Upstream, group: list[Member]) -> dict[str, Any]:
@@ -297,29 +304,6 @@ def _upstream_row(blob: pack.Blob, upstream: Upstream, group: list[Member]) -> d
     }
 
 
-def _sticky(
-    blob: pack.Blob,
-    upstream: Upstream,
-    group: list[Member],
-    rows: list[dict[str, Any]],
-    session_key: bytes,
-) -> dict[str, Any]:
-    """Who is found by a session, and by a label. Gives members the names that cookies have for
-    them."""
-    if upstream.session.cookie:
-        for member, row in zip(group, rows, strict=True):
-            row["session"] = sessions.session_id(
-                upstream.session, session_key, member.upstream, member.name
-            )
-    order = sessions.session_order(upstream.session, rows)
-    subsets = sessions.subset_rows(blob, upstream.subset.label, group)
-    return {
-        "sessions": (blob.raw(struct.pack(f"={len(order)}H", *order)), len(order)),
-        "subsets": blob.rows("SubsetRow", subsets),
-        "subset_strict": upstream.subset.strict,
-    }
-
-
 def _tables(blob: pack.Blob, upstream: Upstream, group: list[Member]) -> dict[str, Any]:
     """Wheel, ring and Maglev table: those that its algorithm asks for."""
     weights = [member.weight for member in group]
@@ -347,6 +331,29 @@ def hashes(group: list[Member]) -> list[int]:
         found.append(_core.key_hash((member.name + again).encode()))
         seen[member.name] += 1
     return found
+
+
+def _sticky(
+    blob: pack.Blob,
+    upstream: Upstream,
+    group: list[Member],
+    rows: list[dict[str, Any]],
+    session_key: bytes,
+) -> dict[str, Any]:
+    """Who is found by a session, and by a label. Gives members the names that cookies have for
+    them."""
+    if upstream.session.cookie:
+        for member, row in zip(group, rows, strict=True):
+            row["session"] = sessions.session_id(
+                upstream.session, session_key, member.upstream, member.name
+            )
+    order = sessions.session_order(upstream.session, rows)
+    subsets = sessions.subset_rows(blob, upstream.subset.label, group)
+    return {
+        "sessions": (blob.raw(struct.pack(f"={len(order)}H", *order)), len(order)),
+        "subsets": blob.rows("SubsetRow", subsets),
+        "subset_strict": upstream.subset.strict,
+    }
 
 
 def _backend_row(

@@ -73,9 +73,9 @@ cdef enum Able:
 cdef inline Able able_now(
     const RosterBackend *backend, BackendRow *row, uint64_t now_ms
 ) noexcept nogil:
-    """A row whose generation is not the roster's belongs to another backend by now (or control has
-    not written it yet): its words say nothing about ours, which then counts as able."""
-    if backend.weight == 0:
+    """A row with a lower generation than the roster's is not written yet: its words say nothing
+    about ours, which then counts as able. One with a higher belongs to another backend by now."""
+    if backend.weight == 0 or load64(&row.generation) > backend.generation:
         return ABLE_NOT
     if load64(&row.generation) != backend.generation:
         return ABLE

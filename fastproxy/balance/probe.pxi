@@ -11,15 +11,8 @@ from fastproxy.balance cimport latency as _latency
 from fastproxy.balance cimport live as _live
 from fastproxy.balance cimport outlier as _outlier
 from fastproxy.balance cimport pick as _pick
-from fastproxy.balance.sessions cimport (
-    sessions_find as _sessions_find, sessions_learn as _sessions_learn)
-from fastproxy.balance.sticky cimport (
-    keeps_sessions as _keeps_sessions, member_of_row, member_of_session, session_decode,
-    session_hash, subset_find)
-from fastproxy.template.fields cimport cookie_find as _cookie_find
 from fastproxy.balance.table cimport (
-    Ask, Live, Members, PickCursor, RosterBackend, RosterHeader, RosterUpstream,
-    SubsetRow)
+    Ask, Live, Members, PickCursor, RosterBackend, RosterHeader, RosterUpstream, SubsetRow)
 from fastproxy.clib.atomics cimport fetch_add64, load64
 from fastproxy.memory.limits cimport UPSTREAMS_MAX
 from fastproxy.scoreboard.read cimport backend_row, upstream_board
@@ -27,6 +20,12 @@ from fastproxy.scoreboard.table cimport BackendRow
 
 cdef extern from "<sched.h>" nogil:
     int sched_yield() noexcept
+from fastproxy.balance.sessions cimport (
+    sessions_find as _sessions_find, sessions_learn as _sessions_learn)
+from fastproxy.balance.sticky cimport (
+    keeps_sessions as _keeps_sessions, member_of_row, member_of_session, session_decode,
+    session_hash, subset_find)
+from fastproxy.template.fields cimport cookie_find as _cookie_find
 
 
 def roster_check(bytes data):
@@ -62,8 +61,6 @@ def latency_seen(BoardProbe board, uint32_t row, uint64_t us, uint64_t now_ms, b
 def latency_now(BoardProbe board, uint32_t row, uint64_t now_ms):
     """Microseconds as they count now."""
     return _latency.latency_now(backend_row(board.header, row), now_ms)
-
-
 # ---- sessions and subsets ---------------------------------------------------------------------
 
 cdef const RosterUpstream *_upstream_of(const char *base, int upstream) noexcept nogil:

@@ -22,7 +22,6 @@ from fastproxy.scoreboard.read cimport backend_row
 from fastproxy.scoreboard.table cimport HEALTH_DRAIN, HEALTH_UP, BackendRow, BoardHeader
 from fastproxy.template.fields cimport hex_digit
 
-
 cdef enum:
     SESSION_BYTES = 16
 

@@ -196,8 +196,6 @@ cdef struct Bound:
     bint summed
     uint64_t requests           # under way at all that could be chosen
     uint64_t weight             # of all those
-
-
 cdef struct Bond:
     # What binds one exchange to a member of its upstream.
     uint64_t key                # learned: hash of what the request carries; 0: nothing to learn

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from fastproxy.balance import session
 from fastproxy.balance.build import BACKENDS_MAX, BACKENDS_PER_UPSTREAM_MAX
-from fastproxy.balance.settings import Upstream
+from fastproxy.config.model import Upstream
 from fastproxy.config.convert import BROKEN, Converter, closest
 from fastproxy.config.load import Document, Where, path_where
 from fastproxy.config.model import Config, Listener
@@ -170,22 +170,15 @@ class _Check:
                 text = f"{member.url} is already backends[{seen[member.url]}]"
                 self.warn((*backends, at), text, "give one of them a weight instead")
             seen.setdefault(member.url, at)
+        self.template((*where, "queue", "priority"), upstream.queue.priority)
         for key, text, hint in session.faults(upstream):
             self.error((*where, *key), text, hint)
         self.template((*where, "subset", "value"), upstream.subset.value)
-        self.template((*where, "queue", "priority"), upstream.queue.priority)
         label = upstream.subset.label
         if label and members and all(label not in member.labels for member in members):
             labels = [name for member in members for name in member.labels]
             hint = closest(label, labels) or 'write labels = { NAME = "..." } to the backends'
             self.warn((*where, "subset", "label"), f'no backend has the label "{label}"', hint)
-
-    def template(self, where: Where, text: str) -> None:
-        """Is it one? Of a request alone: no path params, no answer."""
-        problems: list[Problem] = []
-        check_template("", text, Escape.HEADER, (), problems)
-        for problem in problems:
-            self.error(where, problem.text, problem.hint)
 
     def hash(self, where: Where, upstream: Upstream) -> None:
         key = hash_key(upstream)
@@ -194,6 +187,13 @@ class _Check:
         if 0 < upstream.hash.bound < 1:
             text = f"{upstream.hash.bound:g} would leave nobody to go to"
             self.error((*where, "hash", "bound"), text, "write 0 (no bound), or 1 and more")
+
+    def template(self, where: Where, text: str) -> None:
+        """Is it one? Of a request alone: no path params, no answer."""
+        problems: list[Problem] = []
+        check_template("", text, Escape.HEADER, (), problems)
+        for problem in problems:
+            self.error(where, problem.text, problem.hint)
 
     def limits(self, config: Config) -> None:
         limits = config.limits
@@ -234,9 +234,9 @@ class _Check:
             self.warn((key,), "takes effect only when started as root")
 
     def paths(self, config: Config) -> None:
-        for key in ("pid_file", "control_socket"):
+        for key in ("pid_file", "state_file", "control_socket"):
             path = getattr(config, key)
-            if path and key == "pid_file":
+            if path and key != "control_socket":
                 self.directory((key,), path)
             elif path and len(path.encode()) > 100:
                 self.error((key,), "a socket's path has at most 100 bytes")

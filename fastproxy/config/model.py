@@ -66,6 +66,9 @@ class Config(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """Where to write the master's process id. Empty: nowhere (`fastproxy stop` needs none)."""
     control_socket: str = ""
     """Path of the control socket. Empty: under `$XDG_RUNTIME_DIR` or `/run/fastproxy`."""
+    state_file: str = ""
+    """Where changes of backends made while it runs (`fastproxy backend`) are kept, for the next
+    start. Empty: they end with this one."""
     include: list[str] = []
     """Files to merge in, patterns allowed: `["conf.d/*.toml"]`. Tables are united, lists joined in
     order; a value set in two files is an error."""

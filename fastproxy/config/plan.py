@@ -192,9 +192,9 @@ def _upstream(blob: pack.Blob, name: str, upstream: Upstream, times: Timeouts) -
         "name": blob.text(name),
         "host": blob.text(fixed),
         "host_policy": policies[kind],
+        "queue_priority": compile_template(blob, upstream.queue.priority),
         "session": session_plan(blob, name, upstream.session),
         "subset": compile_template(blob, upstream.subset.value),
-        "queue_priority": compile_template(blob, upstream.queue.priority),
     }
     row |= _key(blob, name, upstream)
     for key in ("connect", "first_byte", "idle"):

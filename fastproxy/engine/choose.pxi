@@ -11,11 +11,34 @@ cdef enum:
 cdef void choose_prepare(Engine *eng, Exchange *x, Request *request) noexcept nogil:
     """Called by exchange_forward, with the upstream known. Never ends the exchange."""
     cdef const UpstreamRow *row = upstream_row(x)
-    choose_key(eng, x, request)
+    if row.key_kind != KEY_NONE:
+        choose_key(eng, x, request, row)
     if row.subset.parts.count != 0:
         choose_subset(eng, x, request, &row.subset)
     if row.session.kind != SESSION_NONE:
         session_prepare(eng, x, request, &row.session)
+
+
+cdef void choose_key(Engine *eng, Exchange *x, Request *request,
+                     const UpstreamRow *row) noexcept nogil:
+    """The hash of what decides, for `balance = "hash"`. None if nothing of it is there."""
+    cdef uint8_t address[16]
+    cdef Out out
+    if row.key_kind == KEY_CLIENT_IP:
+        if x.flags & X_PEER_UNIX:
+            return
+        client_bytes(eng, x, request.head, address)
+        if not is_v4_mapped(address):
+            address_mask(address, row.key_ipv6_prefix)
+        x.key = hash_key(<const char *> address, sizeof(address))
+    else:
+        out = out_over(eng.build, BUILD_BYTES)      # free: the head has been copied from it
+        scene_of_request(eng, x, request)
+        render(&out, x.plan.base, &row.key, &eng.scene)
+        if out.len == row.key_fixed:
+            return
+        x.key = hash_key(out.ptr, out.len)
+    x.flags |= X_HAS_KEY
 
 
 cdef void choose_subset(Engine *eng, Exchange *x, Request *request,
@@ -53,30 +76,6 @@ cdef void choose_anybody(Exchange *x, const RosterUpstream *upstream) noexcept n
         x.tried.bits[i] &= row.members.bits[i]
 
 
-cdef void choose_key(Engine *eng, Exchange *x, Request *request) noexcept nogil:
-    """The hash of what decides, for `balance = "hash"`. None if nothing of it is there."""
-    cdef const UpstreamRow *row = upstream_row(x)
-    cdef uint8_t address[16]
-    cdef Out out
-    if row.key_kind == KEY_NONE:
-        return
-    if row.key_kind == KEY_CLIENT_IP:
-        if x.flags & X_PEER_UNIX:
-            return
-        client_bytes(eng, x, request.head, address)
-        if not is_v4_mapped(address):
-            address_mask(address, row.key_ipv6_prefix)
-        x.key = hash_key(<const char *> address, sizeof(address))
-    else:
-        out = out_over(eng.build, BUILD_BYTES)      # free: the head has been copied from it
-        scene_of_request(eng, x, request)
-        render(&out, x.plan.base, &row.key, &eng.scene)
-        if out.len == row.key_fixed:
-            return
-        x.key = hash_key(out.ptr, out.len)
-    x.flags |= X_HAS_KEY
-
-
 cdef inline void choose_ask(Engine *eng, Exchange *x, const RosterUpstream *upstream,
                             Ask *ask) noexcept nogil:
     """What a pick for this exchange may look at."""
@@ -90,19 +89,6 @@ cdef inline void choose_ask(Engine *eng, Exchange *x, const RosterUpstream *upst
     ask.now_ms = eng.now_ms
     ask.key = x.key
     ask.has_key = x.flags & X_HAS_KEY != 0
-
-
-cdef int32_t choose_member(Engine *eng, Exchange *x, Ask *ask) noexcept nogil:
-    """Whom to dial (next): index of a member, now marked as tried; -1: nobody is left."""
-    cdef int32_t index = -1
-    if x.bond.member != 0:
-        index = session_member(eng, x, ask)
-    if index < 0:
-        index = pick(ask)
-        if index < 0 and x.bond.subset != 0:
-            choose_anybody(x, ask.upstream)
-            index = pick(ask)
-    return index
 
 
 # ---- what is learned from answers -------------------------------------------------------------
@@ -139,3 +125,16 @@ cdef inline void choose_unanswered(Engine *eng, Exchange *x, bint failed) noexce
     if failed and took_us < LATENCY_FAILURE_US:
         took_us = LATENCY_FAILURE_US
     latency_seen(row, took_us, True, eng.now_ms)
+
+
+cdef int32_t choose_member(Engine *eng, Exchange *x, Ask *ask) noexcept nogil:
+    """Whom to dial (next): index of a member, now marked as tried; -1: nobody is left."""
+    cdef int32_t index = -1
+    if x.bond.member != 0:
+        index = session_member(eng, x, ask)
+    if index < 0:
+        index = pick(ask)
+        if index < 0 and x.bond.subset != 0:
+            choose_anybody(x, ask.upstream)
+            index = pick(ask)
+    return index

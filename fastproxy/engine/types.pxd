@@ -239,13 +239,13 @@ cdef struct Exchange:
     int32_t backend             # index in the roster's upstream, -1: none
     uint32_t backend_row        # scoreboard row of it
     Members tried               # not to be chosen (again)
-    Bond bond                   # to the member of its session, to its subset
     uint64_t key                # X_HAS_KEY; the same for every try
     Exchange *queue_next        # QUEUED: in the line of its class
     Exchange *queue_prev
     uint64_t queued_us          # since when it waits, or has waited; 0: it never did
     uint32_t queue_row          # which line
     uint8_t queue_class         # 0: first
+    Bond bond                   # to the member of its session, to its subset
     Flow request_flow
     Flow answer_flow
     Chunked request_chunked

@@ -68,6 +68,8 @@ def _read(kind: str, data: bytes | memoryview) -> Any:
     if kind in SCALARS:
         width = SCALARS[kind]
         signed = not kind.startswith("u")
+        if kind == "uint8_t" and len(data) > 1:
+            return list(data)
         values = [
             int.from_bytes(data[i : i + width], "little", signed=signed)
             for i in range(0, len(data), width)

@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,14 +54,17 @@ def find_instance(path: str = "") -> Instance:
     return Instance(path, pid)
 
 
-def ask(path: str, verb: str, timeout: float = ASK_SECONDS) -> dict[str, Any]:
-    """One request, its answer. NotRunningError, or ControlError if control says no or nothing."""
+def ask(
+    path: str, verb: str, more: Mapping[str, Any] | None = None, timeout: float = ASK_SECONDS
+) -> dict[str, Any]:
+    """One request (`more`: its other keys), its answer. NotRunningError, or ControlError if control
+    says no or nothing."""
     found = find_instance(path)
     with socket.socket(socket.AF_UNIX) as line:
         line.settimeout(timeout)
         try:
             line.connect(found.path)
-            line.sendall(msgspec.json.encode({"verb": verb}) + b"\n")
+            line.sendall(msgspec.json.encode({"verb": verb, **(more or {})}) + b"\n")
             data = b""
             while not data.endswith(b"\n"):
                 part = line.recv(1 << 20)
@@ -82,6 +86,11 @@ def ask(path: str, verb: str, timeout: float = ASK_SECONDS) -> dict[str, Any]:
 def status(path: str = "") -> dict[str, Any]:
     """What `fastproxy status` shows (process/status.py says what is in it)."""
     return ask(path, "status")
+
+
+def backends(path: str = "", upstream: str = "") -> dict[str, Any]:
+    """What `fastproxy backends` shows; of one upstream, or of all."""
+    return ask(path, "backends", {"upstream": upstream})
 
 
 def stop(path: str = "", *, quit: bool = False, wait: float | None = None) -> Instance:

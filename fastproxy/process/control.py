@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Control: the process for everything that is neither a request nor the master's.
 
-For now: the control socket (one JSON object a line, both ways) and fresh answers for upstream
-names. It may crash without touching traffic; the master starts it again, and it finds what it needs
-in the scoreboard and the roster in force. Its socket is the master's, so that callers queue
-meanwhile, and its mode 0600 is the access check.
-
-    {"verb": "status"}  ->  {"ok": true, "version": ..., "workers": [...], ...}
-    {"verb": "nonsense"}  ->  {"ok": false, "error": "..."}
+For now: the control socket (process/verbs.py), rosters, and fresh answers for upstream names. It
+may crash without touching traffic; the master starts it again, and it finds what it needs in the
+scoreboard and the roster in force. Its socket is the master's, so that callers queue meanwhile, and
+its mode 0600 is the access check.
 """
 
 from __future__ import annotations
@@ -15,26 +12,27 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
-from fastproxy import __version__
 from fastproxy._core import Board
 from fastproxy.balance.build import resolve
-from fastproxy.process import channels
+from fastproxy.process import channels, state, verbs
 from fastproxy.process.channels import Channels, Message
 from fastproxy.process.handover import Handover, contents, sealed
 from fastproxy.process.log import Log
 from fastproxy.process.rosters import Rosters, upstreams_of
 from fastproxy.process.status import Status, plan_generation
+from fastproxy.schema import UpstreamUrl
 from fastproxy.scoreboard import segment
 
 LINE_MAX = 65536
 IDLE_SECONDS = 60.0
 """A caller that says nothing for so long is sent away."""
 RESOLVE_TIMEOUT_SECONDS = 10.0
+HAND_ON_AGAIN_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +47,6 @@ class ControlTask:
     listeners: list[str]
     """Addresses as they came out, real ports included."""
     log: Log
-
-
-class Request(msgspec.Struct):
-    """One line from a caller. Unknown keys are left alone: newer callers may send more."""
-
-    verb: str
 
 
 def run_control(task: ControlTask) -> int:
@@ -72,6 +64,7 @@ class Control:
 
     def __init__(self, task: ControlTask, channel: socket.socket) -> None:
         self.task = task
+        self.board, self.log = task.board, task.log
         self.channel = channel
         self.rosters = Rosters(
             upstreams_of(task.handover.upstreams),
@@ -81,9 +74,11 @@ class Control:
             bytes.fromhex(task.handover.session_key),
         )
         plan = contents(task.handover.plan_fd)
-        self.status = Status(task.board, task.handover, plan, task.listeners)
+        self.status = Status(task.board, task.handover, plan, task.listeners, self.rosters)
         self.plan_generation = plan_generation(plan)
         self.over = asyncio.Event()
+        self.on_roster: list[Callable[[Rosters], None]] = []
+        """Called after each new roster: who its members are has changed."""
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
@@ -93,6 +88,8 @@ class Control:
             roster_epoch=self.rosters.epoch,
             plan_generation=self.plan_generation,
         )
+        if (roster := self.rosters.catch_up()) is not None:
+            self.hand_on(roster)
         loop.add_reader(self.channel.fileno(), self.on_channel)
         loop.add_reader(self.task.channels.alive, self.on_master_gone)
         # Kept: a server nobody refers to is collected, and its socket closed.
@@ -127,7 +124,7 @@ class Control:
     def on_master_gone(self) -> None:
         """Nobody is left to control. Workers drain by themselves."""
         asyncio.get_running_loop().remove_reader(self.task.channels.alive)
-        self.task.log.warning("the master is gone: leaving")
+        self.log.warning("the master is gone: leaving")
         self.over.set()
 
     def tell_master(self, message: Message, fds: list[int] | None = None) -> bool:
@@ -136,72 +133,87 @@ class Control:
         channels.ring(self.task.channels.master_bell)
         return sent
 
-    # -- upstream names -------------------------------------------------------------------------
+    # -- rosters --------------------------------------------------------------------------------
+
+    def hand_on(self, roster: bytes) -> None:
+        """A new roster: to the master, who keeps it and sends it to all workers."""
+        fd = sealed("roster", roster)
+        try:
+            if not self.tell_master(Message("roster", number=self.rosters.epoch), [fd]):
+                self.log.error("the master does not take the new roster: trying again")
+                asyncio.get_running_loop().call_later(
+                    HAND_ON_AGAIN_SECONDS, self.hand_on_again, self.rosters.epoch, roster
+                )
+        finally:
+            os.close(fd)
+        for hook in self.on_roster:
+            hook(self.rosters)
+
+    def keep_state(self) -> str:
+        """Operators' changes, for the next start; "", or why it will not know them."""
+        path = self.task.handover.state_file
+        try:
+            if path:
+                state.save(path, self.rosters.changes)
+        except OSError as error:
+            text = f"{path} cannot be written ({error.strerror}): the next start will not know this"
+            self.log.error(text)
+            return text
+        return ""
+
+    def hand_on_again(self, epoch: int, roster: bytes) -> None:
+        """Unless there is a newer one."""
+        if epoch == self.rosters.epoch:
+            self.hand_on(roster)
 
     async def resolve_forever(self) -> None:
         pause = self.task.handover.resolve_seconds
-        while self.rosters.names and pause > 0:
+        while pause > 0:
             await asyncio.sleep(pause)
             try:
                 await self.resolve_once()
             except (OSError, ValueError) as error:
-                self.task.log.error(f"resolving upstreams: {error}")
+                self.log.error(f"resolving upstreams: {error}")
 
     async def resolve_once(self) -> None:
         """Look all names up at the same time; a new roster if any answer is new."""
-        loop = asyncio.get_running_loop()
+        names = self.rosters.names
         answers = await asyncio.gather(
-            *(
-                asyncio.wait_for(loop.run_in_executor(None, resolve, url), RESOLVE_TIMEOUT_SECONDS)
-                for url in self.rosters.names
-            ),
-            return_exceptions=True,
+            *(self.look_up(url) for url in names), return_exceptions=True
         )
         found: dict[str, list[bytes]] = {}
-        for url, answer in zip(self.rosters.names, answers, strict=True):
+        for url, answer in zip(names, answers, strict=True):
             if isinstance(answer, BaseException):
-                self.task.log.warning(f"{url}: {answer or 'no answer in time'}; keeping the last")
+                self.log.warning(f"{url}: {answer or 'no answer in time'}; keeping the last")
             else:
                 found[str(url)] = answer
         roster = self.rosters.next(found)
-        if roster is None:
-            return
-        fd = sealed("roster", roster)
-        try:
-            if not self.tell_master(Message("roster", number=self.rosters.epoch), [fd]):
-                self.task.log.error("the master does not take the new roster")
-        finally:
-            os.close(fd)
+        if roster is not None:
+            self.hand_on(roster)
+
+    async def look_up(self, url: UpstreamUrl) -> list[bytes]:
+        """The addresses of one URL. OSError, TimeoutError."""
+        loop = asyncio.get_running_loop()
+        answer = loop.run_in_executor(None, resolve, url)
+        return await asyncio.wait_for(answer, RESOLVE_TIMEOUT_SECONDS)
 
     # -- callers --------------------------------------------------------------------------------
 
     async def on_caller(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer lines until the caller leaves or is silent for too long."""
         try:
-            while True:
-                line = await asyncio.wait_for(reader.readline(), IDLE_SECONDS)
-                if not line:
-                    break
-                writer.write(msgspec.json.encode(self.answer(line)) + b"\n")
+            while line := await self.line(reader):
+                answer = await verbs.answer(self, line)
+                writer.write(msgspec.json.encode(answer) + b"\n")
                 await writer.drain()
-        except (TimeoutError, ValueError, ConnectionError):
-            pass  # silent, a line without end, or gone
+        except ConnectionError:
+            pass
         finally:
             writer.close()
 
-    def answer(self, line: bytes) -> dict[str, Any]:
+    async def line(self, reader: asyncio.StreamReader) -> bytes:
+        """b"": the caller is gone, silent for too long, or writes a line without end."""
         try:
-            verb = msgspec.json.decode(line, type=Request).verb
-        except msgspec.MsgspecError as error:
-            return {"ok": False, "error": f"not a request: {error}"}
-        if verb == "status":
-            return {"ok": True, **self.status.report()}
-        if verb == "version":
-            return {"ok": True, "version": __version__}
-        if verb == "ping":
-            return {"ok": True, "pid": os.getpid()}
-        if verb in ("stop", "quit", "reopen"):
-            sent = self.tell_master(Message("verb", text=verb))
-            return {"ok": True} if sent else {"ok": False, "error": "the master does not listen"}
-        verbs = "status, version, ping, stop, quit, reopen"
-        return {"ok": False, "error": f"no verb {verb!r}; there are {verbs}"}
+            return await asyncio.wait_for(reader.readline(), IDLE_SECONDS)
+        except (TimeoutError, ValueError, ConnectionError):
+            return b""

@@ -69,6 +69,8 @@ class Handover(msgspec.Struct, forbid_unknown_fields=True):
     """debug, info, warning or error."""
     config_path: str = ""
     """The file the settings came from, for status; empty: flags only."""
+    state_file: str = ""
+    """Where control keeps what operators changed about backends; empty: nowhere."""
     resolve_seconds: float = 30.0
     """How often control resolves upstream names again; 0: never."""
     responders: dict[str, str] = {}

@@ -11,13 +11,16 @@ from typing import Any
 
 from fastproxy import __version__, _core
 from fastproxy._core import Board
+from fastproxy.balance.build import Member
 from fastproxy.memory import pack
+from fastproxy.process import changes as changing
 from fastproxy.process.handover import Handover
+from fastproxy.process.rosters import Rosters
 from fastproxy.scoreboard import segment
-from fastproxy.scoreboard.segment import WorkerState
+from fastproxy.scoreboard.segment import Admin, Health, WorkerState
 
 STATES = tuple(state.name.lower() for state in WorkerState)
-HEALTH = ("up", "down", "drain", "maint")
+HEALTH = tuple(word.name.lower() for word in Health)
 STATUS_CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 PLAN_MAGIC = 0x504C5046
 QUANTILES = {"p50_ms": 0.5, "p90_ms": 0.9, "p99_ms": 0.99}
@@ -71,11 +74,19 @@ def times(buckets: list[int]) -> dict[str, float]:
 class Status:
     """One instance's report, again and again."""
 
-    def __init__(self, board: Board, handover: Handover, plan: bytes, listeners: list[str]) -> None:
+    def __init__(
+        self,
+        board: Board,
+        handover: Handover,
+        plan: bytes,
+        listeners: list[str],
+        rosters: Rosters,
+    ) -> None:
         self.board = board
         self.handover = handover
         self.listeners = listeners
         self.routes = route_names(plan)
+        self.rosters = rosters
 
     def report(self) -> dict[str, Any]:
         head = segment.header(self.board)
@@ -134,32 +145,90 @@ class Status:
         if until_ms <= time.monotonic_ns() // 1_000_000:
             return None
         head = segment.header(self.board)
-        return (head["started_unix_ms"] + until_ms - head["started_mono_ms"]) / 1000
+        return float(head["started_unix_ms"] + until_ms - head["started_mono_ms"]) / 1000
 
     def upstreams_report(self, slots: int) -> list[dict[str, Any]]:
-        upstreams: list[dict[str, Any]] = [
-            {
-                "name": name,
-                "balance": one["balance"],
-                "queued": segment.queued(self.board, index, slots),
-                "backends": [],
-            }
-            for index, (name, one) in enumerate(self.handover.upstreams.items())
-        ]
-        for row in segment.backends_used(self.board):
-            entry = segment.backend(self.board, row)
-            if entry["upstream"] >= len(upstreams):
-                continue
-            upstreams[entry["upstream"]]["backends"].append(
+        """Every upstream with its members, and with those that were and still have requests."""
+        rosters = self.rosters
+        groups: dict[str, dict[str, Member]] = {name: {} for name in rosters.upstreams}
+        for member in rosters.members:
+            groups[member.upstream].setdefault(member.name, member)
+        gone: dict[str, list[dict[str, Any]]] = {name: [] for name in rosters.upstreams}
+        for (name, backend), row in rosters.rows.items():
+            if backend not in groups[name] and self.board.inflight(row):
+                entry = self.backend_report(row, slots)
+                gone[name].append({**entry, "source": "removed", "state": "removed"})
+        reports: list[dict[str, Any]] = []
+        for name, upstream in rosters.upstreams.items():
+            sources = rosters.changes[name].sources(upstream)
+            entries = [
+                self.member_report(one, sources[str(one.backend.url)][1], slots)
+                for one in groups[name].values()
+            ]
+            reports.append(
                 {
-                    "name": entry["name"],
-                    "weight": entry["weight"],
-                    "health": name_of(HEALTH, entry["health"]),
-                    "admin": name_of(HEALTH, entry["admin"]),
-                    "inflight": self.board.inflight(row),
-                    "ejections": entry["ejections"],
-                    "ejected_until": self.ejected_until(entry["ejection"]),
-                    **summary(segment.counts(self.board, "backend", row, slots)),
+                    "name": name,
+                    "balance": upstream.balance,
+                    "queued": segment.queued(self.board, len(reports), slots),
+                    "backends": entries + gone[name],
+                    "changes": _changes_report(rosters.changes[name]),
                 }
             )
-        return upstreams
+        return reports
+
+    def member_report(self, member: Member, source: str, slots: int) -> dict[str, Any]:
+        """A member: as `backend_report`, and what its settings say. `source`: who named it."""
+        settings = member.backend
+        entry = self.backend_report(self.rosters.rows[(member.upstream, member.name)], slots)
+        limits = [one for one in (entry["max_connections"], settings.max_connections) if one]
+        return {
+            **entry,
+            "max_connections": min(limits, default=0),
+            "source": source,
+            "priority": settings.priority,
+            "backup": settings.backup,
+            "zone": settings.zone,
+        }
+
+    def backend_report(self, row: int, slots: int) -> dict[str, Any]:
+        """One row of the scoreboard: what is said of this backend, and what was seen of it."""
+        entry = segment.backend(self.board, row)
+        admin = Admin.of(entry["admin"])
+        ejected_ms = (entry["ejection"] >> 16) - time.monotonic_ns() // 1_000_000
+        found = {
+            "name": entry["name"],
+            "weight": entry["weight"],
+            "health": name_of(HEALTH, entry["health"]),
+            "admin": name_of(HEALTH, max(admin.operator, admin.agent)),
+            "operator": name_of(HEALTH, admin.operator),
+            "agent": name_of(HEALTH, admin.agent),
+            "percent": entry["percent"],
+            "ejected_seconds": round(max(0, ejected_ms) / 1000, 1),
+            "ejected_until": self.ejected_until(entry["ejection"]),
+            "ejections": entry["ejections"],
+            "max_connections": entry["max_connections"],
+            "inflight": self.board.inflight(row),
+            **summary(segment.counts(self.board, "backend", row, slots)),
+        }
+        return {**found, "state": state_of(found)}
+
+
+def state_of(backend: dict[str, Any]) -> str:
+    """One word for people: the strongest of those that keep it from requests."""
+    if backend["admin"] != "up":
+        return str(backend["admin"])
+    if backend["health"] != "up":
+        return str(backend["health"])
+    if backend["ejected_seconds"]:
+        return f"ejected {max(1, round(backend['ejected_seconds']))} s"
+    return "up" if backend["percent"] == 100 else f"{backend['percent']}%"
+
+
+def _changes_report(change: changing.Change) -> dict[str, Any]:
+    """What differs from the configuration."""
+    return {
+        "added": [str(one.url) for one in change.added],
+        "removed": change.removed,
+        "weights": change.weights,
+        "provided": {source: len(found) for source, found in change.provided.items()},
+    }

@@ -13,7 +13,7 @@ import fcntl
 import os
 import time
 from enum import IntEnum, IntFlag
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 from fastproxy import _core
 from fastproxy._core import Board
@@ -31,8 +31,7 @@ SEALS = fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 COUNTERS = (
     "accepted", "requests", "upstream_connects", "upstream_reused", "faults", "refused",
     "accept_paused", "adopted", "helped", "log_lines", "log_dropped", "bytes_in", "bytes_out",
-    "epoll_ctl", "turns", "queue_timeouts", "queue_refused",
-    "sessions_learned", "sessions_evicted",
+    "epoll_ctl", "turns", "queue_timeouts", "queue_refused", "sessions_learned", "sessions_evicted",
 )  # fmt: skip
 GAUGES = (
     "connections", "idle", "upstream_open", "upstream_idle", "kept_bytes", "parked", "queued",
@@ -59,6 +58,31 @@ class Ring(IntFlag):
     DRAIN = 16
     REOPEN = 32
     STOP = 64
+
+
+class Health(IntEnum):
+    """HealthWord of table.pxd (a test compares)."""
+
+    UP = 0
+    DOWN = 1
+    DRAIN = 2
+    MAINT = 3
+
+
+class Admin(NamedTuple):
+    """BackendRow.admin, as in table.pxd: who said what of a member. Nobody may undo another's."""
+
+    operator: int = 0
+    agent: int = 0
+    gone: bool = False
+
+    @classmethod
+    def of(cls, word: int) -> Self:
+        return cls(word & 0xFF, word >> 8 & 0xFF, bool(word >> 16))
+
+    @property
+    def word(self) -> int:
+        return self.operator | self.agent << 8 | self.gone << 16
 
 
 def create(
@@ -182,6 +206,21 @@ def set_backend(board: Board, row: int, name: str = "", **values: int) -> None:
     if generation is not None:
         _set_words(board, "BackendRow", at, {"generation": generation})
     board.touch(backend(board, row)["upstream"])
+
+
+def clear_backend(board: Board, row: int) -> None:
+    """A row that nobody uses, made ready for a new owner: no word and no count of the old one is
+    left. Control, before `set_backend` gives it a new generation."""
+    at = _head(board, "backends_off") + row * pack.size("BackendRow")
+    kept = ("generation", "upstream", "name", "pad0", "pad1", "pad2")
+    words = dict.fromkeys(set(pack.LAYOUT["BackendRow"][1]) - set(kept), 0)
+    _set_words(board, "BackendRow", at, {**words, "percent": 100})
+    size, rows = pack.size("BackendCount"), _head(board, "backends")
+    first = _head(board, "backend_counts_off")
+    for slot in range(board.workers):
+        at = first + (slot * rows + row) * size
+        if any(memoryview(board)[at : at + size]):  # pages that are not touched cost nothing
+            memoryview(board)[at : at + size] = bytes(size)
 
 
 def _set_words(board: Board, struct: str, at: int, values: dict[str, int]) -> None:

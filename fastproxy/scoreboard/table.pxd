@@ -60,6 +60,13 @@ cdef enum HealthWord:
     HEALTH_MAINT = 3
 
 
+cdef enum AdminWord:
+    # BackendRow.admin: the operator's HealthWord, the agent's above it, and whether this is no
+    # member any more. Nobody undoes what another said; 0 is what all must say.
+    ADMIN_AGENT_SHIFT = 8
+    ADMIN_GONE = 65536
+
+
 cdef enum Histogram:
     # Log-linear, microseconds: 8 sub-buckets per power of two, values up to 2^36 us (19 h).
     HISTOGRAM_SUB_BITS = 3
@@ -148,7 +155,7 @@ cdef struct BackendRow:
     uint32_t upstream               # index in the plan
     uint32_t weight
     uint32_t health                 # HealthWord: what the probes say
-    uint32_t admin                  # HealthWord: what an operator or the backend's agent says
+    uint32_t admin                  # AdminWord: what an operator and the backend's agent say
     uint32_t percent                # of its weight, by its agent; 100: all
     uint32_t max_connections        # by its agent; 0: as the roster says
     uint64_t up_since_ms            # mono: slow start counts from here; 0: it was always up

@@ -35,6 +35,7 @@ LAYERS = [
     ["admin"],
     ["process"],
     ["flags", "start", "view", "demo", "explaining"],
+    ["instance"],
     ["cli"],
     ["__main__"],
 ]

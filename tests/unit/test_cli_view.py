@@ -24,9 +24,9 @@ REPORT: dict[str, Any] = {
     ],
     "routes": [{"name": "[red]all", "requests": 5000, "status": CLASSES, **TIMES}],
     "upstreams": [{"name": "api", "balance": "round_robin", "backends": [
-        {"name": "http://127.0.0.1:9001", "weight": 1, "health": "up", "admin": "drain",
-         "inflight": 3, "requests": 5000, "status": CLASSES, "connect_errors": 2, "timeouts": 3,
-         "retries": 0, **TIMES}]}],
+        {"name": "http://127.0.0.1:9001", "weight": 1, "state": "drain",
+         "max_connections": 0, "inflight": 3, "requests": 5000, "status": CLASSES,
+         "connect_errors": 2, "timeouts": 3, "retries": 0, **TIMES}]}],
 }  # fmt: skip
 
 

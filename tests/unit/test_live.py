@@ -60,10 +60,16 @@ def test_an_ejection_ends_by_itself_at_its_time() -> None:
     assert set(worker.live(500)[0][0]) == {0, 1, 2}
 
 
-def test_a_row_that_is_another_backends_says_nothing() -> None:
+def test_a_row_that_is_not_written_yet_says_nothing() -> None:
     table = Table({"a": pool_of([1, 1])})
-    table.say(0, health=DOWN, generation=2)
+    table.say(0, health=DOWN, generation=0)
     assert able(table) == [{0, 1}]
+
+
+def test_whose_row_is_another_backends_by_now_is_none_any_more() -> None:
+    table = Table({"a": pool_of([1, 1])})
+    table.say(0, generation=2)
+    assert able(table) == [{1}]
 
 
 def test_the_list_is_kept_until_somebody_says_so() -> None:
