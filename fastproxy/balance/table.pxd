@@ -102,6 +102,7 @@ cdef struct RosterUpstream:
 
 cdef enum BackendFlag:
     BACKEND_BACKUP = 1
+    BACKEND_UNPROVEN = 2        # serves only once control has found it well
 
 
 cdef struct RosterBackend:

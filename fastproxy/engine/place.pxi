@@ -17,6 +17,17 @@ cdef enum Place:
     PLACE_NONE = 2              # nobody can serve
 
 
+cdef inline void in_flight(Engine *eng, Exchange *x, int change) noexcept nogil:
+    """This worker's own column, so a plain store."""
+    inflight_add(inflight_cell(board_of(eng), eng.slot, x.backend_row), change)
+    if change > 0:
+        x.flags |= X_IN_FLIGHT
+    else:
+        x.flags &= ~<uint32_t> X_IN_FLIGHT
+        if x.flags & X_CAPPED:
+            queue_freed(eng, x)
+
+
 cdef inline const Live *capped_live(Engine *eng, const Exchange *x) noexcept nogil:
     """Who may be chosen, if some member of the upstream has a most; else NULL."""
     cdef const RosterUpstream *upstream = roster_upstream(x.roster, x.upstream_index)

@@ -74,12 +74,15 @@ def test_one_of_three_is_down_and_no_client_notices(origin: Origin) -> None:
 
 def test_killed_under_load_and_back_again() -> None:
     """Requests that were being worked on when it died fail or are sent again by the method rules;
-    none is answered with anything else, and the other backend carries on."""
+    none is answered with anything else, and the other backend carries on. It is ejected, and comes
+    back."""
     port = free_port()
     with Origin() as stays:
         goes = Origin(f"127.0.0.1:{port}").start()
+        upstream = {"backends": [stays.url, goes.url], "outlier": {"ejection": "500ms"}}
+        settings = {"upstreams": {"a": upstream}, "routes": [{"path": "/", "upstream": "a"}]}
         try:
-            with Gateway(upstreams=[stays.url, goes.url], workers=2) as proxy:
+            with Gateway(settings=settings, workers=2) as proxy:
                 with Ledger(proxy.port, lines=16) as ledger:
                     ledger.until(200)
                     goes.kill()
@@ -160,7 +163,10 @@ def test_a_black_hole_is_given_up_after_the_connect_timeout(origin: Origin) -> N
     with (
         Deaf() as deaf,
         Gateway(
-            "--upstream-connect-timeout=350ms", upstreams=[deaf.url, origin.url], workers=1
+            "--upstream-connect-timeout=350ms",
+            "--balance=round_robin",
+            upstreams=[deaf.url, origin.url],
+            workers=1,
         ) as proxy,
     ):
         spent = []

@@ -149,7 +149,11 @@ def test_listeners_that_go_together(tmp_path: Path, value: str) -> None:
 
 BACKENDS = [
     ("backends = []", "4 upstreams.api.backends: has no backend"),
-    ('balance = "round_robin"', '3 upstreams.api: "backends" is missing'),
+    ('balance = "round_robin"', "3 upstreams.api.backends: has no backend"),
+    ('backends = ["http+srv://10.0.0.1"]', '4 upstreams.api.backends[0]: "http+srv://10.0.0.1":'),
+    ('backends = ["http+srv://a:80"]', '4 upstreams.api.backends[0]: "http+srv://a:80": SRV rec'),
+    ('backends_file = "none.toml"', "0 : cannot be read: No such file"),
+    ('backends_source = "nowhere"', '4 upstreams.api.backends_source: "nowhere" does not fit'),
     ('backend = ["http://a"]', '4 upstreams.api.backend: unknown key (did you mean "backends"?)'),
     ('backends = ["a:80"]', '4 upstreams.api.backends[0]: "a:80" is not a backend URL; did you'),
     ('backends = ["http://a/x"]', '4 upstreams.api.backends[0]: "http://a/x" has a path or query'),
