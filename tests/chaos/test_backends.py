@@ -14,32 +14,9 @@ import pytest
 from tests.flow.ledger import Ledger
 from tests.flow.origin import Closed
 from tests.flow.peers import Gateway, Origin, free_port, get
+from tests.flow.trouble import Deaf
 from tests.flow.wire import Line, head_of
 from tests.running import wait_until
-
-
-class Deaf:
-    """A port whose backlog is full: SYNs are dropped, connecting never ends. `taken` fills it."""
-
-    def __enter__(self) -> Deaf:
-        self.door = socket.socket()
-        self.door.bind(("127.0.0.1", 0))
-        self.door.listen(0)
-        self.port = self.door.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.taken = []
-        for _ in range(8):
-            one = socket.socket()
-            one.setblocking(False)
-            one.connect_ex(("127.0.0.1", self.port))
-            self.taken.append(one)
-        time.sleep(0.05)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for one in (*self.taken, self.door):
-            one.close()
-
 
 # ---- dead before, dead meanwhile ----------------------------------------------------------------
 
