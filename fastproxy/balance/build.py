@@ -275,7 +275,7 @@ def build_roster(
             own.append(_backend_row(blob, member, name_hash, row, generation, tier))
             own[-1]["flags"] |= UNPROVEN if upstreams[name].proven_first else 0
         one = _upstream_row(blob, upstreams[name], group)
-        one |= _sticky(blob, upstreams[name], group, own, session_key)
+        one |= sessions.sticky_tables(blob, upstreams[name], group, own, session_key)
         one |= {"queue_row": len(upstream_rows), "tiers": tier_count, "backups": backups}
         one["backends"] = (len(backend_rows), len(group))
         upstream_rows.append(one)
@@ -364,29 +364,6 @@ def hashes(group: list[Member]) -> list[int]:
         found.append(_core.key_hash((member.name + again).encode()))
         seen[member.name] += 1
     return found
-
-
-def _sticky(
-    blob: pack.Blob,
-    upstream: Upstream,
-    group: list[Member],
-    rows: list[dict[str, Any]],
-    session_key: bytes,
-) -> dict[str, Any]:
-    """Who is found by a session, and by a label. Gives members the names that cookies have for
-    them."""
-    if upstream.session.cookie:
-        for member, row in zip(group, rows, strict=True):
-            row["session"] = sessions.session_id(
-                upstream.session, session_key, member.upstream, member.name
-            )
-    order = sessions.session_order(upstream.session, rows)
-    subsets = sessions.subset_rows(blob, upstream.subset.label, group)
-    return {
-        "sessions": (blob.raw(struct.pack(f"={len(order)}H", *order)), len(order)),
-        "subsets": blob.rows("SubsetRow", subsets),
-        "subset_strict": upstream.subset.strict,
-    }
 
 
 def _backend_row(

@@ -80,7 +80,8 @@ cdef Place place_find(Engine *eng, Exchange *x) noexcept nogil:
         if x.backend < 0:
             break
         if place_take(eng, x, &ask.backends[x.backend]):
-            if looks == BOUND_LOOKS or bound_kept(&ask, <uint32_t> x.backend):
+            if (looks == BOUND_LOOKS or bound_kept(&ask, <uint32_t> x.backend)
+                    or x.bond.member == <uint32_t> x.backend + 1):      # sessions are not moved
                 break
             looks += 1
             in_flight(eng, x, -1)
