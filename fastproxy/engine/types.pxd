@@ -6,7 +6,7 @@ heads and bodies and back: an AskerCodec serves the side that asked, a ServerCod
 answers. The exchange stands between them and never asks which protocol a side speaks. Each plug is
 a struct of function pointers with its contract written here.
 
-Worker only. Nothing here is touched by two threads but AccessLog's ring.
+Worker only. Nothing here is touched by two threads but LogWriter's sheets.
 """
 
 from libc.stddef cimport size_t
@@ -264,7 +264,7 @@ cdef struct Exchange:
     uint64_t dialed_us
     uint64_t connected_us
     uint64_t first_byte_us
-    uint64_t asked_us           # when the backend was dialed, or had all of the body, if later
+    uint64_t body_sent_us       # when the last of a body went upstream; 0: with the head
     uint64_t bytes_in
     uint64_t bytes_out
     Exchange *next_dead         # in Engine.dead_exchanges, or before that in Engine.answered
@@ -378,7 +378,9 @@ cdef struct Engine:
     uint64_t random[2]
     char date[32]               # "Sun, 06 Nov 1994 08:49:37 GMT"
     char time_local[32]
-    char time_iso[24]           # up to the second
+    char time_iso[32]           # up to the second; behind it, whatever was wanted last
+    uint8_t time_local_len
+    uint8_t time_iso_len        # up to the second
     uint64_t knock_head
     uint64_t knock_tail
     Knock knocks[DOORWAY_RING]
@@ -397,4 +399,3 @@ cdef struct Engine:
     char host_room[256]
     char ip_room[64]
     char peer_room[64]
-    char iso_room[32]
