@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-# The queue before an upstream: who waits until a place at one of its members comes free (place.pxi).
+# The queue before an upstream: who waits until a place at one of its members comes free
+# (place.pxi).
 #
-# Who finds every member full is QUEUED, in this worker's lines for the upstream: one for each class,
-# each in the order of coming. The scoreboard says of each worker who is its first, as one word of
-# line and time (QueueCell.first); the least of all workers has the turn.
+# Who finds every member full is QUEUED, in this worker's lines for the upstream: one for each
+# class, each in the order of coming. The scoreboard says of each worker who is its first, as one
+# word of line and time (QueueCell.first); the least of all workers has the turn.
 #
 # Who gives a place back looks whose turn it is. Ours: we look at the end of the round
 # (`queue_due`), never at once, as others' work is on the stack. Another worker's: its bell is rung,
