@@ -87,7 +87,7 @@ def test_a_silent_agent_changes_nothing_and_is_told_once(board: Board) -> None:
         assert (house.words()["percent"], house.health()) == (20, [Word.UP])
         assert Admin.of(house.words()["admin"]).agent == Word.DRAIN
         silent = [one for one in house.log.lines if "does not answer" in one]
-        assert len(silent) == 2  # an empty line, then no connection
+        assert len(silent) == len(set(silent)) >= 2  # an empty line, then no connection
         # A successor knows what was said, and takes it back only when the agent does.
         house.prober.close()
         heir = House(board, [1], kind="off", agent={"port": agents, "interval": "20ms"})
