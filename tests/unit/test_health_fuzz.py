@@ -27,8 +27,8 @@ HTTP = check_of(
 HEAD = b"HTTP/1.1 200 OK\r\nX: y\r\n"
 PARTS = [
     b"HTTP/1.1 ", b"200", b" OK", b"\r\n", b"\r\n\r\n", b"Content-Length: ", b"2", b"0",
-    b"ffffffff", b"Transfer-Encoding: chunked", b"X: y", b"X-Agent: up 5%", b": ", b";", b"{\"a\":{\"b\":1}}",
-    b"\x00", b"\xff", b"ok", b"[" * 300, b"x" * 5000, HEAD,
+    b"ffffffff", b"Transfer-Encoding: chunked", b"X: y", b"X-Agent: up 5%", b": ", b";",
+    b"{\"a\":{\"b\":1}}", b"\x00", b"\xff", b"ok", b"[" * 300, b"x" * 5000, HEAD,
     HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n",
     HEAD + b"Content-Length: 7\r\n\r\n", b"HTTP/1.1 100 Go\r\n\r\n",
 ]  # fmt: skip
