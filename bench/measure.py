@@ -13,7 +13,7 @@ from bench.peers.base import Installed
 from bench.processes import Processes, places
 from bench.results import Plan, Result, judge
 from bench.scenarios import Scenario
-from bench.stand import Scene, Stand, entries, excused, set_up
+from bench.stand import Scene, Stand, begin_failing, entries, excused, set_up
 
 COUNT_SECONDS = 1.0
 IDLE_SECONDS = 5.0
@@ -65,6 +65,7 @@ class Bench:
             self._warm(scene)
             if scenario.method == "paced" and self.plan.pairs:
                 self._pace(scene)
+            begin_failing(scene)
             turns = min(1, self.plan.pairs) if scenario.method == "idle" else self.plan.pairs
             for turn in range(turns):
                 for stand in list(scene.stands):

@@ -28,6 +28,7 @@ ALL = (
     Measure("cpu_us", "us", "CPU time per request, us"),
     Measure("user_us", "user", "CPU time per request in user space, us"),
     Measure("system_us", "system", "CPU time per request in the kernel, us"),
+    Measure("worker_us", "worker", "CPU time per request of the workers alone, us", 2),
     Measure("cpu_us_per_mib", "us/MiB", "CPU time per MiB of bodies, us", 0),
     Measure("rate", "req/s", "requests per second", 0, more_is_better=True),
     Measure("mib_rate", "MiB/s", "MiB of bodies per second", 0, more_is_better=True),
@@ -37,6 +38,7 @@ ALL = (
     Measure("p99_ms", "p99", "latency, 99th percentile, ms", 2),
     Measure("p999_ms", "p99.9", "latency, 99.9th percentile, ms", 2),
     Measure("max_ms", "max", "latency, worst, ms", 1),
+    Measure("errors", "errors %", "share of requests that failed", 3, 0.01),
     Measure("switches", "waits", "voluntary context switches per request", 2),
     Measure("preempted", "preempted", "involuntary context switches per request", 3),
     Measure("syscalls", "calls", "system calls per request", 1),
@@ -49,12 +51,13 @@ ALL = (
 BY_NAME = {one.name: one for one in ALL}
 
 COLUMNS = {
-    "cpu_us": ("cpu_us", "user_us", "ratio", "spread", "rate", "p50_ms", "p99_ms", "syscalls",
-               "pss_bytes"),
+    "cpu_us": ("cpu_us", "worker_us", "user_us", "ratio", "spread", "rate", "p50_ms", "p99_ms",
+               "syscalls", "pss_bytes"),
     "cpu_us_per_mib": ("cpu_us_per_mib", "ratio", "spread", "mib_rate", "rate", "p50_ms", "p99_ms",
                        "syscalls", "pss_bytes"),
     "rate": ("rate", "ratio", "spread", "cpu_us", "user_us", "p50_ms", "p99_ms", "pss_bytes"),
-    "p99_ms": ("p99_ms", "ratio", "spread", "p50_ms", "p90_ms", "p999_ms", "max_ms", "cpu_us"),
+    "p99_ms": ("p99_ms", "ratio", "spread", "p50_ms", "p90_ms", "p999_ms", "max_ms", "errors",
+               "cpu_us"),
     "idle_bytes": ("idle_bytes", "ratio", "pss_before", "pss_bytes", "rss_bytes"),
 }  # fmt: skip
 """The table of a scenario, by its figure: what fits 80 columns."""

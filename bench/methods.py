@@ -24,6 +24,8 @@ LOG_SECONDS = 5.0
 CHUNK = 1 << 20
 BODIES = 64 * KIB
 """From here on CPU is also told for a MiB."""
+WORKER = "fastproxy: worker"
+"""Where health is checked: what requests cost, without what the checks cost control."""
 OPEN_FILES = 65_536
 SETTLE_SECONDS = 1.0
 """For buffers to be given back once the last answer left."""
@@ -73,6 +75,8 @@ def timed(scene: Scene, stand: Stand, run: Callable[[], Load]) -> Sample:
     where = scene.places.proxy
     sent = verify.origin_received(scene.origins[0]) if scene.scenario.request.body else 0
     busy, began, before = usage.busy_seconds(where), time.monotonic(), stand.child.usage()
+    workers = usage.titled(stand.child.family(), WORKER) if scene.scenario.setting.checks else []
+    workers_before = usage.usage(workers)
     found = run()
     spent = stand.child.usage() - before
     elapsed = time.monotonic() - began
@@ -89,6 +93,11 @@ def timed(scene: Scene, stand: Stand, run: Callable[[], Load]) -> Sample:
         "switches": spent.switches / found.requests,
         "preempted": spent.preempted / found.requests,
     }
+    if workers:
+        spent_there = usage.usage(workers) - workers_before
+        sample["worker_us"] = spent_there.total / found.requests * 1e6
+    if scene.scenario.failing_percent:
+        sample["errors"] = found.failed / (found.requests + found.failed)
     if not scene.places.shared:
         sample["others"] = max(0.0, others / elapsed / len(where))
     if scene.scenario.request.body_bytes >= BODIES:

@@ -2,7 +2,7 @@
  * The origin of the benchmark: as little work per request as a correct HTTP/1.1 server can do, so
  * that what is measured is the proxy before it.
  *
- *     origin PORT [--spoil] [--delay MS] [--everywhere]
+ *     origin PORT [--spoil] [--delay MS] [--fail PERCENT] [--everywhere]
  *
  * Listens on 127.0.0.1:PORT (0: any), writes the port and a newline to standard output, serves
  * until SIGTERM. One thread, one epoll set, edge-triggered, keep-alive.
@@ -19,6 +19,8 @@
  *
  * --spoil: the last byte of a body is wrong. The harness must notice.
  * --delay: every answer to /N comes so much later.
+ * --fail: from SIGUSR1 on so many of the requests for /N fail, drawn by chance from a fixed seed:
+ * in turn one is answered 500 and one not at all, its connection closed.
  * --everywhere: listens on all of 127.0.0.0/8 (loopback only, by SO_BINDTODEVICE): as many
  * backends as one likes.
  */
@@ -68,6 +70,8 @@ static char *pattern;           /* the body of every size */
 static char scratch[SCRATCH];
 static int spoil;
 static uint64_t delay, received;
+static uint32_t fail_percent;
+static volatile sig_atomic_t failing;
 static Connection *connections[CONNECTIONS_MAX], *waiting, **waiting_end = &waiting;
 static uint32_t crc_of[256];
 
@@ -121,7 +125,8 @@ static int send_answer(Connection *c, int status, const char *body) {
     int length = snprintf(head, sizeof head,
                           "HTTP/1.1 %d %s\r\nServer: origin\r\nContent-Type: text/plain\r\n"
                           "Content-Length: %llu\r\n%s\r\n",
-                          status, status == 200 ? "OK" : "Not Found", (unsigned long long)c->size,
+                          status, status == 200 ? "OK" : status == 500 ? "Failed" : "Not Found",
+                          (unsigned long long)c->size,
                           c->close_after ? "Connection: close\r\n" : "");
     parts[0] = (struct iovec){head, (size_t)length};
     parts[1] = (struct iovec){(void *)body, whole};
@@ -131,6 +136,19 @@ static int send_answer(Connection *c, int status, const char *body) {
     c->from = body;
     c->left = c->size - (uint64_t)(n - length);
     return body_send(c);
+}
+
+/* How this request fails. 0: it does not, 1: it is answered 500, 2: not at all. */
+static int failure(void) {
+    static uint64_t state = 2026, failures;
+    if (!failing) return 0;
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    if ((state >> 33) % 100 >= fail_percent) return 0;
+    return failures++ % 2 ? 2 : 1;
+}
+
+static void begin_failing(int number) {
+    failing = number;
 }
 
 /* The request under way is whole: answer it and make room for the next. As body_send. */
@@ -158,6 +176,15 @@ static int answer(Connection *c) {
         c->close_after = 1;
         c->size = 9;
         body = "not here\n";
+        break;
+    case BYTES:
+        state = failure();
+        if (state == 2) return -1;
+        if (state == 1) {
+            status = 500;
+            c->size = 7;
+            body = "failed\n";
+        }
         break;
     default:
         break;
@@ -324,7 +351,8 @@ int main(int argc, char **argv) {
     struct epoll_event events[EVENTS];
     int everywhere = 0;
     if (argc < 2) {
-        fprintf(stderr, "usage: origin PORT [--spoil] [--delay MS] [--everywhere]\n");
+        fprintf(stderr,
+                "usage: origin PORT [--spoil] [--delay MS] [--fail PERCENT] [--everywhere]\n");
         return 2;
     }
     for (int i = 2; i < argc; i++) {
@@ -332,9 +360,12 @@ int main(int argc, char **argv) {
         if (strcmp(argv[i], "--everywhere") == 0) everywhere = 1;
         if (strcmp(argv[i], "--delay") == 0 && i + 1 < argc)
             delay = strtoull(argv[i + 1], NULL, 10) * 1000000u;
+        if (strcmp(argv[i], "--fail") == 0 && i + 1 < argc)
+            fail_percent = (uint32_t)strtoul(argv[i + 1], NULL, 10);
     }
     prctl(PR_SET_PDEATHSIG, SIGKILL);           /* never outlives the harness */
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGUSR1, begin_failing);
     tables_make();
     int listener = listen_on(atoi(argv[1]), everywhere), epfd = epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event own = {.events = EPOLLIN, .data.fd = listener};

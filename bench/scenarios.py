@@ -33,6 +33,12 @@ class Setting:
     """Peers: all the fields that fastproxy writes, not X-Forwarded-For alone."""
     least_loaded: bool = False
     """The best way of balancing that the proxy has, instead of round robin."""
+    passive: bool = False
+    """A backend is taken out for 30 s by its first failed answer, in the way that the proxy has for
+    it. No proxy tries a request again on another backend: what is compared is how soon a bad one is
+    out."""
+    checks: bool = False
+    """Each backend is asked for its health every 5 s."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +125,13 @@ class Scenario:
     """Only these; none: all."""
     rate: int = 0
     """Requests per second where the load is paced; 0: half of what saturates nginx."""
+    delay_ms: int = 0
+    """Backends answer so much later."""
     slow_ms: int = 0
-    """One of the backends answers so much later."""
+    """One of the backends answers so much later instead."""
+    failing_percent: int = 0
+    """One of the backends fails so many of its requests, half of them with a 500, half without an
+    answer; it begins when all proxies are verified."""
     targets: tuple[Target, ...] = ()
     quick: bool = True
     """Whether --quick has it."""
@@ -135,6 +146,8 @@ def tuned(*peers: str) -> tuple[Variant, ...]:
 
 
 BOTH = ("nginx", "haproxy")
+BALANCERS = (OURS, *BOTH, "envoy")
+"""Those whose experts would use them for balancing before anything else."""
 BOTH_TUNED = ("nginx tuned", "haproxy tuned")
 API_FIELDS = (
     ("User-Agent", "orders-client/4.18 (linux; x86_64)"),
@@ -241,6 +254,16 @@ ALL = [
         targets=(ratio(1.10, f"{OURS} 2 backends"),),
     ),
     Scenario(
+        "checked-backends",
+        "what 1,000 backends by p2c cost fastproxy, each checked every 5 s",
+        SMALL,
+        setting=Setting(backends=1_000, checks=True),
+        variants=(Variant("2 backends", Setting(backends=2, checks=True), (OURS,)),),
+        peers=(OURS,),
+        targets=(ratio(1.03, f"{OURS} 2 backends", measure="worker_us"),),
+        quick=False,
+    ),
+    Scenario(
         "many-routes",
         "100-byte answers by 10,000 routes, each asked in turn",
         ROUTES,
@@ -250,13 +273,33 @@ ALL = [
     ),
     Scenario(
         "slow-backend",
-        "1,000 requests a second to three backends, of which one takes 50 ms",
+        "1,000 requests a second to three backends: two take 5 ms, one 50",
         SMALL,
         method="paced",
         figure="p99_ms",
+        peers=BALANCERS,
         rate=1_000,
         setting=Setting(backends=3, least_loaded=True),
+        delay_ms=5,
         slow_ms=50,
+        targets=(ratio(1.0, *BALANCERS[1:], measure="p99_ms"),),
+        quick=False,
+    ),
+    Scenario(
+        "failing-backend",
+        "1,000 requests a second to three backends, of which one fails 30%",
+        SMALL,
+        method="paced",
+        figure="p99_ms",
+        peers=BALANCERS,
+        rate=1_000,
+        setting=Setting(backends=3, least_loaded=True, passive=True),
+        delay_ms=5,
+        failing_percent=30,
+        targets=(
+            Target("errors", BALANCERS[1:], most=0.0, difference=True),
+            ratio(1.0, *BALANCERS[1:], measure="p99_ms"),
+        ),
         quick=False,
     ),
     Scenario(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import signal
 import socket
 import subprocess
 import time
@@ -49,6 +50,8 @@ class Scene:
     notes: list[str]
     rate: float = 0.0
     """Requests per second, where the load is paced."""
+    odd: Child | None = None
+    """The origin that is slow or fails."""
 
 
 def entries(
@@ -88,9 +91,12 @@ def set_up(
     scene = Scene(scenario, processes, places, directory, loader, [], [], [])
     rows, scene.notes = entries(scenario, found)
     several = max((setting.backends for _, _, setting in rows), default=1) > 1
-    start_origin(scene, *["--everywhere"] * several, *["--spoil"] * spoil)
-    if scenario.slow_ms:
-        start_origin(scene, "--delay", str(scenario.slow_ms))
+    delay = ["--delay", str(scenario.delay_ms)] if scenario.delay_ms else []
+    start_origin(scene, *["--everywhere"] * several, *["--spoil"] * spoil, *delay)
+    if scenario.slow_ms or scenario.failing_percent:
+        delay = scenario.slow_ms or scenario.delay_ms
+        failing = scenario.failing_percent
+        scene.odd = start_origin(scene, "--delay", str(delay), "--fail", str(failing))
     for one, variant, setting in rows:
         name = row_name(one, variant)
         with excused(scene, name, strict):
@@ -115,7 +121,7 @@ def excused(scene: Scene, name: str, strict: bool = False) -> Iterator[None]:
         scene.notes.append(f"{name} is left out, it FAILED: {error}")
 
 
-def start_origin(scene: Scene, *options: str) -> None:
+def start_origin(scene: Scene, *options: str) -> Child:
     command = [str(program("origin")), "0", *options]
     log = scene.directory / "origin.log"
     child = scene.processes.start(command, scene.places.origin, log, subprocess.PIPE)
@@ -124,15 +130,22 @@ def start_origin(scene: Scene, *options: str) -> None:
         child.process.wait()
         child.check()
     scene.origins.append(int(line))
+    return child
+
+
+def begin_failing(scene: Scene) -> None:
+    """From now on the odd backend fails, if this scenario has such a one."""
+    if scene.odd and scene.scenario.failing_percent:
+        scene.odd.process.send_signal(signal.SIGUSR1)
 
 
 def backends(scene: Scene, count: int) -> tuple[tuple[str, int], ...]:
-    """So many addresses of the first origin; the last one is the slow origin, if there is one."""
+    """So many addresses of the first origin; the last one is the odd origin, if there is one."""
     port = scene.origins[0]
     all_ = [(f"127.0.{1 + n // 250}.{1 + n % 250}", port) for n in range(count)]
     if count == 1:
         all_ = [("127.0.0.1", port)]
-    if scene.scenario.slow_ms:
+    if scene.odd:
         all_[-1] = ("127.0.0.1", scene.origins[1])
     return tuple(all_)
 

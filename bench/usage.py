@@ -76,6 +76,19 @@ def usage(pids: Sequence[int]) -> Usage:
     return Usage(user / TICKS, system / TICKS, switches, preempted)
 
 
+def titled(pids: Sequence[int], title: str) -> list[int]:
+    """Those of them that call themselves so (setproctitle)."""
+    found = []
+    for pid in pids:
+        try:
+            name = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except GONE:
+            continue
+        if name.startswith(title.encode()):
+            found.append(pid)
+    return found
+
+
 def memory(pids: Sequence[int]) -> Memory:
     """Of these processes."""
     rss = pss = 0

@@ -223,15 +223,11 @@ class BindAddress(TextWord):
             _unix_path(text[5:], text)
             return cls(text)
         host, _ = _host_port(text, text)
-        if host:
-            try:
-                ipaddress.ip_address(host)
-            except ValueError:
-                if host != "localhost":
-                    raise ValueError(
-                        f"{quote(text)} names a host; bind to an IP address, "
-                        'to ":port" for all addresses, or to "unix:/path"'
-                    ) from None
+        if host and host != "localhost" and not _is_ip(host):
+            raise ValueError(
+                f"{quote(text)} names a host; bind to an IP address, "
+                'to ":port" for all addresses, or to "unix:/path"'
+            )
         return cls(text)
 
     @property
@@ -258,9 +254,9 @@ class BindAddress(TextWord):
 
 
 class UpstreamUrl(TextWord):
-    """A backend: "http://host:port" (port 80 if absent) or "http+unix:/path"."""
+    """A backend: "http://host:port" (port 80 if absent), "http+srv://name" or "http+unix:/path"."""
 
-    examples = ["http://127.0.0.1:9001", "http://app.internal:9001", "http+unix:/run/app.sock"]
+    examples = ["http://127.0.0.1:9001", "http+srv://_http._tcp.app", "http+unix:/run/app.sock"]
 
     @classmethod
     def parse(cls, value: object) -> Self:
@@ -276,7 +272,7 @@ class UpstreamUrl(TextWord):
             raise ValueError(f"{quote(text)} is not a backend URL{hint}")
         if scheme == "https":
             raise ValueError(f"{quote(text)}: TLS to upstreams is not there yet, use http://")
-        if scheme != "http":
+        if scheme not in ("http", "http+srv"):
             raise ValueError(f"{quote(text)}: unknown scheme {quote(scheme)}; {wanted}")
         authority, slash, tail = rest[2:].partition("/")
         if tail or any(c in text for c in "?#"):
@@ -286,14 +282,20 @@ class UpstreamUrl(TextWord):
             )
         if "@" in authority:
             raise ValueError("a backend URL takes no user name or password")
-        host, _ = _host_port(authority, text, port_optional=True)
+        host, port = _host_port(authority, text, port_optional=True)
         if not host:
             raise ValueError(f"{quote(text)} has no host")
+        if scheme == "http+srv" and (port is not None or _is_ip(host)):
+            raise ValueError(f"{quote(text)}: SRV records have a name, and tell the port")
         return cls(text[:-1] if slash else text)
 
     @property
     def is_unix(self) -> bool:
         return self.startswith("http+unix:")
+
+    @property
+    def is_srv(self) -> bool:
+        return self.startswith("http+srv:")
 
     @property
     def path(self) -> str:
@@ -303,19 +305,19 @@ class UpstreamUrl(TextWord):
     @property
     def authority(self) -> str:
         """host[:port] as written, for `host = "upstream"`; "localhost" for unix sockets."""
-        return "localhost" if self.is_unix else self[7:]
+        return "localhost" if self.is_unix else self.partition("//")[2]
 
     @property
     def host(self) -> str:
         """Without brackets; empty for unix."""
-        return "" if self.is_unix else _host_port(self[7:], self, port_optional=True)[0]
+        return "" if self.is_unix else _host_port(self.authority, self, port_optional=True)[0]
 
     @property
     def port(self) -> int:
-        """80 if not given; 0 for unix."""
-        if self.is_unix:
+        """80 if not given; 0 for unix and SRV."""
+        if self.is_unix or self.is_srv:
             return 0
-        port = _host_port(self[7:], self, port_optional=True)[1]
+        port = _host_port(self.authority, self, port_optional=True)[1]
         return 80 if port is None else port
 
 
@@ -356,8 +358,6 @@ def _kind(value: object) -> str:
 
 def printable(text: str) -> str:
     """What a terminal may be given: control and half characters become \\xHH, \\uHHHH."""
-    if text.isprintable():
-        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -380,10 +380,8 @@ def _host_port(text: str, shown: str, port_optional: bool = False) -> tuple[str,
         host, bracket, rest = text[1:].partition("]")
         if not bracket:
             raise ValueError(f"{quote(shown)} lacks the closing bracket")
-        try:
-            ipaddress.IPv6Address(host)
-        except ValueError:
-            raise ValueError(f"{quote(shown)}: {quote(host)} is no IPv6 address") from None
+        if ":" not in host or not _is_ip(host):
+            raise ValueError(f"{quote(shown)}: {quote(host)} is no IPv6 address")
         if "%" in host:
             raise ValueError(f"{quote(shown)} has a scope id, which is not supported")
         if rest and not rest.startswith(":"):
@@ -409,10 +407,12 @@ def _host_port(text: str, shown: str, port_optional: bool = False) -> tuple[str,
 
 
 def _plain_host(host: str) -> bool:
-    if re.fullmatch(r"[0-9.]+", host):
-        try:
-            ipaddress.IPv4Address(host)
-        except ValueError:
-            return False
-        return True
-    return HOST_NAME.fullmatch(host) is not None
+    return _is_ip(host) if re.fullmatch(r"[0-9.]+", host) else bool(HOST_NAME.fullmatch(host))
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

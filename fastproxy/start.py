@@ -10,25 +10,27 @@ from __future__ import annotations
 
 import os
 import secrets
-import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
 from fastproxy.balance import build
+from fastproxy.balance.build import Place
+from fastproxy.config.backends import backends_path, listed_in_files
 from fastproxy.config.model import Config
 from fastproxy.config.plan import Stages, compile_plan, responders
+from fastproxy.discovery.resolver import first_answers
 from fastproxy.errors import ConfigError, Problem
 from fastproxy.process import state
 from fastproxy.process.changes import Change, text_of
+from fastproxy.process.discover import FILE
 from fastproxy.process.handover import Handover, ListenerSpec
 from fastproxy.process.rosters import all_members
-from fastproxy.schema import UpstreamUrl, enc_hook
+from fastproxy.schema import enc_hook
 
 RESOLVE_SECONDS = 5.0
-RESOLVERS_MAX = 16
 
 
 @dataclass
@@ -57,15 +59,17 @@ def cpus() -> int:
 def prepare(
     config: Config, config_path: str = "", demo: bool = False, stages: Stages | None = None
 ) -> Start:
-    """Resolve names, compile plan and roster. ConfigError if a table is full, or the state file is
-    not ours."""
+    """Read lists of backends, resolve names, compile plan and roster. ConfigError if a list is
+    broken, a table is full, or the state file is not ours."""
+    listed = listed_in_files(config, config_path)
+    provided = {name: {FILE: backends} for name, backends in listed.items() if backends}
     try:
-        changes = state.load(config.state_file, config.upstreams)
+        changes = state.load(config.state_file, config.upstreams, provided)
     except (OSError, ValueError) as error:
         text = f"{config.state_file} is no state of ours: {error}"
         raise ConfigError([Problem("state_file", text, "move it away")]) from None
-    addresses, notes = resolve_all(config, changes)
     handed = handover(config, config_path, demo)
+    addresses, notes = resolve_all(config, changes)
     try:
         members = all_members(config.upstreams, changes, addresses)
         members = state.first_members(members, changes)
@@ -101,7 +105,8 @@ def handover(config: Config, config_path: str = "", demo: bool = False) -> Hando
             )
             for listener in config.all_listeners()
         ],
-        upstreams=msgspec.to_builtins(config.upstreams, enc_hook=enc_hook),
+        upstreams=_upstreams(config, config_path),
+        dns=msgspec.to_builtins(config.dns, enc_hook=enc_hook),
         zone=config.zone,
         session_key=secrets.token_hex(32),
         workers=workers,
@@ -121,13 +126,22 @@ def handover(config: Config, config_path: str = "", demo: bool = False) -> Hando
     )
 
 
+def _upstreams(config: Config, config_path: str) -> dict[str, dict[str, Any]]:
+    """As plain data, with paths that mean the same from anywhere."""
+    found: dict[str, dict[str, Any]] = msgspec.to_builtins(config.upstreams, enc_hook=enc_hook)
+    for one in found.values():
+        if one["backends_file"]:
+            one["backends_file"] = backends_path(one["backends_file"], config_path)
+    return found
+
+
 def _log_path(path: str) -> str:
     return path if path in ("-", "off") else os.path.abspath(path)
 
 
 def resolve_all(
     config: Config, changes: Mapping[str, Change] | None = None
-) -> tuple[dict[str, list[bytes]], list[str]]:
+) -> tuple[dict[str, list[Place]], list[str]]:
     """(URL -> addresses, what could not be found). Names are asked for side by side, and waited
     for at most RESOLVE_SECONDS: a slow resolver must not hold the start."""
     urls = {
@@ -135,34 +149,12 @@ def resolve_all(
         for name, one in config.upstreams.items()
         for member in (changes[name].backends(one) if changes else one.members())
     }
-    found: dict[str, list[bytes]] = {
-        str(url): build.resolve(url) for url in urls if build.is_numeric(url)
+    found: dict[str, list[Place]] = {
+        str(url): list(build.resolve(url)) for url in urls if build.is_numeric(url)
     }
     names = sorted(url for url in urls if not build.is_numeric(url))
-    faults: dict[str, str] = {}
-    queue = list(names)
-
-    def work() -> None:
-        while queue:
-            try:
-                url: UpstreamUrl = queue.pop()
-            except IndexError:
-                return
-            try:
-                found[str(url)] = build.resolve(url)
-            except OSError as error:
-                faults[str(url)] = error.strerror or str(error)
-
-    threads = [threading.Thread(target=work, daemon=True) for _ in names[:RESOLVERS_MAX]]
-    for thread in threads:
-        thread.start()
-    deadline = time.monotonic() + RESOLVE_SECONDS
-    for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
-    answers = dict(found)
+    answers, faults = first_answers(names, config.dns, RESOLVE_SECONDS)
     notes = [
-        f"{url} does not resolve yet ({faults.get(str(url), 'no answer')}); asking again later"
-        for url in names
-        if not answers.get(str(url))
+        f"{url} does not resolve yet ({fault}); asking again later" for url, fault in faults.items()
     ]
-    return answers, notes
+    return {**found, **answers}, notes

@@ -20,7 +20,7 @@ SECOND = 1.0
 COLOURS = {"serving": "green", "starting": "yellow", "draining": "yellow", "gone": "red",
            "up": "green", "down": "red", "drain": "yellow", "maint": "yellow"}  # fmt: skip
 CLASSES = ("2xx", "3xx", "4xx", "5xx")
-WORDS = ("slot", "pid", "state", "route", "upstream", "backend")
+WORDS = ("slot", "pid", "state", "route", "upstream", "backend", "check")
 WIDE = 120
 PIPE_WIDTH = 160
 Fetch = Callable[[], dict[str, Any]]
@@ -136,10 +136,13 @@ def render_backends(
             "errors": f"{_errors(row):,}",
             "p50 ms": f"{row['p50_ms']:g}",
             "p99 ms": f"{row['p99_ms']:g}",
+            "check": _check(row.get("check")),
         }
         for upstream in report["upstreams"]
         for row in upstream["backends"]
     ]
+    if not any(row["check"] for row in rows):
+        rows = [{name: row[name] for name in row if name != "check"} for row in rows]
     empty = [one["name"] for one in report["upstreams"] if not one["backends"]]
     return Group(
         *([_table("", rows, ("errors", "p50 ms") if narrow else ())] if rows else []),
@@ -149,6 +152,14 @@ def render_backends(
 
 def _of(count: int, most: int) -> str:
     return f"{count:,} of {most:,}" if most else f"{count:,}"
+
+
+def _check(check: dict[str, Any] | None) -> str:
+    """What the last check found, and for how long the backend has been up or down."""
+    if check is None or "last" not in check:
+        return ""
+    since = _span(max(0.0, time.time() - check["since_unix"]))
+    return f"{check['last']} ({'up' if check['up'] else 'down'} for {since})"
 
 
 def _errors(row: dict[str, Any]) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How things are drawn: rows of ratios, bars, latency curves. What: plots.py.
+"""How things are drawn: rows of ratios, bars, latency curves, plain lines. What: plots.py.
 
 All are equally wide, and no wider than a phone shows legibly; a page puts as many side by side as
 it has room for.
@@ -25,6 +25,7 @@ BROKEN = 5.0
 """A bar so many times longer than the next shorter one is broken: it would flatten the others. Ours
 never is."""
 CURVE_HEIGHT = 250.0
+LINES_HEIGHT = 200.0
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)
 NINES_MAX = 5.0
 
@@ -68,6 +69,15 @@ class Curve:
 
     label: str
     counts: Sequence[tuple[int, int]]
+    series: int
+
+
+@dataclass(frozen=True)
+class Line:
+    """Points with x ascending."""
+
+    label: str
+    points: Sequence[tuple[float, float]]
     series: int
 
 
@@ -227,14 +237,19 @@ def curves(title: str, text: str, rows: Sequence[Curve]) -> Drawing:
             drawing.text(x, bottom + 14, f"{name}%", "small", "middle")
     for row in reversed(rows):
         _curve(drawing, across, up, row)
-    for row, (line, x) in zip(rows, keys, strict=True):
-        y = bottom + FOOT + 6 + 18 * line
-        drawing.line(x, y - 4, x + 16, y - 4, f"key curve s{row.series}")
-        drawing.text(x + 22, y, row.label, "own" if row.series == 0 else "label")
+    _legend(drawing, rows, bottom + FOOT + 6)
     return drawing
 
 
-def _keys(rows: Sequence[Curve]) -> list[tuple[int, float]]:
+def _legend(drawing: Drawing, rows: Sequence[Curve] | Sequence[Line], top: float) -> None:
+    """Which colour is whose."""
+    for row, (line, x) in zip(rows, _keys(rows), strict=True):
+        y = top + 18 * line
+        drawing.line(x, y - 4, x + 16, y - 4, f"key curve s{row.series}")
+        drawing.text(x + 22, y, row.label, "own" if row.series == 0 else "label")
+
+
+def _keys(rows: Sequence[Curve] | Sequence[Line]) -> list[tuple[int, float]]:
     """Line and x of each name in the legend."""
     found: list[tuple[int, float]] = []
     line, x = 0, SIDE + 40
@@ -266,3 +281,26 @@ def _curve(drawing: Drawing, across: Axis, up: Axis, row: Curve) -> None:
         with drawing.group(f"{row.label}: {percent:g}% within {us / 1000:,.3f} ms"):
             drawing.circle(x, up.place(max(us, 1) / 1000), 3.2, f"dot s{row.series}")
             drawing.circle(x, up.place(max(us, 1) / 1000), 9, "hit")
+
+
+# ---- lines ----------------------------------------------------------------------------------
+
+
+def lines(title: str, text: str, rows: Sequence[Line], across_name: str) -> Drawing:
+    """y against x, both from zero; `across_name` stands below the axis."""
+    bottom = TOP + LINES_HEIGHT
+    foot = FOOT + 22 + 18 * (1 + max(line for line, _ in _keys(rows)))
+    drawing = frame(title, text, bottom + foot)
+    points = [point for row in rows for point in row.points]
+    across = Axis(0, max(x for x, _ in points), SIDE + 40, WIDTH - SIDE - 14)
+    up = Axis(0, max(y for _, y in points) * 1.04, bottom, TOP)
+    for value in up.ticks():
+        drawing.line(across.start, up.place(value), across.end, up.place(value), "grid")
+        drawing.text(across.start - 6, up.place(value) + 4, short(value), "small", "end")
+    ticks(drawing, across, TOP, bottom)
+    drawing.text((across.start + across.end) / 2, bottom + 30, across_name, "small", "middle")
+    for row in reversed(rows):
+        places = [(across.place(x), up.place(y)) for x, y in row.points]
+        drawing.path(places, f"curve s{row.series}")
+    _legend(drawing, rows, bottom + FOOT + 24)
+    return drawing

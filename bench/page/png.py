@@ -6,7 +6,7 @@ cairosvg is no dependency of fastproxy nor of the benchmark: it is asked for onl
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench.page import plots, style
@@ -35,10 +35,15 @@ def painter() -> Callable[..., bytes]:
 
 def write(run: Run, directory: Path) -> list[Path]:
     """`against-nginx.png`, `small-cpu.png` ...; those of a run before are replaced."""
-    paint = painter()
     found = plots.against(run)
     for result in run.results:
         found += [one for one in plots.scenario(run, result) if one.main]
+    return save(found, directory)
+
+
+def save(found: Sequence[plots.Plot], directory: Path) -> list[Path]:
+    """Each as a file of its name. PngError."""
+    paint = painter()
     directory.mkdir(parents=True, exist_ok=True)
     written = []
     for one in found:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from bench.peers.base import Installed, Job, Own, Peer, first_version
+from bench.scenarios import Setting
 
 
 def arguments(job: Job) -> list[str]:
@@ -24,6 +25,7 @@ def arguments(job: Job) -> list[str]:
         "connections_per_ip = 60000",
         "[upstreams.origin]",
         f"backends = {json.dumps([f'http://{one}' for one in job.addresses()])}",
+        *balancing(job.setting),
     ]
     for path in ["/", *job.route_paths()]:
         lines += ["[[routes]]", f'path = "{path}"', 'upstream = "origin"']
@@ -31,6 +33,22 @@ def arguments(job: Job) -> list[str]:
     # As a flag: what the environment says of it would win over the file.
     control = str(job.directory / "control.sock")
     return ["-m", "fastproxy", "run", "-c", file, "--control-socket", control]
+
+
+def balancing(setting: Setting) -> list[str]:
+    """Of the upstream."""
+    lines = []
+    if setting.least_loaded:
+        # By time to the first byte, of all: they are few. A backend that fails at once is fast, so
+        # not where some do.
+        lines.append(f'balance = "{"p2c" if setting.passive else "ewma"}"')
+        lines.append("draws = 3")
+    if setting.passive:
+        # One failure and it is out for 30 s (as shipped: five in a row).
+        lines += ["[upstreams.origin.outlier]", "consecutive = 1"]
+    if setting.checks:
+        lines += ["[upstreams.origin.health]", 'interval = "5s"', 'path = "/0"']
+    return lines
 
 
 PEER = Peer(

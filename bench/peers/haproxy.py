@@ -23,6 +23,7 @@ defaults
     # Any idle connection of the pool takes any request, its first one too.
     http-reuse always
     option forwardfor
+    {tries}
 frontend clients
     bind 127.0.0.1:{port} backlog 4096
     {fields}
@@ -46,6 +47,12 @@ LOG = (
 )
 
 
+TRIES = "retries 0"
+# One failed request and it is down until its next check, which comes every 30 s.
+PASSIVE = " check inter 30s rise 1 fall 1 observe layer7 error-limit 1 on-error mark-down"
+CHECKS = " check inter 5s fastinter 1s rise 2 fall 3"
+
+
 def command(job: Job, program: str) -> list[str]:
     setting = job.setting
     routes = ""
@@ -61,9 +68,11 @@ def command(job: Job, program: str) -> list[str]:
         fields=FIELDS if setting.same_fields else "",
         port=job.port,
         routes=routes,
+        tries=TRIES if setting.passive else "",
         balance="leastconn" if setting.least_loaded else "roundrobin",
         servers="\n    ".join(
             f"server s{n} {one} pool-max-conn 256 pool-purge-delay 60s"
+            f"{PASSIVE if setting.passive else CHECKS if setting.checks else ''}"
             for n, one in enumerate(job.addresses())
         ),
     )

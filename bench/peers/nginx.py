@@ -49,6 +49,7 @@ http {{
         listen 127.0.0.1:{port} reuseport backlog=4096;
         location / {{
             proxy_pass http://origin;
+            {tries}
         }}
         {routes}
     }}
@@ -71,6 +72,10 @@ TUNED = """proxy_buffering off;
     proxy_busy_buffers_size 512k;
     proxy_request_buffering off;
     client_body_buffer_size 256k;"""
+# One failure and it is out for 30 s (as shipped: 10 s). What counts is what got no answer: a 500
+# would only count if it were tried again, which no proxy does here.
+PASSIVE = " max_fails=1 fail_timeout=30s"
+TRIES = "proxy_next_upstream off;"
 FIELDS = """proxy_set_header X-Real-IP $remote_addr;
     proxy_set_header X-Forwarded-Proto $scheme;
     proxy_set_header X-Forwarded-Host $http_host;
@@ -87,7 +92,10 @@ def command(job: Job, program: str) -> list[str]:
         directory=job.directory,
         log=LOG % job.access_log if setting.log else "access_log off;",
         balance="least_conn;" if setting.least_loaded else "",
-        servers="\n        ".join(f"server {one};" for one in job.addresses()),
+        tries=TRIES if setting.passive else "",
+        servers="\n        ".join(
+            f"server {one}{PASSIVE if setting.passive else ''};" for one in job.addresses()
+        ),
         keepalive=max(256, 2 * len(job.backends)),
         port=job.port,
         fields=FIELDS if setting.same_fields else "",

@@ -22,16 +22,14 @@ from typing import Any
 
 from fastproxy import _core
 from fastproxy.balance import session as sessions
-from fastproxy.balance.settings import Backend, Upstream
+from fastproxy.balance.settings import PRIORITY_MAX, Backend, Upstream
 from fastproxy.memory import pack
 from fastproxy.schema import UpstreamUrl
 
 ROSTER_MAGIC = 0x524F5046
 ROSTER_VERSION = 2
-ALGORITHMS = {
-    "round_robin": 0, "random": 1, "p2c": 2, "least_conn": 3, "ewma": 4, "hash": 5, "prequal": 6,
-}  # fmt: skip
-BACKUP = 1
+ALGORITHMS = {"round_robin": 0, "random": 1, "p2c": 2, "least_conn": 3, "ewma": 4, "hash": 5}
+BACKUP, UNPROVEN = 1, 2  # flags
 HASH_METHODS = {"ring": 0, "maglev": 1, "rendezvous": 2}
 WHEELED = {"round_robin", "least_conn"}
 """Algorithms that take turns along the wheel."""
@@ -39,6 +37,23 @@ BACKENDS_PER_UPSTREAM_MAX = 1024
 BACKENDS_MAX = 4096
 WHEEL_MAX = 65536
 NAME_MAX = 143  # BackendRow.name, with its NUL
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An address with what came along with it: what an SRV record says."""
+
+    address: bytes
+    weight: int | None = None
+    """None: as configured."""
+    priority: int | None = None
+    """Counted from the configured one."""
+    name: str = ""
+    """host:port for `host = "upstream"`; empty: as configured."""
+
+
+Place = bytes | Endpoint
+"""Where a backend is: a socket address, or that with more."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +67,27 @@ class Member:
     """What was configured: weight, priority, labels..."""
     address: bytes
     """sockaddr_in, sockaddr_in6 or sockaddr_un."""
+    endpoint: Endpoint | None = None
 
     @property
     def authority(self) -> str:
-        return self.backend.url.authority
+        return (self.endpoint and self.endpoint.name) or self.backend.url.authority
 
     @property
     def weight(self) -> int:
-        return self.backend.weight
+        """As configured; else as the record says, unless it is configured to get nothing."""
+        said = self.endpoint.weight if self.endpoint else None
+        return self.backend.weight if said is None or not self.backend.weight else said
+
+    @property
+    def priority(self) -> int:
+        said = self.endpoint.priority if self.endpoint else None
+        return min(PRIORITY_MAX, self.backend.priority + (said or 0))
+
+
+def address_of(place: Place) -> bytes:
+    """Its socket address."""
+    return place.address if isinstance(place, Endpoint) else place
 
 
 def sockaddr_inet(host: str, port: int) -> bytes:
@@ -111,18 +139,21 @@ def is_numeric(url: UpstreamUrl) -> bool:
     return True
 
 
-def address_text(address: bytes) -> str:
-    """A socket address as people write it, without its port: "10.0.0.1", "::1", "/run/x.sock"."""
+def address_text(address: bytes, port: bool = False) -> str:
+    """A socket address as people write it: "10.0.0.1", "::1", "/run/x.sock"; with its port if
+    asked: "10.0.0.1:80", "[::1]:80"."""
     family = int.from_bytes(address[:2], sys.byteorder)
+    number = f":{int.from_bytes(address[2:4])}" if port else ""
     if family == socket.AF_INET:
-        return str(ipaddress.IPv4Address(address[4:8]))
+        return f"{ipaddress.IPv4Address(address[4:8])}{number}"
     if family == socket.AF_INET6:
-        return str(ipaddress.IPv6Address(address[8:24]))
+        text = str(ipaddress.IPv6Address(address[8:24]))
+        return f"[{text}]{number}" if port else text
     return address[2:].rstrip(b"\0").decode(errors="replace")
 
 
 def members(
-    upstreams: Mapping[str, Upstream], addresses: Mapping[str, Iterable[bytes]]
+    upstreams: Mapping[str, Upstream], addresses: Mapping[str, Iterable[Place]]
 ) -> list[Member]:
     """Every address of every backend, in order of configuration.
 
@@ -137,18 +168,17 @@ def members(
     return found
 
 
-def _members_of(upstream: str, backend: Backend, addresses: Iterable[bytes]) -> list[Member]:
+def _members_of(upstream: str, backend: Backend, places: Iterable[Place]) -> list[Member]:
     url = backend.url
     plain = is_numeric(url)
-    return [
-        Member(
-            upstream=upstream,
-            name=str(url) if plain else f"{url}#{address_text(address)}",
-            backend=backend,
-            address=bytes(address),
-        )
-        for address in addresses
-    ]
+    found = []
+    for place in places:
+        endpoint = place if isinstance(place, Endpoint) else None
+        address = address_of(place)
+        shown = address_text(address, port=url.is_srv)
+        name = str(url) if plain else f"{url}#{shown}"
+        found.append(Member(upstream, name, backend, address, endpoint))
+    return found
 
 
 def assign_rows(
@@ -202,7 +232,7 @@ def tiers_of(group: list[Member], zone: str) -> tuple[list[int], int, int]:
         backend = member.backend
         if backend.backup:
             return (1, 0, 0)
-        return (0, backend.priority, int(bool(zone) and backend.zone != zone))
+        return (0, member.priority, int(bool(zone) and backend.zone != zone))
 
     places = [place(member) for member in group]
     order = sorted(set(places))
@@ -211,7 +241,7 @@ def tiers_of(group: list[Member], zone: str) -> tuple[list[int], int, int]:
 
 def build_roster(
     upstreams: Mapping[str, Upstream],
-    addresses: Mapping[str, Iterable[bytes]],
+    addresses: Mapping[str, Iterable[Place]],
     rows: Mapping[tuple[str, str], int],
     epoch: int,
     generations: Mapping[int, int] | None = None,
@@ -223,7 +253,7 @@ def build_roster(
 ) -> bytes:
     """The roster. Upstreams stand in the order of the mapping, which is the plan's order too.
 
-    `addresses`: URL -> socket addresses, `rows`: (upstream, member name) -> scoreboard row,
+    `addresses`: URL -> where it is, `rows`: (upstream, member name) -> scoreboard row,
     `generations`: row -> its generation (1 where absent), `zone`: where this proxy stands,
     `changes`: kept for whoever reads the roster next (`read_changes`), `session_key`: for session
     cookies without a `secret`, `found`: the members, where they are not just what `members` makes
@@ -243,6 +273,7 @@ def build_roster(
             row = rows[(name, member.name)]
             generation = (generations or {}).get(row, 1)
             own.append(_backend_row(blob, member, name_hash, row, generation, tier))
+            own[-1]["flags"] |= UNPROVEN if upstreams[name].proven_first else 0
         one = _upstream_row(blob, upstreams[name], group)
         one |= _sticky(blob, upstreams[name], group, own, session_key)
         one |= {"queue_row": len(upstream_rows), "tiers": tier_count, "backups": backups}
@@ -288,7 +319,7 @@ def _upstream_row(blob: pack.Blob, upstream: Upstream, group: list[Member]) -> d
         "fallback": ALGORITHMS[upstream.hash.fallback],
         "hash_method": HASH_METHODS[upstream.hash.method],
         "draws": upstream.draws,
-        "bound_percent": round(upstream.hash.bound * 100),
+        "bound_percent": round(upstream.hash.bound * 100) if upstream.balance == "hash" else 0,
         "panic_percent": upstream.panic_threshold,
         "overprovision_percent": round(upstream.overprovision * 100),
         "slow_start_ms": slow.window.ms,
@@ -385,7 +416,7 @@ def read_changes(data: bytes | memoryview) -> str:
 
 def read_roster(data: bytes | memoryview) -> list[dict[str, Any]]:
     """Every backend of a roster, for control and `status`: upstream (index), row, generation,
-    weight, name, address (bytes)."""
+    weight, tier, name, authority, address (bytes)."""
     header = pack.read("RosterHeader", data)
     found = []
     upstream_size, backend_size = pack.size("RosterUpstream"), pack.size("RosterBackend")
@@ -393,14 +424,18 @@ def read_roster(data: bytes | memoryview) -> list[dict[str, Any]]:
         upstream = pack.read("RosterUpstream", data, header["upstreams"][0] + index * upstream_size)
         for at in range(upstream["backends"][1]):
             row = pack.read("RosterBackend", data, upstream["backends"][0] + at * backend_size)
-            offset, length = row["name"]
+            texts = {key: row[key] for key in ("name", "authority")}
             found.append(
                 {
                     "upstream": index,
                     "row": row["row"],
                     "generation": row["generation"],
                     "weight": row["weight"],
-                    "name": bytes(data[offset : offset + length]).decode(errors="replace"),
+                    "tier": row["tier"],
+                    **{
+                        key: bytes(data[offset : offset + length]).decode(errors="replace")
+                        for key, (offset, length) in texts.items()
+                    },
                     "address": bytes(row["address"][: row["address_len"]]),
                 }
             )

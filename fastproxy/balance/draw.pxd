@@ -17,14 +17,14 @@ cdef enum:
     DRAW_ATTEMPTS = 8
 
 
-cdef inline uint16_t draw_member(const Ask *ask, const LiveTier *tier) noexcept nogil:
-    """One member of a tier that has some, by weight."""
+cdef inline uint32_t draw_place(const Ask *ask, const LiveTier *tier) noexcept nogil:
+    """The place in its list of one member of a tier that has some, by weight."""
     cdef const uint32_t *upto = ask.live.upto + tier.first
     cdef uint32_t low = 0
     cdef uint32_t high = tier.count - 1
     cdef uint32_t middle, draw
     if tier.uniform:
-        return ask.live.members[tier.first + random_below(ask.random, tier.count)]
+        return random_below(ask.random, tier.count)
     draw = random_below(ask.random, tier.total)
     while low < high:
         middle = (low + high) >> 1
@@ -32,7 +32,12 @@ cdef inline uint16_t draw_member(const Ask *ask, const LiveTier *tier) noexcept 
             high = middle
         else:
             low = middle + 1
-    return ask.live.members[tier.first + low]
+    return low
+
+
+cdef inline uint16_t draw_member(const Ask *ask, const LiveTier *tier) noexcept nogil:
+    """One member of a tier that has some, by weight."""
+    return ask.live.members[tier.first + draw_place(ask, tier)]
 
 
 cdef inline bint is_drawn(const uint16_t *drawn, uint32_t count, uint16_t index) noexcept nogil:
@@ -67,7 +72,8 @@ cdef inline int32_t draw_other(
 
 cdef inline uint32_t draw_some(const Ask *ask, uint16_t *drawn) noexcept nogil:
     """Candidates to compare: up to `draws` different untried members of the tier, in an order of
-    chance, into `drawn` (room for DRAWS_MAX). All of them if they are no more than that."""
+    chance, the first by weight, into `drawn` (room for DRAWS_MAX). All of them if they are no more
+    than that."""
     cdef const LiveTier *tier = &ask.live.tier[ask.tier]
     cdef uint32_t count = 0
     cdef uint32_t _step, at
@@ -80,7 +86,7 @@ cdef inline uint32_t draw_some(const Ask *ask, uint16_t *drawn) noexcept nogil:
             drawn[count] = <uint16_t> index
             count += 1
         return count
-    at = random_below(ask.random, tier.count) if tier.count > 1 else 0
+    at = draw_place(ask, tier) if tier.count > 1 else 0
     for _step in range(tier.count):
         drawn[count] = ask.live.members[tier.first + at]
         if not has_member(ask.tried, drawn[count]):

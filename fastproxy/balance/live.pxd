@@ -24,7 +24,8 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from fastproxy.balance.table cimport (
-    BALANCE_HASH, Live, LiveTier, Members, RosterBackend, RosterHeader, RosterUpstream)
+    BACKEND_UNPROVEN, BALANCE_HASH, Live, LiveTier, Members, RosterBackend, RosterHeader,
+    RosterUpstream)
 from fastproxy.clib.atomics cimport load32, load64
 from fastproxy.scoreboard.read cimport backend_row, upstream_board
 from fastproxy.scoreboard.table cimport HEALTH_UP, BackendRow, BoardHeader
@@ -47,6 +48,10 @@ cdef inline void add_member(Members *members, uint32_t index) noexcept nogil:
 
 cdef inline void clear_members(Members *members) noexcept nogil:
     memset(members, 0, sizeof(Members))
+
+
+cdef inline void drop_member(Members *members, uint32_t index) noexcept nogil:
+    members.bits[index >> 6] &= ~((<uint64_t> 1) << (index & 63))
 
 
 cdef inline void take_members(Members *members, const Members *less) noexcept nogil:
@@ -74,11 +79,12 @@ cdef inline Able able_now(
     const RosterBackend *backend, BackendRow *row, uint64_t now_ms
 ) noexcept nogil:
     """A row with a lower generation than the roster's is not written yet: its words say nothing
-    about ours, which then counts as able. One with a higher belongs to another backend by now."""
+    about ours, which then counts as able unless it must be proven first. One with a higher
+    belongs to another backend by now."""
     if backend.weight == 0 or load64(&row.generation) > backend.generation:
         return ABLE_NOT
     if load64(&row.generation) != backend.generation:
-        return ABLE
+        return ABLE_NOT if backend.flags & BACKEND_UNPROVEN else ABLE
     if load32(&row.admin) != HEALTH_UP or load32(&row.percent) == 0:
         return ABLE_NOT
     if load32(&row.health) != HEALTH_UP or (load64(&row.ejection) >> 16) > now_ms:

@@ -16,7 +16,8 @@ from fastproxy.balance.table cimport DRAWS_MAX, Ask
 
 
 cdef inline int32_t power_of_choices(Ask *ask) noexcept nogil:
-    """The least busy of `draws` different members; -1 if nobody is left."""
+    """The least busy of `draws` different members; -1 if nobody is left. Of equals it is the one
+    drawn first, so that weights hold where nobody is busy."""
     cdef uint16_t drawn[DRAWS_MAX]
     cdef uint32_t count = draw_some(ask, drawn)
     cdef uint32_t i
@@ -26,7 +27,7 @@ cdef inline int32_t power_of_choices(Ask *ask) noexcept nogil:
     if count == 1:
         return drawn[0]
     for i in range(count):
-        load = under_way(ask, drawn[i]) + 1
+        load = under_way(ask, drawn[i])
         weight = weight_now(ask, drawn[i])
         if best < 0 or lighter(load, weight, best_load, best_weight):
             best, best_load, best_weight = drawn[i], load, weight

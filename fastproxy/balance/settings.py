@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 from fastproxy.schema import Duration, UpstreamUrl
 
-Balance = Literal["p2c", "round_robin", "random", "least_conn", "ewma", "hash", "prequal"]
+Balance = Literal["p2c", "round_robin", "random", "least_conn", "ewma", "hash"]
 HOST_PATTERN = (
     r"^(pass|upstream|fixed:([A-Za-z0-9][A-Za-z0-9_.-]{0,252}|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?)\Z"
 )
@@ -26,17 +26,19 @@ WANTED_DOMAIN = {"wanted": 'a domain such as "example.com"'}
 Percent = Annotated[int, Meta(ge=0, le=100)]
 Label = Annotated[str, Meta(min_length=1, max_length=128)]
 WEIGHT_MAX = 256
+PRIORITY_MAX = 7
 
 
 class Backend(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """One member of an upstream. A plain URL is short for `{ url = ... }`."""
 
     url: UpstreamUrl
-    """`http://host:port` or `http+unix:/path`. A name is resolved at start and refreshed; each of
-    its addresses becomes a member of its own."""
+    """`http://host:port`, `http+srv://name` or `http+unix:/path`. A name is resolved at start and
+    again whenever its answer has expired; each of its addresses becomes a member of its own. Of SRV
+    records ports, weights and priorities come along."""
     weight: Annotated[int, Meta(ge=0, le=WEIGHT_MAX)] = 1
     """Share of the requests relative to the others. 0: no new requests."""
-    priority: Annotated[int, Meta(ge=0, le=7)] = 0
+    priority: Annotated[int, Meta(ge=0, le=PRIORITY_MAX)] = 0
     """Members of a higher number get requests only when those of the lower ones cannot take all:
     see `overprovision`."""
     backup: bool = False
@@ -186,7 +188,7 @@ class UpstreamTimeouts(Struct, forbid_unknown_fields=True, kw_only=True, frozen=
 class Upstream(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """A named group of backends that serve the same thing."""
 
-    backends: list[UpstreamUrl | Backend]
+    backends: list[UpstreamUrl | Backend] = []
     """The members: URLs, or tables with `url`, `weight` and more. At most 1024 addresses."""
     balance: Balance = "p2c"
     """How the next member is chosen. `p2c`: the less busy of two drawn by weight. `round_robin`:
@@ -194,7 +196,7 @@ class Upstream(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     the fastest to answer of a few, against how busy it is. `hash`: by a part of the request, see
     `hash`."""
     draws: Annotated[int, Meta(ge=2, le=16)] = 2
-    """Members that `p2c`, `ewma` and `prequal` compare."""
+    """Members that `p2c` and `ewma` compare."""
     hash: Hash = Hash()
     slow_start: SlowStart = SlowStart()
     queue: Queue = Queue()
@@ -213,6 +215,11 @@ class Upstream(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     `fixed:name`."""
     timeouts: UpstreamTimeouts = UpstreamTimeouts()
     """Timeouts of this upstream alone."""
+
+    @property
+    def proven_first(self) -> bool:
+        """Whether a new member must be found well before it serves (config/model.py knows)."""
+        return False
 
     def members(self) -> list[Backend]:
         """Every member in the long form."""

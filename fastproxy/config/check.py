@@ -17,13 +17,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from fastproxy.balance import session
-from fastproxy.balance.build import BACKENDS_MAX, BACKENDS_PER_UPSTREAM_MAX
-from fastproxy.config.model import Upstream
+from fastproxy.balance.build import BACKENDS_MAX
+from fastproxy.balance.settings import Backend
+from fastproxy.config.backends import faults, listed_in_files, resolving
 from fastproxy.config.convert import BROKEN, Converter, closest
 from fastproxy.config.load import Document, Where, path_where
-from fastproxy.config.model import Config, Listener
+from fastproxy.config.model import Config, Listener, Upstream
 from fastproxy.config.plan import RESPONDERS, Stages, build_stages, hash_key, log_template
 from fastproxy.errors import ConfigError, Problem
+from fastproxy.health.build import problems as health_problems
 from fastproxy.template.build import Escape, check_template
 from fastproxy.template.presets import PRESETS
 
@@ -150,26 +152,30 @@ class _Check:
         if len(config.upstreams) > UPSTREAMS_MAX:
             text = f"{len(config.upstreams)} upstreams, at most {UPSTREAMS_MAX} are possible"
             self.error(("upstreams",), text)
+        listed: dict[str, list[Backend]] = {}
+        sources = self.document.sources
+        try:
+            listed = listed_in_files(config, sources[0].name if sources else "")
+        except ConfigError as error:
+            self.problems += error.problems
+        for at, text, hint, odd in resolving(config, listed):
+            (self.warn if odd else self.error)(at, text, hint)
 
     def upstream(self, where: Where, upstream: Upstream) -> None:
         backends = (*where, "backends")
+        if upstream.health is not None:
+            for problem in health_problems(upstream.health):
+                path = (*where, "health", *path_where(problem.path))
+                self.error(path, problem.text, problem.hint)
         members = upstream.members()
-        if not members:
+        others = upstream.backends_file or upstream.backends_source
+        if not members and not others:
             self.error(backends, "has no backend", 'write backends = ["http://127.0.0.1:9001"]')
-        elif all(member.weight == 0 for member in members):
+        elif not others and all(member.weight == 0 for member in members):
             self.error(backends, "every weight is 0: nobody would serve")
-        if len(members) > BACKENDS_PER_UPSTREAM_MAX:
-            text = f"{len(members)} backends, at most {BACKENDS_PER_UPSTREAM_MAX} are possible"
-            self.error(backends, text)
+        for at, text, hint in faults(members):
+            (self.warn if hint else self.error)((*backends, *at), text, hint)
         self.hash(where, upstream)
-        seen: dict[str, int] = {}
-        for at, member in enumerate(members):
-            if not member.url.is_unix and member.url.port == 0:
-                self.error((*backends, at), f"{member.url}: port 0 cannot be connected to")
-            if member.url in seen:
-                text = f"{member.url} is already backends[{seen[member.url]}]"
-                self.warn((*backends, at), text, "give one of them a weight instead")
-            seen.setdefault(member.url, at)
         self.template((*where, "queue", "priority"), upstream.queue.priority)
         for key, text, hint in session.faults(upstream):
             self.error((*where, *key), text, hint)

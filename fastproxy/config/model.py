@@ -13,7 +13,9 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from fastproxy.balance import settings as balance
+from fastproxy.discovery.settings import Dns
 from fastproxy.engine.settings import Forwarding, Limits, Timeouts
+from fastproxy.health.settings import Health
 from fastproxy.route.settings import Route
 from fastproxy.schema import BindAddress, Duration
 
@@ -45,6 +47,20 @@ class Listener(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
 
 class Upstream(balance.Upstream, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """A named group of backends that serve the same thing."""
+
+    backends_file: str = ""
+    """A file (TOML, YAML or JSON) that lists more members: `backends = [...]`, as here. It is read
+    anew whenever it changes. Relative to this file."""
+    backends_source: Annotated[str, Meta(pattern=PLACE_PATTERN + "|^\\Z", extra=WANTED_PLACE)] = ""
+    """Python that tells more members as they come and go: `package.module:Class`, see
+    [discovery](discovery.md#your-own-source). It runs in control, as the user who starts
+    fastproxy."""
+    health: Health | None = None
+    """Active checks of the members. Absent: nobody is asked."""
+
+    @property
+    def proven_first(self) -> bool:
+        return self.health is not None and self.health.mandatory
 
 
 class Config(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
@@ -80,6 +96,7 @@ class Config(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """Named groups of backends."""
     zone: Annotated[str, Meta(max_length=128)] = ""
     """Where this proxy stands. Backends of the same `zone` are preferred."""
+    dns: Dns = Dns()
     responders: dict[str, Annotated[str, Meta(pattern=PLACE_PATTERN, extra=WANTED_PLACE)]] = {}
     """Python responders that routes may name: `{ hello = "package.module:function" }`. Each worker
     imports them. `status` comes with fastproxy."""

@@ -67,7 +67,8 @@ class Change(msgspec.Struct, omit_defaults=True):
         if weight is None or weight == member.weight:
             return member
         backend = msgspec.structs.replace(member.backend, weight=weight)
-        return dataclasses.replace(member, backend=backend)
+        endpoint = member.endpoint and dataclasses.replace(member.endpoint, weight=None)
+        return dataclasses.replace(member, backend=backend, endpoint=endpoint)
 
     def word_of(self, member: Member) -> Health:
         """What operators say of a member."""

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import msgspec
 
 from fastproxy._core import Board
-from fastproxy.balance.build import resolve
+from fastproxy.balance.build import Place
+from fastproxy.health.watch import Watch
 from fastproxy.process import channels, state, verbs
 from fastproxy.process.channels import Channels, Message
 from fastproxy.process.handover import Handover, contents, sealed
@@ -31,8 +32,8 @@ from fastproxy.scoreboard import segment
 LINE_MAX = 65536
 IDLE_SECONDS = 60.0
 """A caller that says nothing for so long is sent away."""
-RESOLVE_TIMEOUT_SECONDS = 10.0
 HAND_ON_AGAIN_SECONDS = 0.05
+SETTLE_SECONDS = (0.005, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,9 @@ class Control:
     """What it knows and does."""
 
     def __init__(self, task: ControlTask, channel: socket.socket) -> None:
+        # Late: it checks settings and resolves names, which is nobody else's.
+        from fastproxy.process.discover import Discover
+
         self.task = task
         self.board, self.log = task.board, task.log
         self.channel = channel
@@ -74,15 +78,23 @@ class Control:
             bytes.fromhex(task.handover.session_key),
         )
         plan = contents(task.handover.plan_fd)
-        self.status = Status(task.board, task.handover, plan, task.listeners, self.rosters)
+        self.watch = Watch(task.board, self.rosters.upstreams, task.log)
+        self.status = Status(
+            task.board, task.handover, plan, task.listeners, self.rosters, self.watch.report
+        )
         self.plan_generation = plan_generation(plan)
         self.over = asyncio.Event()
-        self.on_roster: list[Callable[[Rosters], None]] = []
+        self.discover = Discover(
+            self.rosters, task.handover.dns, task.board, task.log, self.hand_on
+        )
+        self.status.names = self.discover.names.report
+        self.on_roster: list[Callable[[Rosters], None]] = [self.discover.on_roster]
         """Called after each new roster: who its members are has changed."""
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
         self.rosters.publish()
+        self.watch_over(contents(self.task.handover.roster_fd))
         segment.set_header(
             self.task.board,
             roster_epoch=self.rosters.epoch,
@@ -96,9 +108,10 @@ class Control:
         server = await asyncio.start_unix_server(
             self.on_caller, sock=self.task.door, limit=LINE_MAX
         )
-        resolver = asyncio.create_task(self.resolve_forever())
+        discovering = asyncio.create_task(self.discover.run())
         await self.over.wait()
-        resolver.cancel()
+        discovering.cancel()
+        self.watch.close()
         server.close()
         return 0
 
@@ -135,8 +148,14 @@ class Control:
 
     # -- rosters --------------------------------------------------------------------------------
 
+    def watch_over(self, roster: bytes) -> None:
+        """Checks and sweeps of the members of this roster, from now on."""
+        rosters = self.rosters
+        self.watch.update(rosters.members, rosters.rows, rosters.generations, roster)
+
     def hand_on(self, roster: bytes) -> None:
         """A new roster: to the master, who keeps it and sends it to all workers."""
+        self.watch_over(roster)
         fd = sealed("roster", roster)
         try:
             if not self.tell_master(Message("roster", number=self.rosters.epoch), [fd]):
@@ -148,6 +167,13 @@ class Control:
             os.close(fd)
         for hook in self.on_roster:
             hook(self.rosters)
+        self.settle()
+
+    def settle(self, pause: float = SETTLE_SECONDS[0]) -> None:
+        """Look again and again until all workers have the roster."""
+        if not self.rosters.settle():
+            loop = asyncio.get_running_loop()
+            loop.call_later(pause, self.settle, min(2 * pause, SETTLE_SECONDS[1]))
 
     def keep_state(self) -> str:
         """Operators' changes, for the next start; "", or why it will not know them."""
@@ -166,36 +192,9 @@ class Control:
         if epoch == self.rosters.epoch:
             self.hand_on(roster)
 
-    async def resolve_forever(self) -> None:
-        pause = self.task.handover.resolve_seconds
-        while pause > 0:
-            await asyncio.sleep(pause)
-            try:
-                await self.resolve_once()
-            except (OSError, ValueError) as error:
-                self.log.error(f"resolving upstreams: {error}")
-
-    async def resolve_once(self) -> None:
-        """Look all names up at the same time; a new roster if any answer is new."""
-        names = self.rosters.names
-        answers = await asyncio.gather(
-            *(self.look_up(url) for url in names), return_exceptions=True
-        )
-        found: dict[str, list[bytes]] = {}
-        for url, answer in zip(names, answers, strict=True):
-            if isinstance(answer, BaseException):
-                self.log.warning(f"{url}: {answer or 'no answer in time'}; keeping the last")
-            else:
-                found[str(url)] = answer
-        roster = self.rosters.next(found)
-        if roster is not None:
-            self.hand_on(roster)
-
-    async def look_up(self, url: UpstreamUrl) -> list[bytes]:
-        """The addresses of one URL. OSError, TimeoutError."""
-        loop = asyncio.get_running_loop()
-        answer = loop.run_in_executor(None, resolve, url)
-        return await asyncio.wait_for(answer, RESOLVE_TIMEOUT_SECONDS)
+    async def look_up(self, url: UpstreamUrl) -> list[Place]:
+        """The addresses of one URL. OSError."""
+        return await self.discover.look_up(url)
 
     # -- callers --------------------------------------------------------------------------------
 

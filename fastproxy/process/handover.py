@@ -71,8 +71,8 @@ class Handover(msgspec.Struct, forbid_unknown_fields=True):
     """The file the settings came from, for status; empty: flags only."""
     state_file: str = ""
     """Where control keeps what operators changed about backends; empty: nowhere."""
-    resolve_seconds: float = 30.0
-    """How often control resolves upstream names again; 0: never."""
+    dns: dict[str, Any] = {}
+    """`discovery.settings.Dns`, as plain data: only control reads it."""
     responders: dict[str, str] = {}
     """Python responders for the engine: {name: "module:function"}, imported by each worker."""
     demo: bool = False

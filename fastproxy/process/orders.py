@@ -24,7 +24,7 @@ from typing import Any
 import msgspec
 
 from fastproxy.balance import build
-from fastproxy.balance.build import Member
+from fastproxy.balance.build import Member, Place
 from fastproxy.balance.settings import WEIGHT_MAX, Backend
 from fastproxy.process import changes as changing
 from fastproxy.process.rosters import Rosters, converted
@@ -161,7 +161,7 @@ def names_to_resolve(order: Order) -> list[UpstreamUrl]:
     return [url for url in urls if not build.is_numeric(url)]
 
 
-def carry_out(rosters: Rosters, order: Order, answers: Mapping[str, list[bytes]]) -> Done:
+def carry_out(rosters: Rosters, order: Order, answers: Mapping[str, list[Place]]) -> Done:
     """Do it; `answers`: addresses of `names_to_resolve`. OrderError: nothing was done."""
     if order.action not in ACTIONS:
         hint = closest(order.action, ACTIONS) or f"there are {', '.join(ACTIONS)}"
@@ -211,7 +211,7 @@ def _now(rosters: Rosters, upstream: str, names: Iterable[str]) -> list[Member]:
     return list({one.name: one for one in found}.values())
 
 
-def _add(rosters: Rosters, upstream: str, order: Order, answers: Mapping[str, list[bytes]]) -> Done:
+def _add(rosters: Rosters, upstream: str, order: Order, answers: Mapping[str, list[Place]]) -> Done:
     change = changing.copied(rosters.changes[upstream])
     names = []
     for text in dict.fromkeys(order.backends):

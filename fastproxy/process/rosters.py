@@ -7,10 +7,10 @@ makes the next one when names resolve to something else (`next`), when a source 
 not at all: ValueError says what does not fit, and all stays as it was.
 
 Rows of the scoreboard stay with a member for good, so that its counters, its ejection and what was
-said of it are there when it comes back. While it is gone its row says so (Admin.GONE): a request
-that began under an older roster does not choose it either. Only when the table is full are rows
-given on, with a new generation, and only those where nothing is under way and of which no worker
-knows any more.
+said of it are there when it comes back. While it is gone its row says so (Admin.GONE), from when
+every worker has the roster without it: a request that began before does not choose it either. Only
+when the table is full are rows given on, with a new generation, and only those where nothing is
+under way and of which no worker knows any more.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import msgspec
 from fastproxy import _core
 from fastproxy._core import Board
 from fastproxy.balance import build
-from fastproxy.balance.build import Member
+from fastproxy.balance.build import Endpoint, Member, Place
 from fastproxy.balance.settings import Backend
 from fastproxy.memory import pack
 from fastproxy.process import changes as changing
@@ -67,7 +67,7 @@ def converted(kind: Any, given: Any, where: str) -> Any:
 def all_members(
     upstreams: Mapping[str, Upstream],
     changes: Mapping[str, Change],
-    addresses: Mapping[str, Iterable[bytes]],
+    addresses: Mapping[str, Iterable[Place]],
 ) -> list[Member]:
     """Every address of every backend that is a member now."""
     current = {
@@ -76,6 +76,14 @@ def all_members(
     }
     touched = (changes[one.upstream].touch(one) for one in build.members(current, addresses))
     return [one for one in touched if one is not None]
+
+
+def place_of(entry: Mapping[str, Any]) -> Place:
+    """Where a backend of a roster is, as the answer said that it came from."""
+    address: bytes = entry["address"]
+    if not UpstreamUrl(changing.url_of(entry["name"])).is_srv:
+        return address
+    return Endpoint(address, entry["weight"], entry["tier"], entry["authority"])
 
 
 class Rosters:
@@ -99,11 +107,13 @@ class Rosters:
             raise ValueError("this is no roster of this build")
         self.epoch: int = head["epoch"]
         self.changes = changing.read(build.read_changes(roster), upstreams)
-        self.addresses: dict[str, list[bytes]] = {}
+        self.addresses: dict[str, list[Place]] = {}
         self.rows: dict[Key, int] = {}
         self.generations: dict[int, int] = {}
         self.left: dict[Key, int] = {}
         """Members that were -> the roster they are not in any more."""
+        self.unsaid: set[Key] = set()
+        """Those of them whose row does not say so yet (`settle`)."""
         self.written: dict[Key, tuple[int, int, int]] = {}
         """Members on the scoreboard -> (generation, weight, operator's word), as written there."""
         current = self._learn(build.read_roster(roster))
@@ -127,21 +137,22 @@ class Rosters:
             self.rows[key] = entry["row"]
             self.generations[entry["row"]] = entry["generation"]
             known = self.addresses.setdefault(changing.url_of(entry["name"]), [])
-            if entry["address"] not in known:
-                known.append(entry["address"])
+            place = place_of(entry)
+            if place not in known:
+                known.append(place)
         self._know_numbers(self.addresses, self.changes)
         for known in self.addresses.values():
-            known.sort()
+            known.sort(key=build.address_of)
         return current
 
     def _know_numbers(
-        self, addresses: dict[str, list[bytes]], changes: Mapping[str, Change]
+        self, addresses: dict[str, list[Place]], changes: Mapping[str, Change]
     ) -> None:
         """Addresses of all URLs that need no resolver."""
         for name, upstream in self.upstreams.items():
             for one in changes[name].backends(upstream):
                 if str(one.url) not in addresses and build.is_numeric(one.url):
-                    addresses[str(one.url)] = build.resolve(one.url)
+                    addresses[str(one.url)] = list(build.resolve(one.url))
 
     @property
     def names(self) -> list[UpstreamUrl]:
@@ -160,10 +171,10 @@ class Rosters:
         not choose them before their word is on the scoreboard."""
         return self._make(self.changes, self.addresses)
 
-    def next(self, answers: Mapping[str, list[bytes]]) -> bytes | None:
-        """Names were looked up: URL -> addresses. An empty answer changes nothing."""
-        found = {url: addresses for url, addresses in answers.items() if addresses}
-        return self._make(self.changes, {**self.addresses, **found})
+    def next(self, answers: Mapping[str, list[Place]]) -> bytes | None:
+        """Names were looked up: URL -> addresses. None of them: it has no member any more (who asks
+        keeps the last good answer for as long as it is to be kept)."""
+        return self._make(self.changes, {**self.addresses, **answers})
 
     def provide(self, upstream: str, source: str, backends: list[Backend]) -> bytes | None:
         """All that a source of members (a file...) names for an upstream, in place of what it named
@@ -175,7 +186,7 @@ class Rosters:
         return self.change(upstream, change)
 
     def change(
-        self, upstream: str, change: Change, answers: Mapping[str, list[bytes]] | None = None
+        self, upstream: str, change: Change, answers: Mapping[str, list[Place]] | None = None
     ) -> bytes | None:
         """An upstream as it is to be from now on; `answers`: addresses of new host names."""
         change.prune(self.upstreams[upstream])
@@ -186,7 +197,7 @@ class Rosters:
         """What operator and agent say of the member on this row."""
         return Admin.of(segment.backend(self.board, row)["admin"])
 
-    def _make(self, changes: dict[str, Change], addresses: dict[str, list[bytes]]) -> bytes | None:
+    def _make(self, changes: dict[str, Change], addresses: dict[str, list[Place]]) -> bytes | None:
         self._know_numbers(addresses, changes)
         members = all_members(self.upstreams, changes, addresses)
         if members == self.members and changes == self.changes:
@@ -213,6 +224,7 @@ class Rosters:
         self.generations = generations
         for key in given_on:
             del self.rows[key], self.left[key]
+            self.unsaid.discard(key)
         self.rows.update(rows)
         self.publish(came_now=True)
         return roster
@@ -237,16 +249,21 @@ class Rosters:
     def _free_rows(self, current: set[Key]) -> dict[Key, int]:
         """Rows of members that are no more: nothing is under way there, and every worker has a
         roster without them."""
-        slots = range(self.board.workers)
-        epochs = [segment.worker(self.board, slot)["roster_epoch"]
-                  for slot in slots if self.board.state(slot) in
-                  (WorkerState.SERVING, WorkerState.DRAINING)]  # fmt: skip
-        oldest = min(epochs, default=self.epoch)
+        oldest = self._oldest_epoch()
         return {
             key: self.rows[key]
             for key, epoch in self.left.items()
             if key not in current and epoch <= oldest and not self.board.inflight(self.rows[key])
         }
+
+    def _oldest_epoch(self) -> int:
+        """Of the rosters that workers use."""
+        epochs = [
+            segment.worker(self.board, slot)["roster_epoch"]
+            for slot in range(self.board.workers)
+            if self.board.state(slot) in (WorkerState.SERVING, WorkerState.DRAINING)
+        ]
+        return min(epochs, default=self.epoch)
 
     # -- the scoreboard -------------------------------------------------------------------------
 
@@ -261,12 +278,24 @@ class Rosters:
                 self._enter(member, generation, came_now, word)
                 self.written[key] = (generation, member.weight, word)
                 self.left.pop(key, None)
-        for key, row in self.rows.items():
+                self.unsaid.discard(key)
+        for key in self.rows:
             if key not in current and key not in self.left:
-                admin = self.said(row)._replace(gone=True).word
-                segment.set_backend(self.board, row, admin=admin)
                 self.written.pop(key, None)
                 self.left[key] = self.epoch
+                self.unsaid.add(key)
+        self.settle()
+
+    def settle(self) -> bool:
+        """Say of those that left that they are gone, as soon as no worker begins requests with a
+        roster that has them: before, they may be all that it knows. False: some still do."""
+        oldest = self._oldest_epoch()
+        for key in [key for key in self.unsaid if self.left[key] <= oldest]:
+            row = self.rows[key]
+            admin = self.said(row)._replace(gone=True).word
+            segment.set_backend(self.board, row, admin=admin)
+            self.unsaid.discard(key)
+        return not self.unsaid
 
     def _enter(self, member: Member, generation: int, came_now: bool, word: int) -> None:
         """Write one member to its row, with the operator's word. What was seen of it and what its
@@ -282,8 +311,10 @@ class Rosters:
         else:
             segment.clear_backend(self.board, row)
             words["upstream"] = list(self.upstreams).index(member.upstream)
-            words["admin"] = Admin(operator=word).word
             words["generation"] = generation
+            unproven = self.upstreams[member.upstream].proven_first
+            words["health"] = Health.DOWN if unproven else Health.UP
+            words["admin"] = Admin(operator=word, agent=words["health"]).word
         if came_now and comes:
             words["up_since_ms"] = time.monotonic_ns() // 1_000_000
         segment.set_backend(self.board, row, member.name, **words)

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from fastproxy.balance.build import Member
-from fastproxy.balance.settings import Upstream
+from fastproxy.balance.settings import Backend, Upstream
 from fastproxy.process import changes as changing
 from fastproxy.process.changes import Change
 from fastproxy.scoreboard.segment import Health
@@ -35,15 +35,20 @@ def save(path: str, changes: Mapping[str, Change]) -> None:
     os.rename(new, path)
 
 
-def load(path: str, upstreams: Mapping[str, Upstream]) -> dict[str, Change]:
-    """What is kept there about these upstreams, as far as it still means anything. No file is no
-    change. OSError; ValueError if it is not ours."""
+def load(
+    path: str,
+    upstreams: Mapping[str, Upstream],
+    provided: Mapping[str, dict[str, list[Backend]]] | None = None,
+) -> dict[str, Change]:
+    """What is kept there about these upstreams, as far as it still means anything, beside what
+    sources name now. No file is no change. OSError; ValueError if it is not ours."""
     try:
         text = Path(path).read_bytes() if path else b""
     except FileNotFoundError:
         text = b""
     found = changing.read(text, upstreams)
     for name, change in found.items():
+        change.provided = dict((provided or {}).get(name, {}))
         change.prune(upstreams[name])
     return found
 

@@ -7,6 +7,7 @@ Times are milliseconds in the report, quantiles are right to within 1/16 (log-li
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from fastproxy import __version__, _core
@@ -81,12 +82,17 @@ class Status:
         plan: bytes,
         listeners: list[str],
         rosters: Rosters,
+        checked: Callable[[int], dict[str, Any] | None],
     ) -> None:
         self.board = board
         self.handover = handover
         self.listeners = listeners
         self.routes = route_names(plan)
         self.rosters = rosters
+        self.names: Callable[[], list[dict[str, Any]]] = list
+        """What discovery knows of names, once it runs."""
+        self.checked = checked
+        """What the checks know of a row."""
 
     def report(self) -> dict[str, Any]:
         head = segment.header(self.board)
@@ -109,6 +115,7 @@ class Status:
             "totals": segment.workers_sum(self.board, slots),
             **self.routes_report(slots),
             "upstreams": self.upstreams_report(slots),
+            "names": self.names(),
         }
 
     def worker(self, slot: int) -> dict[str, Any]:
@@ -185,7 +192,7 @@ class Status:
             **entry,
             "max_connections": min(limits, default=0),
             "source": source,
-            "priority": settings.priority,
+            "priority": member.priority,
             "backup": settings.backup,
             "zone": settings.zone,
         }
@@ -207,6 +214,7 @@ class Status:
             "ejected_until": self.ejected_until(entry["ejection"]),
             "ejections": entry["ejections"],
             "max_connections": entry["max_connections"],
+            "check": self.checked(row),
             "inflight": self.board.inflight(row),
             **summary(segment.counts(self.board, "backend", row, slots)),
         }

@@ -26,6 +26,7 @@ import msgspec
 
 from fastproxy import __version__
 from fastproxy._core import Board
+from fastproxy.balance.build import Place
 from fastproxy.process import orders
 from fastproxy.process.channels import Message
 from fastproxy.process.log import Log
@@ -61,7 +62,7 @@ class House(Protocol):
 
     def keep_state(self) -> str: ...
 
-    async def look_up(self, url: UpstreamUrl) -> list[bytes]: ...
+    async def look_up(self, url: UpstreamUrl) -> list[Place]: ...
 
 
 Verb = Callable[[House, bytes], Awaitable[dict[str, Any]]]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from collections.abc import Iterable
 from enum import IntEnum, IntFlag
 from typing import Any, NamedTuple, Self
 
@@ -182,6 +183,17 @@ def backend(board: Board, row: int) -> dict[str, Any]:
     return found
 
 
+def backend_words(board: Board, row: int, names: Iterable[str]) -> dict[str, int]:
+    """Some words of a backend's row, without reading the rest."""
+    at = _head(board, "backends_off") + row * pack.size("BackendRow")
+    view = memoryview(board)
+    found = {}
+    for name in names:
+        offset, length, _ = pack.LAYOUT["BackendRow"][1][name]
+        found[name] = int(view.cast("Q" if length == 8 else "I")[(at + offset) // length])
+    return found
+
+
 def backends_used(board: Board) -> list[int]:
     """Backend rows that have or had an owner (generation above 0)."""
     size, fields = pack.LAYOUT["BackendRow"]
@@ -272,6 +284,26 @@ def counts(board: Board, kind: str, index: int, slots: int) -> dict[str, Any]:
         part = total[offset // 8 : (offset + length) // 8]
         found["buckets" if name == times else name] = part if len(part) > 1 else part[0]
     return found
+
+
+def counted(board: Board, row: int, field: str) -> list[int]:
+    """One field of a backend's counts, added up over all workers, without reading the rest."""
+    size, fields = pack.LAYOUT["BackendCount"]
+    offset, length, _ = fields[field]
+    rows, start = _head(board, "backends"), _head(board, "backend_counts_off")
+    words = memoryview(board).cast("Q")
+    total = [0] * (length // 8)
+    for slot in range(board.workers):
+        at = (start + (slot * rows + row) * size + offset) // 8
+        found = words[at : at + length // 8].tolist()
+        if any(found):
+            total = [a + b for a, b in zip(total, found, strict=True)]
+    return total
+
+
+def connect_errors(board: Board, rows: Iterable[int]) -> dict[int, int]:
+    """Connects that failed, of each of these backend rows, over all workers."""
+    return {row: counted(board, row, "connect_errors")[0] for row in rows}
 
 
 def queued(board: Board, upstream: int, slots: int) -> int:

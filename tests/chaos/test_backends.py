@@ -14,32 +14,9 @@ import pytest
 from tests.flow.ledger import Ledger
 from tests.flow.origin import Closed
 from tests.flow.peers import Gateway, Origin, free_port, get
+from tests.flow.trouble import Deaf
 from tests.flow.wire import Line, head_of
 from tests.running import wait_until
-
-
-class Deaf:
-    """A port whose backlog is full: SYNs are dropped, connecting never ends. `taken` fills it."""
-
-    def __enter__(self) -> Deaf:
-        self.door = socket.socket()
-        self.door.bind(("127.0.0.1", 0))
-        self.door.listen(0)
-        self.port = self.door.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.taken = []
-        for _ in range(8):
-            one = socket.socket()
-            one.setblocking(False)
-            one.connect_ex(("127.0.0.1", self.port))
-            self.taken.append(one)
-        time.sleep(0.05)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for one in (*self.taken, self.door):
-            one.close()
-
 
 # ---- dead before, dead meanwhile ----------------------------------------------------------------
 
@@ -74,12 +51,15 @@ def test_one_of_three_is_down_and_no_client_notices(origin: Origin) -> None:
 
 def test_killed_under_load_and_back_again() -> None:
     """Requests that were being worked on when it died fail or are sent again by the method rules;
-    none is answered with anything else, and the other backend carries on."""
+    none is answered with anything else, and the other backend carries on. It is ejected, and comes
+    back."""
     port = free_port()
     with Origin() as stays:
         goes = Origin(f"127.0.0.1:{port}").start()
+        upstream = {"backends": [stays.url, goes.url], "outlier": {"ejection": "500ms"}}
+        settings = {"upstreams": {"a": upstream}, "routes": [{"path": "/", "upstream": "a"}]}
         try:
-            with Gateway(upstreams=[stays.url, goes.url], workers=2) as proxy:
+            with Gateway(settings=settings, workers=2) as proxy:
                 with Ledger(proxy.port, lines=16) as ledger:
                     ledger.until(200)
                     goes.kill()
@@ -160,7 +140,10 @@ def test_a_black_hole_is_given_up_after_the_connect_timeout(origin: Origin) -> N
     with (
         Deaf() as deaf,
         Gateway(
-            "--upstream-connect-timeout=350ms", upstreams=[deaf.url, origin.url], workers=1
+            "--upstream-connect-timeout=350ms",
+            "--balance=round_robin",
+            upstreams=[deaf.url, origin.url],
+            workers=1,
         ) as proxy,
     ):
         spent = []

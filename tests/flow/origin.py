@@ -1,8 +1,8 @@
 """A backend that does as it is told, a process of its own: `python -m tests.flow.origin ADDRESS`.
 
-ADDRESS is `127.0.0.1:0` or `unix:/path`. It prints its real address and serves one thread a
-connection until its standard input ends. Written on bare sockets, so that bodies can be sent and
-read in any way. The target tells what to do:
+ADDRESS is `127.0.0.1:0`, `[::1]:0` or `unix:/path`. It prints its real address and serves one
+thread a connection until its standard input ends. Written on bare sockets, so that bodies can be
+sent and read in any way. The target tells what to do:
 
     /id                      "NAME ID": its name, and the request's X-Ledger field
     /slow?ms=N               the same after N ms
@@ -126,7 +126,8 @@ class Origin:
             self.sock.bind(address[5:])
         else:
             host, _, port = address.rpartition(":")
-            self.sock = socket.create_server((host, int(port)), backlog=1024)
+            family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+            self.sock = socket.create_server((host.strip("[]"), int(port)), family=family)
         self.sock.listen(1024)
         self.is_unix = address.startswith("unix:")
         self.name = address if self.is_unix else str(self.sock.getsockname()[1])

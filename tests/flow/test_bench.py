@@ -112,11 +112,22 @@ def test_latency_at_half_of_what_saturates_nginx() -> None:
 
 
 def test_one_backend_of_three_is_slow() -> None:
-    """Every proxy asks it; who balances by round robin waits for it every third time."""
+    """Who counts requests asks it now and then; nobody waits for it every third time."""
     result = measured("slow-backend", "nginx")
     for row in result.rows:
-        assert row.samples[0]["max_ms"] >= result.scenario.slow_ms
-    assert result.rows[1].samples[0]["p50_ms"] < result.scenario.slow_ms
+        assert row.samples[0]["p50_ms"] < result.scenario.slow_ms
+    assert result.rows[1].samples[0]["max_ms"] >= result.scenario.slow_ms
+
+
+def test_one_backend_of_three_fails() -> None:
+    """It does, and is taken out: a tenth of all would fail else."""
+    result = measured("failing-backend", "nginx")
+    for row in result.rows:
+        assert 0 < row.samples[0]["errors"] < 0.03
+    assert [one.text.partition(":")[0] for one in result.verdicts] == [
+        "share of requests that failed",
+        "latency, 99th percentile, ms",
+    ]
 
 
 def test_what_fastproxy_costs_in_another_setting() -> None:

@@ -305,7 +305,6 @@ def test_a_name_that_resolves_anew_makes_a_new_roster(backend: Backend) -> None:
         workers=2,
         inject={
             "addresses": {url: [["127.0.0.9", port]]},
-            "handover": {"resolve_seconds": 0.3},
         },
     ) as proxy:
         wait_until(lambda: [w["roster_epoch"] for w in proxy.status()["workers"]] == [2, 2])

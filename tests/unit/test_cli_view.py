@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import io
+import time
 from typing import Any
 
 import pytest
@@ -63,3 +65,20 @@ def test_an_instance_without_routes_or_upstreams() -> None:
 )
 def test_spans(seconds: float, text: str) -> None:
     assert view._span(seconds) == text
+
+
+def test_what_the_checks_found() -> None:
+    check = {"kind": "http", "up": False, "since_unix": time.time() - 61, "last": "status 500"}
+    report = copy.deepcopy(REPORT)
+    row = report["upstreams"][0]["backends"][0]
+
+    def text() -> str:
+        output = io.StringIO()
+        Console(width=160, file=output).print(view.render_backends(report))
+        return output.getvalue()
+
+    assert "check" not in text()
+    row["check"] = check
+    assert "status 500 (down for 1m 1s)" in text()
+    row["check"] = {"kind": "http", "up": True, "since_unix": time.time()}  # not asked yet
+    assert "check" not in text()

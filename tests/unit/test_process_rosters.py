@@ -8,6 +8,7 @@ import pytest
 
 from fastproxy._core import Board
 from fastproxy.balance import build
+from fastproxy.balance.build import Endpoint, Place
 from fastproxy.balance.settings import Backend
 from fastproxy.memory import pack
 from fastproxy.process import changes as changing
@@ -82,13 +83,41 @@ def admin_of(kept: Rosters, key: tuple[str, str]) -> Admin:
 # -- names --------------------------------------------------------------------------------------
 
 
-def test_the_same_answer_or_none_is_no_news(board: Board) -> None:
+def test_the_same_answer_is_no_news(board: Board) -> None:
     kept = rosters_at(board, first_roster("10.0.0.1"))
     assert kept.names == [URL]
     assert kept.next({URL: at("10.0.0.1")}) is None
-    assert kept.next({URL: []}) is None
     assert kept.next({}) is None
     assert kept.epoch == 1
+
+
+def test_an_answer_that_is_too_old_leaves_nobody(board: Board) -> None:
+    kept = rosters_at(board, first_roster("10.0.0.1"))
+    assert f"{URL}#10.0.0.1" not in rows_of(kept.next({URL: []}))
+    assert kept.next({URL: []}) is None
+    assert rows_of(kept.next({URL: at("10.0.0.1")}))[f"{URL}#10.0.0.1"] == (2, 1)
+
+
+def test_what_srv_records_say_outlives_control(board: Board) -> None:
+    """A control started anew reads weights, priorities and targets out of the roster; what an
+    operator says of a weight goes before the records."""
+    url = UpstreamUrl.parse("http+srv://_http._tcp.api.test")
+    upstreams = rosters.upstreams_of({"api": {"backends": [str(url)]}})
+    places: list[Place] = [
+        Endpoint(build.sockaddr_inet("10.0.0.1", 8001), 5, 0, "a.test:8001"),
+        Endpoint(build.sockaddr_inet("10.0.0.2", 8001), 2, 1, "b.test:8001"),
+    ]
+    members = build.members(upstreams, {str(url): places})
+    roster = build.build_roster(upstreams, {str(url): places}, build.assign_rows(members), 1)
+    kept = Rosters(upstreams, roster, board)
+    assert kept.members == members
+    assert kept.next({str(url): places}) is None
+    change = changing.copied(kept.changes["api"])
+    change.weights[f"{url}#10.0.0.1:8001"] = 9
+    assert weights_of(kept.change("api", change)) == {
+        f"{url}#10.0.0.1:8001": 9,
+        f"{url}#10.0.0.2:8001": 2,
+    }
 
 
 def test_a_new_address_gets_a_new_row_and_the_old_keep_theirs(board: Board) -> None:

@@ -1,0 +1,408 @@
+"""Names, files and sources in a running proxy of two workers, with real name servers."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.flow.ledger import Ledger
+from tests.flow.peers import Gateway, Origin, free_port, get
+from tests.nameserver import Dnsmasq, Responder
+from tests.running import ROOT, alive, wait_until
+
+NAME = "api.test"
+
+
+@contextlib.contextmanager
+def origins(*hosts: str) -> Iterator[list[Origin]]:
+    """One on each address, all on the same port."""
+    with contextlib.ExitStack() as stack:
+        port = free_port()
+        yield [stack.enter_context(Origin(f"{host}:{port}")) for host in hosts]
+
+
+def gateway(server: str, *backends: Any, dns: dict[str, Any] | None = None, **more: Any) -> Gateway:
+    """Two workers before upstream `api`; names are asked of that server. No ejections: what fails
+    shall be seen."""
+    upstream = {"backends": list(backends), "outlier": {"consecutive": 0}, **more}
+    settings = {
+        "dns": {
+            "servers": [server] if server else [],
+            "ipv6": "off",
+            "timeout": "1s",
+            **(dns or {}),
+        },
+        "upstreams": {"api": upstream},
+        "routes": [{"path": "/", "upstream": "api"}],
+    }
+    return Gateway(settings=settings, workers=2)
+
+
+def members(proxy: Gateway) -> list[str]:
+    """Addresses of those that are in the roster."""
+    found = proxy.status()["upstreams"][0]["backends"]
+    return sorted(one["name"].partition("#")[2] for one in found)
+
+
+def epochs(proxy: Gateway) -> list[int]:
+    return [one["roster_epoch"] for one in proxy.status()["workers"]]
+
+
+def name_of(proxy: Gateway) -> dict[str, Any]:
+    (found,) = proxy.status()["names"]
+    return dict(found)
+
+
+def in_force(proxy: Gateway, epoch: int) -> None:
+    wait_until(lambda: epochs(proxy) == [epoch, epoch])
+
+
+def seen(*all_of: Origin) -> Counter[str]:
+    """Ledger entries that the origins have seen, together."""
+    total: Counter[str] = Counter()
+    for origin in all_of:
+        line = http.client.HTTPConnection(
+            origin.address.rpartition(":")[0], origin.port, timeout=20
+        )
+        line.request("GET", "/seen")
+        total.update(json.loads(line.getresponse().read()))
+        line.close()
+    return total
+
+
+# ---- names --------------------------------------------------------------------------------------
+
+
+def test_a_name_that_moves_under_load_fails_no_request() -> None:
+    with (
+        origins("127.0.0.1", "127.0.0.2", "127.0.0.3") as (first, second, third),
+        Dnsmasq({NAME: ["127.0.0.1"]}) as server,
+        gateway(server.address, f"http://{NAME}:{first.port}") as proxy,
+        Ledger(proxy.port, lines=16) as ledger,
+    ):
+        ledger.until(300)
+        server.tell({NAME: ["127.0.0.2"]})
+        in_force(proxy, 2)
+        ledger.until(300)
+        old = f"http://{NAME}:{first.port}#127.0.0.1"
+        wait_until(lambda: old not in proxy.backends())  # its last request is done
+        first_seen = seen(first)
+        first.kill()  # nobody goes there any more
+        ledger.until(300)
+        server.tell({NAME: ["127.0.0.3", "127.0.0.2"]})
+        in_force(proxy, 3)
+        ledger.until(300)
+        ledger.stop()
+        assert not ledger.failed, ledger.count()
+        ledger.check_origin(first_seen + seen(second, third))
+        assert len(seen(third)) > 50
+
+
+def test_a_flapping_name_costs_nothing_and_rows_are_kept() -> None:
+    with (
+        origins("127.0.0.1", "127.0.0.2") as (first, second),
+        Dnsmasq({NAME: ["127.0.0.1", "127.0.0.2"]}) as server,
+        gateway(server.address, f"http://{NAME}:{first.port}") as proxy,
+        Ledger(proxy.port, lines=8) as ledger,
+    ):
+        ledger.until(50)
+        for turn in range(6):
+            both = ["127.0.0.2", "127.0.0.1"]
+            server.tell({NAME: both[turn % 2 :][:1] if turn < 4 else both})
+            time.sleep(1.3)
+        server.tell({NAME: ["127.0.0.1", "127.0.0.2"]})  # the other way round: no news
+        time.sleep(1.3)
+        ledger.until(50)
+        ledger.stop()
+        assert not ledger.failed, ledger.count()
+        ledger.check_origin(seen(first, second))
+        assert len(proxy.backends()) == 2  # each found its row again
+        assert 5 <= proxy.status()["roster_epoch"] <= 7
+
+
+def test_a_name_that_is_gone_keeps_its_last_answer() -> None:
+    with (
+        origins("127.0.0.1", "127.0.0.2") as (first, _),
+        Responder() as server,
+    ):
+        server.say(NAME, "A", "127.0.0.1", ttl=1)
+        with gateway(server.address, f"http://{NAME}:{first.port}") as proxy:
+            wait_until(lambda: name_of(proxy)["age_seconds"] is not None)
+            server.forget(NAME, "A")
+            wait_until(lambda: name_of(proxy)["error"] == "no such name")
+            server.fail(NAME, "A")
+            wait_until(lambda: "SERVFAIL" in name_of(proxy)["error"])
+            server.hush(NAME, "A")
+            wait_until(lambda: name_of(proxy)["error"] == "no answer in time", 20)
+            assert {get(proxy, "/id").status for _ in range(10)} == {200}
+            found = name_of(proxy)
+            assert found["addresses"] == 1
+            assert found["failures"] >= 3
+            assert found["age_seconds"] > 3
+            assert epochs(proxy) == [1, 1]
+            server.say(NAME, "A", "127.0.0.2")
+            in_force_after = 20
+            wait_until(lambda: epochs(proxy) == [2, 2], in_force_after)
+            assert members(proxy) == ["127.0.0.2"]
+            assert name_of(proxy)["error"] == ""
+            log = proxy.log()
+    assert "no such name; keeping the last answer (1 addresses, " in log
+    assert "resolves again" in log
+
+
+def test_a_name_that_is_not_there_at_the_start_comes_later() -> None:
+    with origins("127.0.0.1") as (origin,), Responder() as server:
+        with gateway(server.address, f"http://{NAME}:{origin.port}") as proxy:
+            assert "note: " in proxy.log()
+            assert "does not resolve yet (no such name)" in proxy.log()
+            assert get(proxy, "/id").status == 503
+            server.say(NAME, "A", "127.0.0.1")
+            in_force(proxy, 2)
+            assert get(proxy, "/id").status == 200
+
+
+def test_a_thousand_addresses() -> None:
+    """They come by TCP; each is a member; requests reach hundreds of them."""
+    many = [f"127.1.{number // 250}.{number % 250 + 1}" for number in range(1000)]
+    with origins("0.0.0.0") as (origin,), Dnsmasq({NAME: many}, ttl=5) as server:
+        with gateway(server.address, f"http://{NAME}:{origin.port}") as proxy:
+            assert len(members(proxy)) == 1000
+            with Ledger(proxy.port, lines=8) as ledger:
+                ledger.until(1000, 60)
+            assert not ledger.failed
+            used = [one for one in proxy.backends().values() if one["requests"]]
+            assert len(used) > 300
+            server.tell({NAME: many[500:]})
+            wait_until(lambda: len(members(proxy)) == 500, 15)
+            assert get(proxy, "/id").status == 200
+
+
+def test_connect_errors_have_the_name_asked_again_long_before_its_ttl() -> None:
+    with origins("127.0.0.1", "127.0.0.2") as (first, _), Responder() as server:
+        server.say(NAME, "A", "127.0.0.1", ttl=3600)
+        with gateway(server.address, f"http://{NAME}:{first.port}") as proxy:
+            assert get(proxy, "/id").status == 200
+            time.sleep(2.5)
+            asked = server.asked(NAME, "A")
+            assert asked <= 2  # the start, and control once
+            server.say(NAME, "A", "127.0.0.2", ttl=3600)
+            first.kill()
+            assert get(proxy, "/id").status == 502
+            wait_until(lambda: get(proxy, "/id").status == 200, 5)
+            assert server.asked(NAME, "A") <= asked + 6
+            assert members(proxy) == ["127.0.0.2"]
+
+
+def test_services_bring_ports_weights_and_priorities() -> None:
+    with (
+        Origin("127.0.0.1:0") as heavy,
+        Origin("127.0.0.1:0") as light,
+        Origin("127.0.0.1:0") as spare,
+        Responder() as server,
+    ):
+        record = "_http._tcp.api.test"
+        for name in ("a", "b", "c"):
+            server.say(f"{name}.test", "A", "127.0.0.1", ttl=1)
+
+        def say(*lines: str) -> None:
+            server.say(record, "SRV", *lines, ttl=1)
+
+        say(
+            f"10 30 {heavy.port} a.test.",
+            f"10 10 {light.port} b.test.",
+            f"20 5 {spare.port} c.test.",
+        )
+        with gateway(server.address, f"http+srv://{record}", balance="round_robin") as proxy:
+            with Ledger(proxy.port, lines=1) as ledger:
+                ledger.until(200)
+            assert not ledger.failed
+            counts = [len(seen(one)) for one in (heavy, light, spare)]
+            assert counts[2] == 0
+            assert abs(counts[0] - 3 * counts[1]) <= 8  # each worker has a cycle of its own
+            assert members(proxy) == sorted(
+                f"127.0.0.1:{one.port}" for one in (heavy, light, spare)
+            )
+            say(f"0 1 {spare.port} c.test.")
+            in_force(proxy, 2)
+            assert members(proxy) == [f"127.0.0.1:{spare.port}"]
+            assert get(proxy, "/id").body.decode().split()[0] == spare.name
+
+
+def test_ipv6_addresses_of_a_name() -> None:
+    with Origin("[::1]:0") as origin, Responder() as server:
+        server.say(NAME, "A")
+        server.say(NAME, "AAAA", "::1")
+        url = f"http://{NAME}:{origin.port}"
+        with gateway(server.address, url, dns={"ipv6": "on"}) as proxy:
+            assert members(proxy) == ["::1"]
+            assert get(proxy, "/id").status == 200
+
+
+def test_control_killed_goes_on_from_what_is_in_force() -> None:
+    with (
+        origins("127.0.0.1", "127.0.0.2") as (first, second),
+        Dnsmasq({NAME: ["127.0.0.1"]}) as server,
+        gateway(server.address, f"http://{NAME}:{first.port}") as proxy,
+        Ledger(proxy.port, lines=8) as ledger,
+    ):
+        ledger.until(50)
+        pid = proxy.status()["control_pid"]
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not alive(pid))
+        server.tell({NAME: ["127.0.0.2"]})
+        wait_until(lambda: members(proxy) == ["127.0.0.2"])
+        in_force(proxy, 2)
+        ledger.until(50)
+        ledger.stop()
+        assert not ledger.failed, ledger.count()
+        ledger.check_origin(seen(first, second))
+
+
+# ---- files --------------------------------------------------------------------------------------
+
+
+def rewrite(path: Path, *backends: Any) -> None:
+    """As careful programs do: a new file, renamed over the old one."""
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps({"backends": list(backends)}))
+    new.rename(path)
+
+
+def test_edits_of_a_file_under_load_fail_no_request(tmp_path: Path) -> None:
+    path = tmp_path / "list.json"
+    with contextlib.ExitStack() as stack:
+        all_of = [stack.enter_context(Origin()) for _ in range(3)]
+        urls = [one.url for one in all_of]
+        rewrite(path, urls[0])
+        proxy = stack.enter_context(gateway("", backends_file=str(path)))
+        ledger = stack.enter_context(Ledger(proxy.port, lines=16))
+        assert list(proxy.backends()) == urls[:1]
+        ledger.until(200)
+        for epoch, now in enumerate(
+            [urls[:2], urls[1:], [urls[2], {"url": urls[0], "weight": 9}]], 2
+        ):
+            rewrite(path, *now)
+            in_force(proxy, epoch)
+            ledger.until(200)
+        path.write_text('{"backends": ["http://127.0.0.1:1", "ftp://x"],\n "more": 1}')
+        wait_until(lambda: "unknown scheme" in proxy.log())
+        time.sleep(1.2)
+        ledger.until(100)
+        assert epochs(proxy) == [4, 4]  # the list before stays
+        os.kill(proxy.status()["control_pid"], signal.SIGKILL)
+        wait_until(lambda: proxy.log().count("unknown scheme") == 2)  # said by its heir too
+        ledger.until(100)
+        assert proxy.backends()[urls[0]]["weight"] == 9
+        ledger.stop()
+        assert not ledger.failed, ledger.count()
+        ledger.check_origin(seen(*all_of))
+        log = proxy.log()
+    assert f'{path}:1: backends[1]: "ftp://x": unknown scheme' in log
+    assert f"{path}:2: more: unknown key" in log
+
+
+def test_names_in_a_file_are_followed_too(tmp_path: Path) -> None:
+    path = tmp_path / "list.toml"
+    with origins("127.0.0.1", "127.0.0.2") as (first, _), Responder() as server:
+        server.say(NAME, "A", "127.0.0.1", ttl=1)
+        path.write_text(f'backends = ["http://{NAME}:{first.port}"]\n')
+        with gateway(server.address, backends_file=str(path)) as proxy:
+            assert members(proxy) == ["127.0.0.1"]
+            server.say(NAME, "A", "127.0.0.2", ttl=1)
+            wait_until(lambda: members(proxy) == ["127.0.0.2"])
+            server.say("other.test", "A", "127.0.0.1")
+            path.write_text(f'backends = ["http://other.test:{first.port}"]\n')
+            wait_until(lambda: members(proxy) == ["127.0.0.1"])
+            assert get(proxy, "/id").status == 200
+            assert name_of(proxy)["name"] == f"http://other.test:{first.port}"
+
+
+def test_a_broken_file_is_told_at_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "list.yaml"
+    path.write_text("backends:\n  - http://127.0.0.1:9001\n  - {url: http://a, weigth: 3}\n")
+    config = tmp_path / "fastproxy.toml"
+    config.write_text(
+        'listeners = ["127.0.0.1:0"]\nroutes = [{ path = "/", upstream = "a" }]\n'
+        '[upstreams.a]\nbackends_file = "list.yaml"\n'
+    )
+    command = [sys.executable, "-m", "fastproxy", "check", "-c", str(config)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1
+    assert f"{path}:3: error: backends[1].weigth: unknown key" in done.stderr
+    path.write_text("backends: []\n")
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    path.unlink()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1
+    assert f"{path}: error: cannot be read: No such file" in done.stderr
+
+
+# ---- a source of one's own ----------------------------------------------------------------------
+
+SOURCE = """
+import asyncio, json, os
+
+class Watch:
+    async def run(self, publish):
+        while True:
+            words = open(os.environ["WATCHED"]).read().split()
+            if "end" in words:
+                raise RuntimeError("its server is gone")
+            publish([{"url": word, "weight": 2} for word in words])
+            await asyncio.sleep(0.1)
+"""
+
+
+def test_a_source_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "watching.py").write_text(SOURCE)
+    watched = tmp_path / "watched"
+    monkeypatch.setenv("WATCHED", str(watched))
+    with Origin() as first, Origin() as second:
+        watched.write_text(first.url)
+        before = gateway("", backends_source="watching:Watch")
+        before.env["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{ROOT}"
+        with before as proxy:
+            in_force(proxy, 2)
+            assert get(proxy, "/id").body.decode().split()[0] == first.name
+            watched.write_text(f"{first.url} {second.url}")
+            in_force(proxy, 3)
+            assert {one["weight"] for one in proxy.backends().values()} == {2}
+            watched.write_text("ftp://x")
+            wait_until(
+                lambda: 'upstream api: watching:Watch: backends[0].url: "ftp://x"' in proxy.log()
+            )
+            watched.write_text("end")
+            wait_until(lambda: "its server is gone; its last list stays" in proxy.log(), 10)
+            assert get(proxy, "/id").status == 200
+            assert epochs(proxy) == [3, 3]
+
+
+def test_no_threads_are_left_by_names() -> None:
+    """Control keeps to one thread of its own beside c-ares' helper, however many names it asks."""
+    with origins("127.0.0.1") as (origin,), Responder() as server:
+        names = [f"h{number}.test" for number in range(30)]
+        for name in names:
+            server.say(name, "A", "127.0.0.1", ttl=1)
+        with gateway(server.address, *(f"http://{name}:{origin.port}" for name in names)) as proxy:
+            pid = proxy.status()["control_pid"]
+            before = (threads(pid), len(os.listdir(f"/proc/{pid}/fd")))
+            time.sleep(3.5)
+            wait_until(lambda: (threads(pid), len(os.listdir(f"/proc/{pid}/fd"))) == before)
+            assert threads(pid) <= 4
+
+
+def threads(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/task"))
