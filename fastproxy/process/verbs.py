@@ -142,7 +142,7 @@ async def backend(house: House, line: bytes) -> dict[str, Any]:
     }
 
 
-async def _look_up(house: House, url: UpstreamUrl) -> list[bytes]:
+async def _look_up(house: House, url: UpstreamUrl) -> list[Place]:
     try:
         return await house.look_up(url)
     except (OSError, ValueError) as error:

@@ -64,17 +64,21 @@ def test_kill_9_of_control_among_orders() -> None:
         assert not giver.is_alive()
         assert not broken, broken
         assert {"add", "drain", "remove"} <= set(done)
-        # The last word is the operator's, in all workers.
-        if comes.url not in rows(proxy):
-            order(proxy, "add", comes.url)
-        order(proxy, "enable", comes.url)
-        answer = order(proxy, "remove", stays.name)
-        assert answer["in_force"]
-        time.sleep(0.1)
-        count = len(stays.times)
-        ledger.until(100)
-        assert len(stays.times) == count
-        assert list(rows(proxy)) == [comes.url]
-        epochs = {row["roster_epoch"] for row in proxy.status()["workers"]}
-        assert epochs == {answer["roster_epoch"]}
+        the_last_word_counts(proxy, stays, comes, ledger)
     assert not ledger.failed, ledger.count()
+
+
+def the_last_word_counts(proxy: Proxy, stays: Timed, comes: Timed, ledger: Ledger) -> None:
+    """It is the operator's, in all workers."""
+    if comes.url not in rows(proxy):
+        order(proxy, "add", comes.url)
+    order(proxy, "enable", comes.url)
+    answer = order(proxy, "remove", stays.name)
+    assert answer["in_force"]
+    time.sleep(0.1)
+    count = len(stays.times)
+    ledger.until(100)
+    assert len(stays.times) == count
+    assert list(rows(proxy)) == [comes.url]
+    epochs = {row["roster_epoch"] for row in proxy.status()["workers"]}
+    assert epochs == {answer["roster_epoch"]}
