@@ -268,8 +268,10 @@ def test_localhost_needs_no_server() -> None:
 
 
 def system(url: str, **dns: object) -> Answer:
+    settings = Dns(**dns)  # type: ignore[arg-type]
+
     async def once() -> Answer:
-        return await SystemResolver(Dns(**dns)).ask(UpstreamUrl.parse(url))  # type: ignore[arg-type]
+        return await SystemResolver(settings).ask(UpstreamUrl.parse(url))
 
     return asyncio.run(once())
 
