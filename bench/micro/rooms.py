@@ -20,7 +20,7 @@ from bench.micro.heads import BODIES, HEADS, PATHS
 from fastproxy import _probe
 from fastproxy.balance import build
 from fastproxy.balance.session import session_id
-from fastproxy.balance.settings import Backend, Balance, Session, Upstream
+from fastproxy.balance.settings import Backend, Balance, Hash, Session, Upstream
 from fastproxy.schema import UpstreamUrl
 from fastproxy.scoreboard import segment
 from fastproxy.template.presets import PRESETS
@@ -139,23 +139,34 @@ def matching_regex(size: int) -> Run:
 
 
 def pick() -> Iterator[Probe]:
-    """Each algorithm that a configuration may name."""
-    for algorithm in get_args(Balance):
+    """Each algorithm and each method of hashing that a configuration may name."""
+    kinds: list[tuple[str, dict[str, Any]]] = [
+        (name, {"balance": name}) for name in get_args(Balance) if name != "hash"
+    ]
+    for method in ("ring", "maglev", "rendezvous"):
+        how = {"balance": "hash", "hash": Hash(method=method)}
+        kinds.append((f"hash {method}", how))
+    kinds.append(("hash bounded", {"balance": "hash", "hash": Hash(bound=1.25)}))
+    for name, how in kinds:
         for size in (2, 10, 1000):
-            yield Probe(
-                f"pick {algorithm}, {size:,}", partial(picking, algorithm, size), rounds=5000
-            )
+            all_looked_at = name in ("least_conn", "hash rendezvous", "hash bounded")
+            rounds = 500 if all_looked_at and size == 1000 else 5000
+            yield Probe(f"pick {name}, {size:,}", partial(picking, how, size), rounds=rounds)
 
 
-def picking(algorithm: Any, size: int) -> Run:
+def picking(how: dict[str, Any], size: int) -> Run:
+    """Nobody is idle: one request under way at each member, seen in both workers' columns."""
     urls = [UpstreamUrl.parse(f"http://10.0.{n >> 8}.{n & 255}:80") for n in range(size)]
-    pool = {"a": Upstream(backends=[Backend(url=one) for one in urls], balance=algorithm)}
+    pool = {"a": Upstream(backends=[Backend(url=one) for one in urls], **how)}
     addresses = {str(one): build.resolve(one) for one in urls}
     rows = build.assign_rows(build.members(pool, addresses))
     roster = build.build_roster(pool, addresses, rows, 1)
     fd = segment.create(2)
     board = _probe.BoardProbe(fd, os.fstat(fd).st_size)
     os.close(fd)
+    for row in range(size):
+        board.inflight(row % 2, row, 1)
+        _probe.latency_seen(board, row, 1000 + row, 1)
     worker = _probe.Picker(roster, board)
     return lambda n: worker.time(n, 1)
 

@@ -9,6 +9,9 @@
 cdef enum:
     # Full members met one by one, before all are looked at in one walk.
     FULL_LOOKS = 4
+    # Times that another worker may take the last place within a hash's bound at the same moment as
+    # we do (then neither has it, and both choose again) before we take one above it.
+    BOUND_LOOKS = 16
 
 
 cdef enum Place:
@@ -61,6 +64,7 @@ cdef Place place_find(Engine *eng, Exchange *x) noexcept nogil:
     cdef PickCursor elsewhere
     cdef Members full
     cdef uint32_t met = 0
+    cdef uint32_t looks = 0
     cdef Ask ask
     if upstream == NULL:
         x.backend = -1
@@ -73,8 +77,15 @@ cdef Place place_find(Engine *eng, Exchange *x) noexcept nogil:
         ask.cursor = &elsewhere
     while True:
         x.backend = choose_member(eng, x, &ask)
-        if x.backend < 0 or place_take(eng, x, &ask.backends[x.backend]):
+        if x.backend < 0:
             break
+        if place_take(eng, x, &ask.backends[x.backend]):
+            if looks == BOUND_LOOKS or bound_kept(&ask, <uint32_t> x.backend):
+                break
+            looks += 1
+            in_flight(eng, x, -1)
+            drop_member(&x.tried, <uint32_t> x.backend)
+            continue
         if met == 0:
             clear_members(&full)
         add_member(&full, <uint32_t> x.backend)

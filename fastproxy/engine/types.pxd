@@ -6,7 +6,7 @@ heads and bodies and back: an AskerCodec serves the side that asked, a ServerCod
 answers. The exchange stands between them and never asks which protocol a side speaks. Each plug is
 a struct of function pointers with its contract written here.
 
-Worker only. Nothing here is touched by two threads but AccessLog's ring.
+Worker only. Nothing here is touched by two threads but LogWriter's sheets.
 """
 
 from libc.stddef cimport size_t
@@ -378,7 +378,9 @@ cdef struct Engine:
     uint64_t random[2]
     char date[32]               # "Sun, 06 Nov 1994 08:49:37 GMT"
     char time_local[32]
-    char time_iso[24]           # up to the second
+    char time_iso[32]           # up to the second; behind it, whatever was wanted last
+    uint8_t time_local_len
+    uint8_t time_iso_len        # up to the second
     uint64_t knock_head
     uint64_t knock_tail
     Knock knocks[DOORWAY_RING]
@@ -397,4 +399,3 @@ cdef struct Engine:
     char host_room[256]
     char ip_room[64]
     char peer_room[64]
-    char iso_room[32]
