@@ -48,12 +48,13 @@ from fastproxy.route.table cimport *
 from fastproxy.route.match cimport (
     RouteRuntime, route_match, route_runtime_free, route_runtime_make)
 from fastproxy.route.check cimport route_check
+from fastproxy.balance.bound cimport bound_kept
 from fastproxy.balance.keyhash cimport hash_key
 from fastproxy.balance.latency cimport LATENCY_FAILURE_US, latency_seen
 from fastproxy.balance.table cimport *
 from fastproxy.balance.live cimport (
-    add_member, clear_members, has_member, live_refresh, lives_free, lives_make, no_members,
-    take_members)
+    add_member, clear_members, drop_member, has_member, live_refresh, lives_free, lives_make,
+    no_members, take_members)
 from fastproxy.balance.outlier cimport (
     OUTCOME_FAILURE, OUTCOME_GATEWAY, OUTCOME_NONE, OUTCOME_SUCCESS, Outcome, outlier_eject,
     outlier_failure, outlier_forgive, outlier_success, outlier_uneject)

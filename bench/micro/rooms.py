@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import random
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +19,8 @@ from typing import Any, get_args
 from bench.micro.heads import BODIES, HEADS, PATHS
 from fastproxy import _probe
 from fastproxy.balance import build
-from fastproxy.balance.settings import Backend, Balance, Upstream
+from fastproxy.balance.session import session_id
+from fastproxy.balance.settings import Backend, Balance, Hash, Session, Upstream
 from fastproxy.schema import UpstreamUrl
 from fastproxy.scoreboard import segment
 from fastproxy.template.presets import PRESETS
@@ -61,7 +63,17 @@ def ready(function: Callable[..., float], *given: object, **more: object) -> Cal
 
 def all_probes() -> list[Probe]:
     """In the order of the tables."""
-    return [*parse(), *body(), *route(), *pick(), *rewrite(), *log(), *timers(), *scoreboard()]
+    return [
+        *parse(),
+        *body(),
+        *route(),
+        *pick(),
+        *session(),
+        *rewrite(),
+        *log(),
+        *timers(),
+        *scoreboard(),
+    ]
 
 
 def parse() -> Iterator[Probe]:
@@ -127,25 +139,74 @@ def matching_regex(size: int) -> Run:
 
 
 def pick() -> Iterator[Probe]:
-    """Each algorithm that a configuration may name."""
-    for algorithm in get_args(Balance):
+    """Each algorithm and each method of hashing that a configuration may name."""
+    kinds: list[tuple[str, dict[str, Any]]] = [
+        (name, {"balance": name}) for name in get_args(Balance) if name != "hash"
+    ]
+    for method in ("ring", "maglev", "rendezvous"):
+        how = {"balance": "hash", "hash": Hash(method=method)}
+        kinds.append((f"hash {method}", how))
+    kinds.append(("hash bounded", {"balance": "hash", "hash": Hash(bound=1.25)}))
+    for name, how in kinds:
         for size in (2, 10, 1000):
-            yield Probe(
-                f"pick {algorithm}, {size:,}", partial(picking, algorithm, size), rounds=5000
-            )
+            all_looked_at = name in ("least_conn", "hash rendezvous", "hash bounded")
+            rounds = 500 if all_looked_at and size == 1000 else 5000
+            yield Probe(f"pick {name}, {size:,}", partial(picking, how, size), rounds=rounds)
 
 
-def picking(algorithm: Any, size: int) -> Run:
+def picking(how: dict[str, Any], size: int) -> Run:
+    """Nobody is idle: one request under way at each member, seen in both workers' columns."""
     urls = [UpstreamUrl.parse(f"http://10.0.{n >> 8}.{n & 255}:80") for n in range(size)]
-    pool = {"a": Upstream(backends=[Backend(url=one) for one in urls], balance=algorithm)}
+    pool = {"a": Upstream(backends=[Backend(url=one) for one in urls], **how)}
     addresses = {str(one): build.resolve(one) for one in urls}
     rows = build.assign_rows(build.members(pool, addresses))
     roster = build.build_roster(pool, addresses, rows, 1)
     fd = segment.create(2)
     board = _probe.BoardProbe(fd, os.fstat(fd).st_size)
     os.close(fd)
+    for row in range(size):
+        board.inflight(row % 2, row, 1)
+        _probe.latency_seen(board, row, 1000 + row, 1)
     worker = _probe.Picker(roster, board)
     return lambda n: worker.time(n, 1)
+
+
+COOKIES = b"theme=dark; _ga=GA1.2.1234567890.1700000000; lang=en-GB; fp=%b; consent=yes"
+LEARNED = 100_000
+
+
+def session() -> Iterator[Probe]:
+    """From the request's cookies to the member; learned sessions in a table that is 38% full."""
+    for size in (2, 10, 1000):
+        yield Probe(f"session cookie, {size:,}", partial(cookie_of, size), rounds=5000)
+    yield Probe("session cookie, none", partial(cookie_of, 10, name=b"none"), rounds=5000)
+    for what in ("find", "learn"):
+        name = f"session learned, {what}"
+        yield Probe(name, partial(sessions_learned, what, 1), rounds=5000)
+        every = partial(sessions_learned, what, LEARNED)
+        yield Probe(f"{name} in turn", every, counted=False)
+
+
+def cookie_of(size: int, name: bytes = b"fp") -> Run:
+    urls = [UpstreamUrl.parse(f"http://10.0.{n >> 8}.{n & 255}:80") for n in range(size)]
+    upstream = Upstream(backends=list(urls), session=Session(cookie="fp"))
+    pool, addresses = {"a": upstream}, {str(one): build.resolve(one) for one in urls}
+    rows = build.assign_rows(build.members(pool, addresses))
+    roster = build.build_roster(pool, addresses, rows, 1, session_key=b"bench")
+    last = f"http://10.0.{size - 1 >> 8}.{size - 1 & 255}:80"
+    value = session_id(upstream.session, b"bench", "a", last).hex().encode()
+    head = b"GET / HTTP/1.1\r\nHost: a\r\nCookie: " + COOKIES % value + b"\r\n\r\n"
+    assert _probe.cookie_member(head, name, roster) == (size - 1 if name == b"fp" else -2)
+    return lambda n: _probe.cookie_member(head, name, roster, 0, n)
+
+
+def sessions_learned(what: str, asked: int) -> Run:
+    fd = segment.create(1)
+    board = _probe.BoardProbe(fd, os.fstat(fd).st_size)
+    os.close(fd)
+    keys = struct.pack(f"={LEARNED}Q", *(random.Random(n).getrandbits(64) for n in range(LEARNED)))
+    _probe.time_sessions(board, keys, "learn", LEARNED)
+    return lambda n: _probe.time_sessions(board, keys[: asked * 8], what, n)
 
 
 FIELDS = [

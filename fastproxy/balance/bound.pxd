@@ -21,6 +21,7 @@ from fastproxy.balance.keyhash cimport mix_hashes
 from fastproxy.balance.live cimport PART_WHOLE, has_member
 from fastproxy.balance.load cimport under_way, weight_now
 from fastproxy.balance.table cimport Ask, Bound, LiveTier
+from fastproxy.clib.atomics cimport fence_all
 
 
 cdef inline bint may_land(const Ask *ask, uint32_t index) noexcept nogil:
@@ -77,7 +78,8 @@ cdef inline bint below_bound(const Ask *ask, Bound *bound, uint32_t index) noexc
 cdef inline bint bound_kept(const Ask *ask, uint32_t index) noexcept nogil:
     """Is the member that was picked, and has the request counted now, still within its bound?"""
     cdef Bound bound
-    if ask.upstream.bound_percent == 0:
+    if ask.upstream.bound_percent == 0 or not ask.has_key:
         return True
+    fence_all()                 # our own cell first, then everybody's
     _bound_sum(ask, index, &bound)
     return under_way(ask, index) <= _bound_limit(ask, index, bound.requests, bound.weight)

@@ -9,6 +9,7 @@ Used by the starting process and by control; never by a worker.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import math
 import socket
@@ -27,9 +28,7 @@ from fastproxy.schema import UpstreamUrl
 
 ROSTER_MAGIC = 0x524F5046
 ROSTER_VERSION = 2
-ALGORITHMS = {
-    "round_robin": 0, "random": 1, "p2c": 2, "least_conn": 3, "ewma": 4, "hash": 5, "prequal": 6,
-}  # fmt: skip
+ALGORITHMS = {"round_robin": 0, "random": 1, "p2c": 2, "least_conn": 3, "ewma": 4, "hash": 5}
 BACKUP, UNPROVEN = 1, 2  # flags
 HASH_METHODS = {"ring": 0, "maglev": 1, "rendezvous": 2}
 WHEELED = {"round_robin", "least_conn"}
@@ -128,6 +127,7 @@ def resolve(url: UpstreamUrl | str) -> list[bytes]:
     return sorted(addresses)
 
 
+@functools.lru_cache(BACKENDS_MAX)
 def is_numeric(url: UpstreamUrl) -> bool:
     """Needs no resolver."""
     if url.is_unix:
@@ -319,7 +319,7 @@ def _upstream_row(blob: pack.Blob, upstream: Upstream, group: list[Member]) -> d
         "fallback": ALGORITHMS[upstream.hash.fallback],
         "hash_method": HASH_METHODS[upstream.hash.method],
         "draws": upstream.draws,
-        "bound_percent": round(upstream.hash.bound * 100),
+        "bound_percent": round(upstream.hash.bound * 100) if upstream.balance == "hash" else 0,
         "panic_percent": upstream.panic_threshold,
         "overprovision_percent": round(upstream.overprovision * 100),
         "slow_start_ms": slow.window.ms,

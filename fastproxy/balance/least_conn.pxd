@@ -12,6 +12,7 @@ from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 
 from fastproxy.balance.live cimport add_member, clear_members, has_member
 from fastproxy.balance.load cimport lighter, under_way, weight_now
+from fastproxy.balance.round_robin cimport next_turn
 from fastproxy.balance.table cimport Ask, LiveTier, Members
 
 
@@ -38,22 +39,4 @@ cdef inline int32_t least_conn(Ask *ask) noexcept nogil:
             continue
         add_member(&equal, index)
         equals += 1
-    return best if equals <= 1 else _next_turn(ask, &equal, best)
-
-
-cdef inline int32_t _next_turn(Ask *ask, const Members *among, int32_t otherwise) noexcept nogil:
-    """Whose turn of `among` comes next on the wheel."""
-    cdef const uint16_t *wheel = <const uint16_t *> (ask.roster + ask.upstream.wheel.off)
-    cdef uint32_t size = ask.upstream.wheel.count
-    cdef uint32_t at, _step
-    cdef uint16_t index
-    if size == 0:
-        return otherwise
-    at = ask.cursor.at % size
-    for _step in range(size):
-        index = wheel[at]
-        at = at + 1 if at + 1 < size else 0
-        if has_member(among, index):
-            ask.cursor.at = at
-            return index
-    return otherwise
+    return best if equals <= 1 else next_turn(ask, &equal)

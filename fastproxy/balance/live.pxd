@@ -50,6 +50,10 @@ cdef inline void clear_members(Members *members) noexcept nogil:
     memset(members, 0, sizeof(Members))
 
 
+cdef inline void drop_member(Members *members, uint32_t index) noexcept nogil:
+    members.bits[index >> 6] &= ~((<uint64_t> 1) << (index & 63))
+
+
 cdef inline void take_members(Members *members, const Members *less) noexcept nogil:
     """Without those."""
     cdef int i

@@ -21,7 +21,6 @@ from fastproxy.balance.least_conn cimport least_conn
 from fastproxy.balance.live cimport SHARE_WHOLE, add_member, live_refresh
 from fastproxy.balance.maglev cimport maglev
 from fastproxy.balance.p2c cimport power_of_choices
-from fastproxy.balance.prequal cimport prequal
 from fastproxy.balance.rendezvous cimport rendezvous
 from fastproxy.balance.ring cimport ring
 from fastproxy.balance.round_robin cimport round_robin
@@ -96,8 +95,6 @@ cdef inline int32_t pick_in_tier(Ask *ask) noexcept nogil:
         return least_conn(ask)
     if algorithm == BALANCE_EWMA:
         return least_time(ask)
-    if algorithm == BALANCE_PREQUAL:
-        return prequal(ask)
     return random_draw(ask)
 
 

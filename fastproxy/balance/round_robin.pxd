@@ -6,18 +6,23 @@ that its cost does not grow with the number of backends. A member that is tried,
 another tier is stepped over; its turn goes to whoever follows, and the spread of the others stays
 smooth. One that gets a part of its weight only (slow start, agent) has each turn with that chance.
 
-Called by pick.pxd only. Workers only. At most twice `wheel.count` steps.
+Called by pick.pxd, and by least_conn.pxd for those that are equally busy. Workers only. At most twice `wheel.count` steps.
 """
 
 from libc.stdint cimport int32_t, uint16_t, uint32_t
 
 from fastproxy.balance.live cimport PART_WHOLE, has_member
-from fastproxy.balance.table cimport Ask
+from fastproxy.balance.table cimport Ask, Members
 from fastproxy.memory.random cimport random_below
 
 
 cdef inline int32_t round_robin(Ask *ask) noexcept nogil:
     """The next index into `backends`, the cursor behind it; -1 (cursor unmoved) if none is left."""
+    return next_turn(ask, &ask.live.able)
+
+
+cdef inline int32_t next_turn(Ask *ask, const Members *among) noexcept nogil:
+    """The same, of some members only."""
     cdef const uint16_t *wheel = <const uint16_t *> (ask.roster + ask.upstream.wheel.off)
     cdef uint32_t size = ask.upstream.wheel.count
     cdef uint32_t at, _step, part
@@ -30,7 +35,7 @@ cdef inline int32_t round_robin(Ask *ask) noexcept nogil:
     for _step in range(steps):
         index = wheel[at]
         at = at + 1 if at + 1 < size else 0
-        if (not has_member(&ask.live.able, index) or has_member(ask.tried, index)
+        if (not has_member(among, index) or has_member(ask.tried, index)
                 or (tiers and ask.backends[index].tier != ask.tier)):
             continue
         part = ask.live.part[index]

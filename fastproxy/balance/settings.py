@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 from fastproxy.schema import Duration, UpstreamUrl
 
-Balance = Literal["p2c", "round_robin", "random", "least_conn", "ewma", "hash", "prequal"]
+Balance = Literal["p2c", "round_robin", "random", "least_conn", "ewma", "hash"]
 HOST_PATTERN = (
     r"^(pass|upstream|fixed:([A-Za-z0-9][A-Za-z0-9_.-]{0,252}|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?)\Z"
 )
@@ -196,7 +196,7 @@ class Upstream(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     the fastest to answer of a few, against how busy it is. `hash`: by a part of the request, see
     `hash`."""
     draws: Annotated[int, Meta(ge=2, le=16)] = 2
-    """Members that `p2c`, `ewma` and `prequal` compare."""
+    """Members that `p2c` and `ewma` compare."""
     hash: Hash = Hash()
     slow_start: SlowStart = SlowStart()
     queue: Queue = Queue()

@@ -28,8 +28,7 @@ cdef enum Algorithm:
     BALANCE_LEAST_CONN = 3
     BALANCE_EWMA = 4
     BALANCE_HASH = 5
-    BALANCE_PREQUAL = 6
-    ALGORITHMS = 7
+    ALGORITHMS = 6
 
 
 cdef enum HashMethod:
@@ -50,7 +49,7 @@ cdef enum:
     MAGLEV_SIZE = 65537
     # Tiers of one upstream: (priority, own zone or not), and the backups behind all of them.
     TIERS_MAX = 17
-    # Draws of p2c, ewma and prequal.
+    # Draws of p2c and ewma.
     DRAWS_MAX = 16
 
 
@@ -84,7 +83,7 @@ cdef struct RosterUpstream:
     uint8_t algorithm           # Algorithm
     uint8_t fallback            # Algorithm when there is no key to hash
     uint8_t hash_method         # HashMethod
-    uint8_t draws               # p2c, ewma, prequal: members compared
+    uint8_t draws               # p2c, ewma: members compared
     uint8_t tiers               # RosterBackend.tier is below this
     uint8_t backups             # 1: the last tier serves only when no other can
     uint8_t panic_percent       # a tier with fewer able to serve uses all it has; 0: never

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fastproxy.balance import settings as balance
 from fastproxy.balance.session import session_plan
 from fastproxy.config.model import Config, Listener, Upstream
 from fastproxy.engine.settings import Timeouts
@@ -216,7 +217,7 @@ def _key(blob: pack.Blob, name: str, upstream: Upstream) -> Mapping[str, Any]:
     return {"key_kind": KEY_TEMPLATE, "key_fixed": fixed, "key": pack_template(blob, parts)}
 
 
-def hash_key(upstream: Upstream) -> list[dict[str, Any]] | Problem:
+def hash_key(upstream: balance.Upstream) -> list[dict[str, Any]] | Problem:
     """`hash.key` compiled, or what is wrong with it."""
     try:
         parts = parse_template(upstream.hash.key, Escape.HEADER)

@@ -96,7 +96,7 @@ cdef inline void choose_ask(Engine *eng, Exchange *x, const RosterUpstream *upst
 cdef inline BackendRow *row_to_teach(Engine *eng, Exchange *x) noexcept nogil:
     """The backend's row if its upstream chooses by latency, else NULL."""
     cdef const RosterUpstream *upstream = roster_upstream(x.roster, x.upstream_index)
-    if upstream.algorithm != BALANCE_EWMA and upstream.algorithm != BALANCE_PREQUAL:
+    if upstream.algorithm != BALANCE_EWMA:
         return NULL
     return backend_row(board_of(eng), x.backend_row)
 
@@ -137,6 +137,4 @@ cdef int32_t choose_member(Engine *eng, Exchange *x, Ask *ask) noexcept nogil:
         if index < 0 and x.bond.subset != 0:
             choose_anybody(x, ask.upstream)
             index = pick(ask)
-        if index >= 0 and x.bond.key != 0 and x.bond.member == 0:
-            session_learn(eng, x, x.bond.key, <uint32_t> index)
     return index

@@ -186,17 +186,6 @@ cdef void exchange_redial(Engine *eng, Exchange *x) noexcept nogil:
         exchange_dial(eng, x)
 
 
-cdef inline void in_flight(Engine *eng, Exchange *x, int change) noexcept nogil:
-    """This worker's own column, so a plain store."""
-    inflight_add(inflight_cell(board_of(eng), eng.slot, x.backend_row), change)
-    if change > 0:
-        x.flags |= X_IN_FLIGHT
-    else:
-        x.flags &= ~<uint32_t> X_IN_FLIGHT
-        if x.flags & X_CAPPED:
-            queue_freed(eng, x)
-
-
 # ---- the request's body ---------------------------------------------------------------------
 
 cdef int64_t exchange_body_take(Engine *eng, Exchange *x, char *data, size_t size, Span *piece,

@@ -9,12 +9,26 @@
 cdef enum:
     # Full members met one by one, before all are looked at in one walk.
     FULL_LOOKS = 4
+    # Times that another worker may take the last place within a hash's bound at the same moment as
+    # we do (then neither has it, and both choose again) before we take one above it.
+    BOUND_LOOKS = 16
 
 
 cdef enum Place:
     PLACE_FOUND = 0             # x.backend is set and counted
     PLACE_FULL = 1              # all that could serve have as many requests as they may
     PLACE_NONE = 2              # nobody can serve
+
+
+cdef inline void in_flight(Engine *eng, Exchange *x, int change) noexcept nogil:
+    """This worker's own column, so a plain store."""
+    inflight_add(inflight_cell(board_of(eng), eng.slot, x.backend_row), change)
+    if change > 0:
+        x.flags |= X_IN_FLIGHT
+    else:
+        x.flags &= ~<uint32_t> X_IN_FLIGHT
+        if x.flags & X_CAPPED:
+            queue_freed(eng, x)
 
 
 cdef inline const Live *capped_live(Engine *eng, const Exchange *x) noexcept nogil:
@@ -50,6 +64,7 @@ cdef Place place_find(Engine *eng, Exchange *x) noexcept nogil:
     cdef PickCursor elsewhere
     cdef Members full
     cdef uint32_t met = 0
+    cdef uint32_t looks = 0
     cdef Ask ask
     if upstream == NULL:
         x.backend = -1
@@ -62,8 +77,15 @@ cdef Place place_find(Engine *eng, Exchange *x) noexcept nogil:
         ask.cursor = &elsewhere
     while True:
         x.backend = choose_member(eng, x, &ask)
-        if x.backend < 0 or place_take(eng, x, &ask.backends[x.backend]):
+        if x.backend < 0:
             break
+        if place_take(eng, x, &ask.backends[x.backend]):
+            if looks == BOUND_LOOKS or bound_kept(&ask, <uint32_t> x.backend):
+                break
+            looks += 1
+            in_flight(eng, x, -1)
+            drop_member(&x.tried, <uint32_t> x.backend)
+            continue
         if met == 0:
             clear_members(&full)
         add_member(&full, <uint32_t> x.backend)
@@ -73,6 +95,8 @@ cdef Place place_find(Engine *eng, Exchange *x) noexcept nogil:
     if met != 0:
         take_members(&x.tried, &full)
     if x.backend >= 0:
+        if x.bond.key != 0:
+            session_placed(eng, x)
         return PLACE_FOUND
     return PLACE_FULL if met != 0 else PLACE_NONE
 

@@ -263,7 +263,9 @@ cdef void queue_renew(Engine *eng, Exchange *x) noexcept nogil:
     roster_release(eng, x.roster)
     x.roster = eng.roster
     eng.roster.holders += 1
+    x.backend = -1
     clear_members(&x.tried)
+    memset(&x.bond, 0, sizeof(x.bond))
     choose_prepare(eng, x, x.kept)
 
 

@@ -83,8 +83,8 @@ cdef int32_t session_member(Engine *eng, Exchange *x, Ask *ask) noexcept nogil:
     cdef uint32_t index = x.bond.member - 1
     ask.backends = roster_backend(ask.roster, ask.upstream, 0)
     if has_member(ask.tried, index):
-        if x.retries != 0 and x.backend == <int32_t> index:
-            x.bond.member = 0       # it could not be reached
+        if x.backend < 0:
+            x.bond.member = 0       # it could not be reached; who is only full was asked just now
         return -1
     live_refresh(ask.live, ask.upstream, ask.backends, ask.board, ask.now_ms)
     if not keeps_sessions(ask.live, ask.backends, ask.board, index, ask.now_ms):
@@ -105,6 +105,13 @@ cdef void session_learn(Engine *eng, Exchange *x, uint64_t key, uint32_t index) 
         count_add(&eng.me.sessions_learned, 1)
     if done == LEARNED_EVICTED:
         count_add(&eng.me.sessions_evicted, 1)
+
+
+cdef void session_placed(Engine *eng, Exchange *x) noexcept nogil:
+    """It has a place at x.backend: what it was to learn is learned now, so that requests of one new
+    session that come at the same time go to one member."""
+    if x.bond.member == 0:
+        session_learn(eng, x, x.bond.key, <uint32_t> x.backend)
 
 
 # ---- the answer -----------------------------------------------------------------------------

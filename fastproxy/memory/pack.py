@@ -47,6 +47,8 @@ def read(struct: str, data: bytes | memoryview, base: int = 0) -> dict[str, Any]
 
 
 def _value(kind: str, length: int, value: Any) -> bytes:
+    if type(value) is int and length == SCALARS.get(kind):
+        return value.to_bytes(length, "little", signed=not kind.startswith("u"))
     if isinstance(value, (bytes, bytearray)):
         if len(value) > length:
             raise OverflowError(f"{len(value)} bytes do not fit in {length}")

@@ -22,7 +22,6 @@ from fastproxy.balance.build import Place
 from fastproxy.health.watch import Watch
 from fastproxy.process import channels, state, verbs
 from fastproxy.process.channels import Channels, Message
-from fastproxy.process.discover import Discover
 from fastproxy.process.handover import Handover, contents, sealed
 from fastproxy.process.log import Log
 from fastproxy.process.rosters import Rosters, upstreams_of
@@ -65,6 +64,9 @@ class Control:
     """What it knows and does."""
 
     def __init__(self, task: ControlTask, channel: socket.socket) -> None:
+        # Late: it checks settings and resolves names, which is nobody else's.
+        from fastproxy.process.discover import Discover
+
         self.task = task
         self.board, self.log = task.board, task.log
         self.channel = channel

@@ -217,7 +217,8 @@ def set_backend(board: Board, row: int, name: str = "", **values: int) -> None:
     _set_words(board, "BackendRow", at, values)
     if generation is not None:
         _set_words(board, "BackendRow", at, {"generation": generation})
-    board.touch(backend(board, row)["upstream"])
+    offset, _, _ = pack.LAYOUT["BackendRow"][1]["upstream"]
+    board.touch(memoryview(board).cast("I")[(at + offset) // 4])
 
 
 def clear_backend(board: Board, row: int) -> None:

@@ -51,12 +51,15 @@ def test_one_of_three_is_down_and_no_client_notices(origin: Origin) -> None:
 
 def test_killed_under_load_and_back_again() -> None:
     """Requests that were being worked on when it died fail or are sent again by the method rules;
-    none is answered with anything else, and the other backend carries on."""
+    none is answered with anything else, and the other backend carries on. It is ejected, and comes
+    back."""
     port = free_port()
     with Origin() as stays:
         goes = Origin(f"127.0.0.1:{port}").start()
+        upstream = {"backends": [stays.url, goes.url], "outlier": {"ejection": "500ms"}}
+        settings = {"upstreams": {"a": upstream}, "routes": [{"path": "/", "upstream": "a"}]}
         try:
-            with Gateway(upstreams=[stays.url, goes.url], workers=2) as proxy:
+            with Gateway(settings=settings, workers=2) as proxy:
                 with Ledger(proxy.port, lines=16) as ledger:
                     ledger.until(200)
                     goes.kill()

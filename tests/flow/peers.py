@@ -26,7 +26,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from tests.flow import counting
 from tests.flow.wire import Answered, Line
 from tests.running import FOREIGN, ROOT, Proxy, alive, wait_until
 
@@ -149,41 +148,6 @@ class Origin(Peer):
             return json.loads(line.getresponse().read())
         finally:
             line.close()
-
-
-class Counting(Peer):
-    """tests/flow/counting.py: a backend that knows how many requests it had at once."""
-
-    def __init__(self, port: int = 0, host: str = "127.0.0.1") -> None:
-        self.port = port
-        self.host = host
-
-    def start(self) -> Self:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.flow.counting", f"{self.host}:{self.port}"],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        assert self.process.stdout
-        self.port = int(self.process.stdout.readline())
-        return self
-
-    @property
-    def worst(self) -> int:
-        """The most requests at once so far."""
-        return int(self.ask("/seen")["worst"])
-
-    def log(self) -> list[tuple[float, str, int]]:
-        """(Unix time, X-Ledger, status) of each request, as they came."""
-        return [(at, name, code) for at, name, code in self.ask("/seen")["log"]]
-
-    def code(self, status: int) -> None:
-        """Answer so from now on; 0: close the connection instead."""
-        self.ask(f"/code?{status}")
-
-    def ask(self, target: str) -> Any:
-        return counting.ask(self.host, self.port, target)
 
 
 NGINX = """

@@ -21,6 +21,8 @@ import pytest
 from fastproxy.process import client
 from tests.flow.ledger import Ledger
 from tests.flow.orders import Timed, call, order, rows, states
+from tests.flow.peers import Gateway
+from tests.nameserver import Responder
 from tests.running import Backend, Proxy, alive, halt, wait_until
 
 IN_FORCE_SECONDS = 0.1
@@ -108,7 +110,8 @@ def test_callers_at_the_same_time_do_not_mix(timed: list[Timed]) -> None:
         for turn in range(40):
             for action, there in (("add", True), ("remove", False)):
                 answer = order(proxy, action, url)
-                if answer["changed"] != [url] or (url in rows(proxy)) != there:
+                here = rows(proxy).get(url, {}).get("state", "removed") != "removed"
+                if answer["changed"] != [url] or here != there:
                     faults.append(f"{turn} {action} {url}")
 
     with Proxy(upstreams=[timed[0].url], workers=2) as proxy, Ledger(proxy.port, 4) as ledger:
@@ -230,27 +233,38 @@ def test_the_next_start_knows_what_was_changed(timed: list[Timed], tmp_path: Pat
 
 
 def test_names_that_move_keep_what_was_said(backend: Backend) -> None:
-    """`localhost` was 127.0.0.9 at the start; control sees the real one."""
     port = int(backend.url.rpartition(":")[2])
-    url = f"http://localhost:{port}"
-    inject = {"addresses": {url: [["127.0.0.9", port]]}, "handover": {"resolve_seconds": 1.0}}
-    with Proxy(upstreams=[url, backend.url], workers=2, inject=inject) as proxy:
-        with pytest.raises(client.ControlError, match=r"has no backend \"127.0.0.8:"):
-            order(proxy, "drain", f"127.0.0.8:{port}")
-        order(proxy, "drain", url)
-        order(proxy, "weight", url, weight=6)
-        assert states(proxy) == {
-            f"{url}#127.0.0.9": ("drain", 6),
-            backend.url: ("up", 1),
+    url = f"http://api.test:{port}"
+    with Responder() as server:
+        server.say("api.test", "A", "127.0.0.9", ttl=2)
+        settings = {
+            "dns": {"servers": [server.address], "ipv6": "off"},
+            "upstreams": {"a": {"backends": [url, backend.url]}},
+            "routes": [{"path": "/", "upstream": "a"}],
         }
-        wait_until(lambda: f"{url}#127.0.0.1" in rows(proxy))
-        found = states(proxy)
-        assert found[f"{url}#127.0.0.1"] == ("drain", 6)
-        assert f"{url}#127.0.0.9" not in found
-        with pytest.raises(client.ControlError, match="may be .* or .*: name one of them"):
-            order(proxy, "enable", f"127.0.0.1:{port}")
-        order(proxy, "enable", f"{url}#127.0.0.1")
-        assert states(proxy)[f"{url}#127.0.0.1"] == ("up", 6)
+        with Gateway(settings=settings, workers=2) as proxy:
+            names_move(proxy, server, url, backend)
+
+
+def names_move(proxy: Proxy, server: Responder, url: str, backend: Backend) -> None:
+    port = int(url.rpartition(":")[2])
+    with pytest.raises(client.ControlError, match=r"has no backend \"127.0.0.8:"):
+        order(proxy, "drain", f"127.0.0.8:{port}")
+    order(proxy, "drain", url)
+    order(proxy, "weight", url, weight=6)
+    assert states(proxy) == {
+        f"{url}#127.0.0.9": ("drain", 6),
+        backend.url: ("up", 1),
+    }
+    server.say("api.test", "A", "127.0.0.1")
+    wait_until(lambda: f"{url}#127.0.0.1" in rows(proxy))
+    found = states(proxy)
+    assert found[f"{url}#127.0.0.1"] == ("drain", 6)
+    assert f"{url}#127.0.0.9" not in found
+    with pytest.raises(client.ControlError, match="may be .* or .*: name one of them"):
+        order(proxy, "enable", f"127.0.0.1:{port}")
+    order(proxy, "enable", f"{url}#127.0.0.1")
+    assert states(proxy)[f"{url}#127.0.0.1"] == ("up", 6)
 
 
 def test_a_name_is_looked_up_when_it_is_added(backend: Backend) -> None:

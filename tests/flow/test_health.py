@@ -3,84 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import http.server
 import os
 import signal
 import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 from fastproxy.process import client
 from tests.flow.ledger import Ledger
 from tests.flow.peers import Gateway, Origin, free_port, get
-from tests.running import Backend, alive, wait_until
-
-QUICK = {"path": "/health", "interval": "100ms", "transition": "40ms", "timeout": "500ms"}
-
-
-class Ward(Backend):
-    """An origin whose health is what the test says. `/health` is the check; anything else counts
-    as a request, and says who answered whom. Its agent's words stand in X-Agent."""
-
-    class Handler(Backend.Handler):
-        def do_GET(self) -> None:  # noqa: N802
-            ward: Ward = self.server.ward  # type: ignore[attr-defined]
-            if self.path == "/health":
-                ward.checks += 1
-                self.reply(ward.status, b"checked")
-            else:
-                ward.requests += 1
-                self.reply(200, f"{ward.url} {self.headers['X-Ledger']}".encode())
-
-        def reply(self, status: int, body: bytes) -> None:
-            words = self.server.ward.words  # type: ignore[attr-defined]
-            head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n"
-            head += f"X-Agent: {words}\r\n" if words else ""
-            with contextlib.suppress(OSError):
-                self.wfile.write(head.encode() + b"\r\n" + body)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.server.ward = self  # type: ignore[attr-defined]
-        self.status = 200
-        self.words = ""
-        self.checks = 0
-        self.requests = 0
-
-
-@contextlib.contextmanager
-def wards(
-    count: int, health: dict[str, Any] | None = None, **upstream: Any
-) -> Iterator[tuple[list[Ward], Gateway]]:
-    """So many wards behind two workers, taken in turn."""
-    with contextlib.ExitStack() as stack:
-        made = [stack.enter_context(Ward()) for _ in range(count)]
-        table = {"backends": [one.url for one in made], "health": {**QUICK, **(health or {})}}
-        settings = {
-            "workers": 2,
-            "routes": [{"path": "/", "upstream": "web"}],
-            "upstreams": {"web": {"balance": "round_robin", **table, **upstream}},
-        }
-        yield made, stack.enter_context(Gateway(settings=settings, workers=2))
-
-
-def spread(proxy: Gateway, count: int) -> Counter[str]:
-    """Who answered so many requests, each on a connection of its own (both workers get some); what
-    was not answered by a backend counts as its status."""
-    answers = (get(proxy, "/") for _ in range(count))
-    return Counter(one.text.split()[0] if one.status == 200 else str(one.status) for one in answers)
-
-
-def state(proxy: Gateway, url: str) -> str:
-    return str(proxy.backends()[url]["state"])
-
-
-def check(proxy: Gateway, url: str) -> dict[str, Any]:
-    return dict(proxy.backends()[url]["check"])
+from tests.flow.wards import QUICK, Ward, check, spread, state, wards
+from tests.running import alive, wait_until
 
 
 def dead(pid: int) -> bool:
@@ -342,69 +277,3 @@ def test_who_comes_back_starts_slowly() -> None:
         late = spread(proxy, 60)[first.url] / 60
         assert early < 0.35 < late
         assert second.requests
-
-
-# ---- ejections --------------------------------------------------------------------------------
-
-
-def test_a_good_check_ends_an_ejection_for_failures() -> None:
-    """Its requests fail, its check is good: ejected by its failures, back with the next check."""
-    with Origin() as well, Ward() as moody:
-
-        class Failing(Ward.Handler):
-            def do_GET(self) -> None:  # noqa: N802
-                if self.path != "/health":
-                    return self.reply(500, b"no")
-                return super().do_GET()
-
-        moody.server.RequestHandlerClass = Failing
-        table = {
-            "backends": [well.url, moody.url],
-            "balance": "round_robin",
-            "outlier": {"consecutive": 3, "ejection": "1h", "longest": "1h"},
-            "health": {**QUICK, "expect": {"status": "200, 404"}, "interval": "500ms"},
-        }
-        settings = {"routes": [{"upstream": "web"}], "upstreams": {"web": table}}
-        with Gateway(settings=settings, workers=2) as proxy:
-            wait_until(lambda: get(proxy, "/id") and proxy.backends()[moody.url]["ejections"])
-            wait_until(lambda: proxy.backends()[moody.url]["ejected_until"] is None)
-            assert f"{moody.url} is not ejected any more: a check was good" in proxy.log()
-
-
-def test_the_sweep_ejects_who_fails_more_than_the_others() -> None:
-    """30% of failures, never many in a row: only the comparison shows it."""
-
-    class Sometimes(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        turn = 0
-
-        def do_GET(self) -> None:
-            Sometimes.turn += 1
-            status = 500 if Sometimes.turn % 10 in (0, 3, 6) else 200
-            self.wfile.write(b"HTTP/1.1 %d X\r\nContent-Length: 4\r\n\r\nhim\n" % status)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with contextlib.ExitStack() as stack:
-        others = [stack.enter_context(Ward()) for _ in range(5)]
-        bad = stack.enter_context(Ward())
-        bad.server.RequestHandlerClass = Sometimes  # type: ignore[assignment]
-        table = {
-            "backends": [bad.url, *(one.url for one in others)],
-            "balance": "round_robin",
-            "outlier": {"interval": "1s", "volume": 20},
-        }
-        settings = {"routes": [{"upstream": "web"}], "upstreams": {"web": table}}
-        proxy = stack.enter_context(Gateway(settings=settings, workers=2))
-        end = time.monotonic() + 20
-        while not proxy.backends()[bad.url]["ejections"]:
-            spread(proxy, 60)
-            assert time.monotonic() < end
-        assert state(proxy, bad.url).startswith("ejected")
-        before = proxy.backends()[bad.url]["requests"]
-        spread(proxy, 40)
-        assert proxy.backends()[bad.url]["requests"] == before
-        (line,) = [line for line in proxy.log().splitlines() if "is ejected" in line]
-        assert bad.url in line
-        assert "answers were good" in line

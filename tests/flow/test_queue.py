@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,9 +16,11 @@ from typing import Any
 
 import pytest
 
+from tests.flow.counting import Counting
 from tests.flow.origin import BLOCK, pattern_hash
-from tests.flow.peers import Counting, Gateway, Origin, get
+from tests.flow.peers import Gateway, Origin, get
 from tests.flow.wire import Answered, Line, head_of
+from tests.nameserver import Responder
 from tests.running import Proxy, wait_until
 
 Start = Callable[..., Gateway]
@@ -30,7 +34,7 @@ def counting() -> Iterator[Counting]:
 
 @pytest.fixture
 def start(counting: Counting) -> Iterator[Start]:
-    """start(most, queue={...}, workers=2, ...): `counting` behind a gateway, with so many places."""
+    """start(most, queue={...}, workers=2, ...): `counting` behind a gateway, with `most` places."""
     with ExitStack() as stack:
 
         def begin(
@@ -124,7 +128,7 @@ def test_a_place_that_comes_free_is_taken_at_once(start: Start, counting: Counti
     asked = [Asked(proxy, "/hold?ms=2") for _ in range(200)]
     assert {one.answer.status for one in asked} == {200}
     times = sorted(at for at, _, _ in counting.log())
-    gaps = sorted(b - a for a, b in zip(times, times[1:], strict=False))
+    gaps = sorted(b - a for a, b in itertools.pairwise(times))
     assert gaps[len(gaps) // 2] < 0.012, "the tick wakes them, not the bell"
     assert counting.worst == 1
 
@@ -216,7 +220,7 @@ def test_who_leaves_the_line_is_forgotten(
     until_queued(proxy, 2)
     assert get(proxy, "/hold").status == 503
     if how == "reset":
-        leaving.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        leaving.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     if how == "half":
         leaving.sock.shutdown(socket.SHUT_WR)
     else:
@@ -291,6 +295,7 @@ def test_a_stop_that_is_over_ends_those_who_wait(
     proxy = start(
         1,
         {"timeout": "off"},
+        workers=1,  # else who waits at the other may get the place that the first one's end frees
         timeouts={"drain": "400ms"},
         access_log=str(log),
         log_format="{status} {end_state}",
@@ -326,18 +331,23 @@ def test_a_member_that_goes_down_while_they_wait(start: Start, counting: Countin
 
 def test_a_new_roster_is_looked_at_by_those_who_wait() -> None:
     """The name gets another address while the member at the old one is full."""
-    with Counting(host="127.0.0.2") as counting, Counting() as second:
-        url = f"http://localhost:{second.port}"
-        inject = {
-            "addresses": {url: [["127.0.0.2", counting.port]]},
-            "handover": {"resolve_seconds": 0.8},
+    with (
+        Counting(host="127.0.0.2") as counting,
+        Counting(port=counting.port) as second,
+        Responder() as server,
+    ):
+        server.say("api.test", "A", "127.0.0.2", ttl=1)
+        backend = {"url": f"http://api.test:{counting.port}", "max_connections": 1}
+        settings = {
+            "dns": {"servers": [server.address], "ipv6": "off"},
+            "upstreams": {"a": {"backends": [backend]}},
+            "routes": [{"path": "/", "upstream": "a"}],
         }
-        backend: Any = {"url": url, "max_connections": 1}
-        with Proxy(upstreams=[backend], workers=2, inject=inject) as proxy:
-            gateway: Any = proxy
+        with Gateway(settings=settings, workers=2) as gateway:
             held = [Asked(gateway, "/hold?ms=4000")]
             wait_until(lambda: counting.log())
             waiting = [Asked(gateway, "/hold?ms=50") for _ in range(4)]
+            server.say("api.test", "A", "127.0.0.1")
             assert {one.answer.status for one in waiting} == {200}
             assert max(one.seconds for one in waiting) < 3.5, "they waited for the old one"
             assert len(second.log()) == 4

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
-import sys
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -28,6 +25,7 @@ from tests.flow.sticking import (
     settings_of,
     with_cookie,
 )
+from tests.nameserver import Responder
 from tests.oracle import session as oracle
 from tests.running import wait_until
 
@@ -184,25 +182,20 @@ def test_sessions_outlive_workers_and_control() -> None:
 
 
 def test_sessions_outlive_a_new_roster() -> None:
-    """A name of two addresses gets one of them less, once control has asked again."""
-    with Apps(2) as apps:
-        named = f"http://localhost:{apps['a'].port}"
-        config = {
+    """A name of two addresses gets one of them less."""
+    with Apps(2) as apps, Responder() as server:
+        server.say("api.test", "A", "127.0.0.1", "127.0.0.9", ttl=1)
+        named = f"http://api.test:{apps['a'].port}"
+        settings = {
             **settings_of(apps, upstream={"session": {"cookie": "fp"}}),
-            "listeners": ["127.0.0.1:0"], "access_log": "off", "workers": 2,
-        }  # fmt: skip
-        config["upstreams"]["web"]["backends"] = [named, apps["b"].url]
-        pairs = [["127.0.0.1", apps["a"].port], ["127.0.0.9", apps["a"].port]]
-        proxy = Gateway(workers=2)
-        config["control_socket"] = proxy.control
-        given = {
-            "config": config, "addresses": {named: pairs}, "handover": {"resolve_seconds": 2.0},
-        }  # fmt: skip
-        proxy.command = lambda: handing(given)  # type: ignore[method-assign]
-        with proxy:
+            "dns": {"servers": [server.address], "ipv6": "off"},
+        }
+        settings["upstreams"]["web"]["backends"] = [named, apps["b"].url]
+        with Gateway(settings=settings, workers=2) as proxy:
             mine = {(one := ask(proxy)).app: one.cookie for _ in range(30)}
             assert set(mine) == {"a", "b"}
             assert proxy.status()["roster_epoch"] == 1
+            server.say("api.test", "A", "127.0.0.1")
             wait_until(lambda: proxy.status()["roster_epoch"] > 1, 20)
             wait_until(lambda: all(one["roster_epoch"] > 1 for one in proxy.status()["workers"]))
             for app, value in mine.items():
@@ -241,8 +234,3 @@ def test_hide_takes_our_cookie_out_of_what_the_backend_reads() -> None:
             answer = ask(proxy, "/", *cookies)
             assert sorted(answer.cookies) == sorted(read)
             assert len(answer.set_cookies) == (not any("fp=X" in one for one in sent))
-
-
-def handing(given: dict[str, Any]) -> list[str]:
-
-    return [sys.executable, "-m", "tests.handing", json.dumps(given)]

@@ -26,6 +26,7 @@ def labelled(apps: Apps, strict: bool, **more: Any) -> dict[str, Any]:
             {"url": url, "labels": one} for url, one in zip(apps.urls, labels, strict=True)
         ],
         "subset": {"label": "v", "value": "{header:x-version}", "strict": strict},
+        "outlier": {"consecutive": 0},  # one that is down stays able: 502, not 503
         **more,
     }
 

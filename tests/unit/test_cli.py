@@ -178,7 +178,7 @@ def test_every_flag_changes_something(flag: flags.Flag, launched: dict[str, Any]
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["--balance", "p2d"], '"hash" or "prequal", got "p2d" (did you mean "p2c"?)'),
+        (["--balance", "p2d"], '"ewma" or "hash", got "p2d" (did you mean "p2c"?)'),
         (["--workers", "0"], "--workers: error: must be from 1 to 128, got 0"),
         (["--listen", "8080"], '--listen: error: "8080" has no port; did you mean ":8080"?'),
         (["--keepalive", "soon"], '--keepalive: error: "soon" is not a duration'),

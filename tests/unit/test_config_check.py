@@ -167,9 +167,17 @@ BACKENDS = [
     ('backends = [{ url = "http://a", weight = 0 }]',
      "4 upstreams.api.backends: every weight is 0"),
     ('backends = ["http://a"]\nbalance = "round-robin"',
-     '5 upstreams.api.balance: expected "p2c" or "round_robin" or "random" or '
-     '"least_conn" or "ewma" or "hash" or "prequal", got "round-robin" '
-     '(did you mean "round_robin"?)'),
+     '5 upstreams.api.balance: expected "p2c" or "round_robin" or "random" or "least_conn" '
+     'or "ewma" or "hash", got "round-robin" (did you mean "round_robin"?)'),
+    ('backends = ["http://a"]\nhash = { key = "{coookie:x}" }',
+     "5 upstreams.api.hash.key: unknown variable {coookie:x} (did you mean {cookie}?)"),
+    ('backends = ["http://a"]\nhash = { key = "{response_header:x}" }',
+     "5 upstreams.api.hash.key: {response_header} is not known before a backend is chosen"),
+    ('backends = ["http://a"]\nhash = { key = "same" }',
+     "5 upstreams.api.hash.key: is the same for every request (write {client_ip})"),
+    ('backends = ["http://a"]\nhash = { bound = 0.5 }',
+     "5 upstreams.api.hash.bound: 0.5 would leave nobody to go to (write 0 (no bound), or 1 and "
+     "more)"),
     ('backends = ["http://a"]\nhost = "fixed"',
      '5 upstreams.api.host: "fixed" does not fit; expected "pass", "upstream" or "fixed:NAME"'),
     ('backends = ["http://a"]\nhost = "fixed:a\\r\\nX: y"', "5 upstreams.api.host: "),

@@ -121,7 +121,7 @@ def test_the_schema_takes_what_the_check_takes() -> None:
     for section, key, value in [
         ("timeouts", "drain", "soon"), ("timeouts", "drian", 1), ("limits", "header_count", 129),
         ("limits", "connections", "many"), ("forwarding", "via", "a b"), ("forwarding", "via", 1),
-        ("upstreams", "a", {}), ("limits", "max_body", 1.5),
+        ("upstreams", "a", {"backend": []}), ("limits", "max_body", 1.5),
     ]:  # fmt: skip
         bad = {**good, section: {**good[section], key: value}}
         assert not validate(schema, bad, schema), (section, key)

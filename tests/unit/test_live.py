@@ -231,7 +231,7 @@ def test_no_slow_start_for_hashes() -> None:
     assert parts(table, 100_000) == {0: 256, 1: 256}
 
 
-@pytest.mark.parametrize("balance", [one for one in ALGORITHMS if one not in ("hash", "prequal")])
+@pytest.mark.parametrize("balance", [one for one in ALGORITHMS if one != "hash"])
 def test_an_agents_percentage_is_what_a_member_gets(balance: Any) -> None:
     """least_conn and ewma look at loads, which are none here: any spread would do for them."""
     table = Table({"a": pool_of([1, 1], balance)})

@@ -187,7 +187,7 @@ def test_processes_that_race_never_read_each_others(fd: int) -> None:
         read, write_end = os.pipe()
         pid = os.fork()
         if pid == 0:
-            said = _probe.sessions_churn(probe_of(fd), given_keys, MS, 5_000_000, process + 7)
+            said = _probe.sessions_churn(probe_of(fd), given_keys, MS, 20_000_000, process + 7)
             os.write(write_end, repr(said).encode())
             os._exit(0)
         os.close(write_end)
