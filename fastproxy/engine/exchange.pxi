@@ -144,7 +144,7 @@ cdef inline void exchange_send(Engine *eng, Exchange *x) noexcept nogil:
     """The upstream is there: give it the request, and let the asker go on with the body (it may
     have waited for a backend that refused: no edge will come). May end the exchange."""
     exchange_move(x, EXCHANGE_WAITING)
-    x.end_state[0] = 0          # one that was too slow to be reached is not how this will end
+    x.end_state[0] = x.end_state[1] = 0     # what came before is not how this will end
     x.server.send(eng, x)
     if x.state == EXCHANGE_WAITING and not x.request_flow.done:
         x.asker.resume(eng, x)
