@@ -27,6 +27,9 @@ def split_host(authority: bytes) -> tuple[bytes, int] | None:
 def regex_inspect(pattern: bytes, options: int = 0) -> tuple[int, dict[str, int]]:
     """(number of groups, {name: group}) of a PCRE2 pattern; ValueError(text, offset) if bad."""
 
+def literal_behind() -> int:
+    """Bytes that must be there to be read behind a template's literal."""
+
 def variables() -> dict[str, int]:
     """{name: number} of the variables of templates."""
 

@@ -50,7 +50,7 @@ from fastproxy.route.match cimport (
 from fastproxy.route.check cimport route_check
 from fastproxy.balance.bound cimport bound_kept
 from fastproxy.balance.keyhash cimport hash_key
-from fastproxy.balance.latency cimport LATENCY_FAILURE_US, latency_seen
+from fastproxy.balance.latency cimport latency_failed, latency_seen
 from fastproxy.balance.table cimport *
 from fastproxy.balance.live cimport (
     add_member, clear_members, drop_member, has_member, live_refresh, lives_free, lives_make,

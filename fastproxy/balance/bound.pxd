@@ -2,10 +2,10 @@
 """Which members a hash may land on: those that are able, and not above their bound.
 
 Bounded loads (Mirrokni, Thorup, Zadimoghaddam 2016): a member takes at most
-ceil(bound x (requests under way + 1) x its share of the weight), and what is more goes on to whoever
-the method names next. All that counts, requests and shares, is of the members that could be chosen
-now (able, of the tier, not tried), over all workers. With a bound of 1 or more somebody is always
-below it, since the limits add up to more than what is under way.
+ceil(bound x (requests under way + 1) x its share of the weight), and what is more goes on to
+whoever the method names next. All that counts, requests and shares, is of the members that could be
+chosen now (able, of the tier, not tried), over all workers. With a bound of 1 or more somebody is
+always below it, since the limits add up to more than what is under way.
 
 A pick only reads. What another worker gives out between this look and our own cell is noticed by
 `bound_kept`, which the engine asks once the request is counted (its own cell first, then the sums):
@@ -40,7 +40,7 @@ cdef inline void bound_begin(Bound *bound) noexcept nogil:
 
 
 cdef inline void _bound_sum(const Ask *ask, uint32_t also, Bound *bound) noexcept nogil:
-    """What is under way at all that could be chosen, and their weight; `also` counts in any case."""
+    """What is under way at all that could be chosen, and their weight; `also` counts anyway."""
     cdef const LiveTier *tier = &ask.live.tier[ask.tier]
     cdef uint32_t i
     cdef uint16_t index

@@ -11,18 +11,16 @@ from __future__ import annotations
 
 import functools
 import ipaddress
-import math
 import socket
 import struct
 import sys
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fastproxy import _core
 from fastproxy.balance import session as sessions
 from fastproxy.balance.settings import PRIORITY_MAX, Backend, Upstream
+from fastproxy.balance.tables import name_hashes, pick_tables
 from fastproxy.memory import pack
 from fastproxy.schema import UpstreamUrl
 
@@ -31,11 +29,8 @@ ROSTER_VERSION = 2
 ALGORITHMS = {"round_robin": 0, "random": 1, "p2c": 2, "least_conn": 3, "ewma": 4, "hash": 5}
 BACKUP, UNPROVEN = 1, 2  # flags
 HASH_METHODS = {"ring": 0, "maglev": 1, "rendezvous": 2}
-WHEELED = {"round_robin", "least_conn"}
-"""Algorithms that take turns along the wheel."""
 BACKENDS_PER_UPSTREAM_MAX = 1024
 BACKENDS_MAX = 4096
-WHEEL_MAX = 65536
 NAME_MAX = 143  # BackendRow.name, with its NUL
 
 
@@ -206,21 +201,6 @@ def assign_rows(
     return rows
 
 
-def wheel(weights: list[int]) -> bytes:
-    """The cycle of smooth weighted round robin over these weights, as uint16 indices.
-
-    Weights are divided by their greatest common divisor; a sum above WHEEL_MAX is scaled down,
-    and nobody's share then falls below one step of the cycle.
-    """
-    divisor = math.gcd(*weights) or 1
-    reduced = [weight // divisor for weight in weights]
-    total = sum(reduced)
-    if total > WHEEL_MAX:
-        room = WHEEL_MAX - len(reduced)
-        reduced = [max(1, weight * room // total) if weight else 0 for weight in reduced]
-    return _core.smooth_wheel(reduced)
-
-
 def tiers_of(group: list[Member], zone: str) -> tuple[list[int], int, int]:
     """(each member's tier, how many tiers, how many of them are backups).
 
@@ -268,14 +248,15 @@ def build_roster(
     upstream_rows: list[dict[str, Any]] = []
     for name, group in groups.items():
         tiers, tier_count, backups = tiers_of(group, zone)
+        hashes = name_hashes([member.name for member in group])
         own = []
-        for member, name_hash, tier in zip(group, hashes(group), tiers, strict=True):
+        for member, name_hash, tier in zip(group, hashes, tiers, strict=True):
             row = rows[(name, member.name)]
             generation = (generations or {}).get(row, 1)
             own.append(_backend_row(blob, member, name_hash, row, generation, tier))
             own[-1]["flags"] |= UNPROVEN if upstreams[name].proven_first else 0
-        one = _upstream_row(blob, upstreams[name], group)
-        one |= _sticky(blob, upstreams[name], group, own, session_key)
+        one = _upstream_row(blob, upstreams[name], hashes, [m.weight for m in group])
+        one |= sessions.sticky_tables(blob, upstreams[name], group, own, session_key)
         one |= {"queue_row": len(upstream_rows), "tiers": tier_count, "backups": backups}
         one["backends"] = (len(backend_rows), len(group))
         upstream_rows.append(one)
@@ -309,12 +290,13 @@ def _refuse_too_many(groups: Mapping[str, list[Member]]) -> None:
         raise ValueError(f"{total} backends, at most {BACKENDS_MAX} are possible")
 
 
-def _upstream_row(blob: pack.Blob, upstream: Upstream, group: list[Member]) -> dict[str, Any]:
+def _upstream_row(
+    blob: pack.Blob, upstream: Upstream, hashes: list[int], weights: list[int]
+) -> dict[str, Any]:
     """What the settings say, and the tables that the algorithm walks along."""
-    tables = _tables(blob, upstream, group)
     slow, queue, outlier = upstream.slow_start, upstream.queue, upstream.outlier
     return {
-        **tables,
+        **pick_tables(blob, upstream, hashes, weights),
         "algorithm": ALGORITHMS[upstream.balance],
         "fallback": ALGORITHMS[upstream.hash.fallback],
         "hash_method": HASH_METHODS[upstream.hash.method],
@@ -334,58 +316,6 @@ def _upstream_row(blob: pack.Blob, upstream: Upstream, group: list[Member]) -> d
             "longest_ms": outlier.longest.ms,
             "most_percent": outlier.most,
         },
-    }
-
-
-def _tables(blob: pack.Blob, upstream: Upstream, group: list[Member]) -> dict[str, Any]:
-    """Wheel, ring and Maglev table: those that its algorithm asks for."""
-    weights = [member.weight for member in group]
-    by_hash = upstream.balance == "hash"
-    tables: dict[str, Any] = {}
-    if {upstream.balance, upstream.hash.fallback if by_hash else ""} & WHEELED and any(weights):
-        turns = wheel(weights)
-        tables["wheel"] = (blob.raw(turns), len(turns) // 2)
-    if by_hash and upstream.hash.method == "ring":
-        points = _core.hash_ring(hashes(group), weights)
-        tables["ring"] = (blob.raw(points), len(points) // pack.size("RingPoint"))
-    if by_hash and upstream.hash.method == "maglev":
-        entries = _core.maglev_table(hashes(group), weights)
-        tables["maglev"] = (blob.raw(entries), len(entries) // 2)
-    return tables
-
-
-def hashes(group: list[Member]) -> list[int]:
-    """Where each member of one upstream stands for hashed keys, by its name: not by its position,
-    so that all proxies agree. A name that comes again counts as another one."""
-    seen: Counter[str] = Counter()
-    found = []
-    for member in group:
-        again = f"\0{seen[member.name]}" if seen[member.name] else ""
-        found.append(_core.key_hash((member.name + again).encode()))
-        seen[member.name] += 1
-    return found
-
-
-def _sticky(
-    blob: pack.Blob,
-    upstream: Upstream,
-    group: list[Member],
-    rows: list[dict[str, Any]],
-    session_key: bytes,
-) -> dict[str, Any]:
-    """Who is found by a session, and by a label. Gives members the names that cookies have for
-    them."""
-    if upstream.session.cookie:
-        for member, row in zip(group, rows, strict=True):
-            row["session"] = sessions.session_id(
-                upstream.session, session_key, member.upstream, member.name
-            )
-    order = sessions.session_order(upstream.session, rows)
-    subsets = sessions.subset_rows(blob, upstream.subset.label, group)
-    return {
-        "sessions": (blob.raw(struct.pack(f"={len(order)}H", *order)), len(order)),
-        "subsets": blob.rows("SubsetRow", subsets),
-        "subset_strict": upstream.subset.strict,
     }
 
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
 """How long a backend takes to its first answer byte: one word on the scoreboard, for all workers.
 
-A peak EWMA, as in Finagle: a sample above what is known replaces it at once, one below pulls it down
-little by little (a decay of 10 s). It also decays while nothing is heard: whoever was slow is
+A peak EWMA, as in Finagle: a sample above what is known replaces it at once, one below pulls it
+down little by little (a decay of 10 s). It also decays while nothing is heard: whoever was slow is
 forgiven after a while, and tried again. All that is forgotten alike keeps its order.
 
-The word is (microseconds as float, when in 32-bit milliseconds), so that one compare-and-swap writes
-both. 0: nothing is known. Workers only.
+The word is (microseconds as float, when in 32-bit milliseconds), so that one compare-and-swap
+writes both. 0: nothing is known. Workers only.
 """
 
 from libc.math cimport exp
@@ -19,8 +19,10 @@ from fastproxy.scoreboard.table cimport BackendRow
 
 cdef enum:
     LATENCY_DECAY_MS = 10000
-    # A failure counts as an answer that took so long (or as long as it did take).
+    # A failure counts as an answer that took so long, one after others twice what is known, and at
+    # most so long: quick errors of a backend must not make it look fast among slow ones.
     LATENCY_FAILURE_US = 1000000
+    LATENCY_FAILURE_MOST_US = 60000000
     # Lost races before a sample is dropped: the winners' were as good.
     LATENCY_TRIES = 4
 
@@ -70,3 +72,15 @@ cdef inline void latency_seen(
         memcpy(&bits, &kept, 4)
         if cas64(&row.ewma, &word, <uint64_t> (<uint32_t> now_ms) << 32 | bits):
             return
+
+
+cdef inline void latency_failed(
+    BackendRow *row, uint64_t after_us, uint64_t now_ms
+) noexcept nogil:
+    """It answered with an error, or did not, after so long."""
+    cdef double us = 2 * latency_now(row, now_ms)
+    if us > LATENCY_FAILURE_MOST_US:
+        us = LATENCY_FAILURE_MOST_US
+    if us < LATENCY_FAILURE_US:
+        us = LATENCY_FAILURE_US
+    latency_seen(row, after_us if after_us > <uint64_t> us else <uint64_t> us, True, now_ms)

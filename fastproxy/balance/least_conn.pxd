@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Least connections: of all that are able, whoever has the fewest requests under way for his weight.
+"""Least connections: of all that are able, whoever has the fewest requests for his weight.
 
 Requests of all workers are counted, so workers agree. Those that are equally busy, idle ones among
 them, take turns along the wheel of smooth weighted round robin, so that weights count for something

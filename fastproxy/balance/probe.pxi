@@ -58,9 +58,16 @@ def latency_seen(BoardProbe board, uint32_t row, uint64_t us, uint64_t now_ms, b
     _latency.latency_seen(backend_row(board.header, row), us, at_least, now_ms)
 
 
+def latency_failed(BoardProbe board, uint32_t row, uint64_t us, uint64_t now_ms):
+    """A backend failed after so long."""
+    _latency.latency_failed(backend_row(board.header, row), us, now_ms)
+
+
 def latency_now(BoardProbe board, uint32_t row, uint64_t now_ms):
     """Microseconds as they count now."""
     return _latency.latency_now(backend_row(board.header, row), now_ms)
+
+
 # ---- sessions and subsets ---------------------------------------------------------------------
 
 cdef const RosterUpstream *_upstream_of(const char *base, int upstream) noexcept nogil:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Consistent hashing on a ring (ketama, Karger 1997): each member stands at 160 points for each unit
-of its weight; a key goes to the first point at or behind its own place.
+"""Consistent hashing on a ring (ketama; Karger 1997): each member stands at 160 points for each
+unit of its weight; a key goes to the first point at or behind its own place.
 
 The points come from names, not from positions in the configuration, so a member that comes or goes
 moves only its own share of the keys, in every proxy alike. A member that cannot serve is walked

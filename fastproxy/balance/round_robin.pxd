@@ -6,7 +6,8 @@ that its cost does not grow with the number of backends. A member that is tried,
 another tier is stepped over; its turn goes to whoever follows, and the spread of the others stays
 smooth. One that gets a part of its weight only (slow start, agent) has each turn with that chance.
 
-Called by pick.pxd, and by least_conn.pxd for those that are equally busy. Workers only. At most twice `wheel.count` steps.
+Called by pick.pxd, and by least_conn.pxd for those that are equally busy. Workers only. At most
+twice `wheel.count` steps.
 """
 
 from libc.stdint cimport int32_t, uint16_t, uint32_t

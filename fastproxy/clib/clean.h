@@ -43,36 +43,52 @@ static inline void swar_store_few(char *p, uint64_t w, size_t length) {
     p[length - 1] = (char)(w >> 8 * (length - 1));
 }
 
-/* Up to 8 bytes; how many of them are clean. */
-static inline size_t clean_few(char *to, const char *p, size_t length) {
-    uint64_t w, marks;
-    if (length == 8) {
-        w = word8(p);
-        memcpy(to, &w, 8);
-    } else {
-        w = swar_load_few(p, length);
-        swar_store_few(to, w, length);
-    }
-    marks = swar_dirty(w);
-    return marks ? (size_t)swar_first(marks) : length;
+/* Leading clean bytes of a text that has one that is not. */
+__attribute__((noinline, cold)) static size_t clean_slowly(const char *p, size_t length) {
+    size_t at = 0;
+    while (at < length && (uint8_t)(p[at] - 0x20) < 0x5f && p[at] != '"' && p[at] != '\\') at++;
+    return at;
 }
 
 #if defined(__SSE2__)
 #include <emmintrin.h>
 #define CLEAN_STEP 16
 
-/* Bits of the bytes that are not clean. Compared as signed numbers, 0x80 to 0xff are below 0x20. */
-static inline unsigned clean_step(char *to, const char *p) {
-    __m128i v = _mm_loadu_si128((const __m128i *)p);
-    __m128i bad = _mm_cmplt_epi8(v, _mm_set1_epi8(0x20));
+/* Bits of the bytes that are not clean: one above, as signed numbers, they are below 0x21 or the
+ * quote or the backslash. */
+static inline unsigned clean_marks(__m128i v) {
+    __m128i bad = _mm_cmplt_epi8(_mm_add_epi8(v, _mm_set1_epi8(1)), _mm_set1_epi8(0x21));
     bad = _mm_or_si128(bad, _mm_cmpeq_epi8(v, _mm_set1_epi8('"')));
     bad = _mm_or_si128(bad, _mm_cmpeq_epi8(v, _mm_set1_epi8('\\')));
-    bad = _mm_or_si128(bad, _mm_cmpeq_epi8(v, _mm_set1_epi8(0x7f)));
-    _mm_storeu_si128((__m128i *)to, v);
     return (unsigned)_mm_movemask_epi8(bad);
 }
 
-static inline size_t clean_first(unsigned marks) { return (size_t)__builtin_ctz(marks); }
+static inline unsigned clean_step(char *to, const char *p) {
+    __m128i v = _mm_loadu_si128((const __m128i *)p);
+    _mm_storeu_si128((__m128i *)to, v);
+    return clean_marks(v);
+}
+
+/* Less than a step; whether all of it is clean. Pieces that overlap make every length of one. */
+static inline int clean_few(char *to, const char *p, size_t length) {
+    if (length >= 8) {
+        uint64_t low = word8(p), high = word8(p + length - 8);
+        memcpy(to, &low, 8);
+        memcpy(to + length - 8, &high, 8);
+        return !clean_marks(_mm_set_epi64x((int64_t)high, (int64_t)low));
+    }
+    if (length >= 4) {
+        uint32_t low = word4(p), high = word4(p + length - 4);
+        memcpy(to, &low, 4);
+        memcpy(to + length - 4, &high, 4);
+        return !(clean_marks(_mm_set_epi32(0, 0, (int)high, (int)low)) & 255);
+    }
+    to[0] = p[0];
+    to[length >> 1] = p[length >> 1];
+    to[length - 1] = p[length - 1];
+    return !(clean_marks(_mm_cvtsi32_si128((uint8_t)p[0] | (uint8_t)p[length >> 1] << 8
+                                           | (uint8_t)p[length - 1] << 16)) & 7);
+}
 #else
 #define CLEAN_STEP 8
 
@@ -82,31 +98,24 @@ static inline uint64_t clean_step(char *to, const char *p) {
     return swar_dirty(w);
 }
 
-static inline size_t clean_first(uint64_t marks) { return (size_t)swar_first(marks); }
+static inline int clean_few(char *to, const char *p, size_t length) {
+    uint64_t w = swar_load_few(p, length);
+    swar_store_few(to, w, length);
+    return !swar_dirty(w);
+}
 #endif
 
 /* Copies `length` bytes; how many of them, from the front, are clean. What lies in `to` behind
  * those is of no meaning. The last step of a longer text overlaps the one before. */
 static inline size_t copy_clean(char *to, const char *p, size_t length) {
-    size_t at = 0, clean;
-    for (; length - at >= CLEAN_STEP; at += CLEAN_STEP) {
-        __auto_type marks = clean_step(to + at, p + at);
-        if (marks)
-            return at + clean_first(marks);
-    }
-    if (at == length)
-        return length;
-    if (length >= CLEAN_STEP) {
-        at = length - CLEAN_STEP;
-        __auto_type marks = clean_step(to + at, p + at);
-        return marks ? at + clean_first(marks) : length;
-    }
-    if (length - at > 8) {
-        clean = clean_few(to, p, 8);
-        if (clean < 8)
-            return clean;
-        at = length - 8;
-    }
-    return at + clean_few(to + at, p + at, length - at);
+    size_t at;
+    if (length < CLEAN_STEP)
+        return !length || clean_few(to, p, length) ? length : clean_slowly(p, length);
+    for (at = 0; at < length - CLEAN_STEP; at += CLEAN_STEP)
+        if (clean_step(to + at, p + at))
+            return at + clean_slowly(p + at, length - at);
+    if (clean_step(to + length - CLEAN_STEP, p + length - CLEAN_STEP))
+        return at + clean_slowly(p + at, length - at);
+    return length;
 }
 #endif

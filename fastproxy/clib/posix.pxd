@@ -42,8 +42,6 @@ cdef extern from "<sys/socket.h>" nogil:
     int socket(int domain, int kind, int protocol) noexcept
     int connect(int fd, const sockaddr *address, socklen_t length) noexcept
     int accept4(int fd, sockaddr *address, socklen_t *length, int flags) noexcept
-    ssize_t recv(int fd, void *buf, size_t length, int flags) noexcept
-    ssize_t send(int fd, const void *buf, size_t length, int flags) noexcept
     ssize_t sendmsg(int fd, const msghdr *message, int flags) noexcept
     int shutdown(int fd, int how) noexcept
     int getsockopt(int fd, int level, int name, void *value, socklen_t *length) noexcept
@@ -52,6 +50,23 @@ cdef extern from "<sys/socket.h>" nogil:
     int AF_INET, AF_INET6, AF_UNIX, SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC
     int MSG_NOSIGNAL, MSG_PEEK, MSG_DONTWAIT, MSG_MORE, SHUT_RD, SHUT_WR, SHUT_RDWR
     int SOL_SOCKET, SO_ERROR, SO_LINGER, SO_KEEPALIVE
+
+cdef extern from * nogil:
+    """
+    #include <sys/socket.h>
+    #include <sys/syscall.h>
+    #include <unistd.h>
+    /* recv and send without the C library's, at which a thread may be cancelled: once a process has
+     * a second thread (the log's) they prepare for it at each call. Nobody cancels ours. */
+    static inline ssize_t recv_bytes(int fd, void *buf, size_t length, int flags) {
+        return syscall(SYS_recvfrom, fd, buf, length, flags, NULL, NULL);
+    }
+    static inline ssize_t send_bytes(int fd, const void *buf, size_t length, int flags) {
+        return syscall(SYS_sendto, fd, buf, length, flags, NULL, 0);
+    }
+    """
+    ssize_t recv_bytes(int fd, void *buf, size_t length, int flags) noexcept
+    ssize_t send_bytes(int fd, const void *buf, size_t length, int flags) noexcept
 
 cdef extern from "<netinet/in.h>" nogil:
     int IPPROTO_TCP

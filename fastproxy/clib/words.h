@@ -3,6 +3,7 @@
  * A test's answer is marks, the high bit of each byte that is meant. */
 #ifndef FASTPROXY_WORDS_H
 #define FASTPROXY_WORDS_H
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -13,6 +14,17 @@
 static inline uint64_t word8(const char *p) { uint64_t w; memcpy(&w, p, 8); return w; }
 static inline uint32_t word4(const char *p) { uint32_t w; memcpy(&w, p, 4); return w; }
 static inline uint32_t word2(const char *p) { uint16_t w; memcpy(&w, p, 2); return w; }
+
+#define BLOCK_BYTES 32u
+
+/* A text that lies in blocks of its own, in whole blocks: up to 31 bytes more than `length`. */
+static inline void copy_blocks(char *to, const char *p, size_t length) {
+    size_t at = 0;
+    do {
+        memcpy(to + at, p + at, BLOCK_BYTES);
+        at += BLOCK_BYTES;
+    } while (at < length);
+}
 
 /* The first mark is right, those behind it may cry wolf (a borrow runs upwards). */
 static inline uint64_t word_below(uint64_t w, uint8_t c) { return (w - c * WORD_ONES) & ~w; }

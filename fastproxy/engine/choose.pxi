@@ -101,17 +101,23 @@ cdef inline BackendRow *row_to_teach(Engine *eng, Exchange *x) noexcept nogil:
     return backend_row(board_of(eng), x.backend_row)
 
 
+cdef inline uint64_t asked_us(const Exchange *x) noexcept nogil:
+    """Since when the backend is to answer: it was dialed, and had all of the body."""
+    return x.body_sent_us if x.body_sent_us > x.dialed_us else x.dialed_us
+
+
 cdef inline void choose_answered(Engine *eng, Exchange *x) noexcept nogil:
     """An answer's head has come, `x.status` says which. An error that was quick is no reason to
-    send more there: it counts as slow."""
+    send more there."""
     cdef BackendRow *row = row_to_teach(eng, x)
     cdef uint64_t took_us
     if row == NULL:
         return
-    took_us = x.first_byte_us - x.asked_us if x.first_byte_us > x.asked_us else 0
-    if x.status >= 500 and took_us < LATENCY_FAILURE_US:
-        took_us = LATENCY_FAILURE_US
-    latency_seen(row, took_us, False, eng.now_ms)
+    took_us = x.first_byte_us - asked_us(x) if x.first_byte_us > asked_us(x) else 0
+    if x.status >= 500:
+        latency_failed(row, took_us, eng.now_ms)
+    else:
+        latency_seen(row, took_us, False, eng.now_ms)
 
 
 cdef inline void choose_unanswered(Engine *eng, Exchange *x, bint failed) noexcept nogil:
@@ -121,10 +127,11 @@ cdef inline void choose_unanswered(Engine *eng, Exchange *x, bint failed) noexce
     cdef uint64_t took_us
     if row == NULL or (not failed and not x.request_flow.done):
         return
-    took_us = eng.now_us - x.asked_us if eng.now_us > x.asked_us else 0
-    if failed and took_us < LATENCY_FAILURE_US:
-        took_us = LATENCY_FAILURE_US
-    latency_seen(row, took_us, True, eng.now_ms)
+    took_us = eng.now_us - asked_us(x) if eng.now_us > asked_us(x) else 0
+    if failed:
+        latency_failed(row, took_us, eng.now_ms)
+    else:
+        latency_seen(row, took_us, True, eng.now_ms)
 
 
 cdef int32_t choose_member(Engine *eng, Exchange *x, Ask *ask) noexcept nogil:

@@ -119,7 +119,6 @@ cdef bint exchange_dial_backend(Engine *eng, Exchange *x, bint may_reuse) noexce
         x.roster.base, roster_upstream(x.roster, x.upstream_index), <uint32_t> x.backend)
     cdef Connection *conn = NULL
     x.dialed_us = eng.now_us
-    x.asked_us = eng.now_us
     if may_reuse:
         conn = parked_take(eng, backend, not x.flags & X_REPLAYABLE)
     if conn != NULL:
@@ -145,7 +144,7 @@ cdef inline void exchange_send(Engine *eng, Exchange *x) noexcept nogil:
     """The upstream is there: give it the request, and let the asker go on with the body (it may
     have waited for a backend that refused: no edge will come). May end the exchange."""
     exchange_move(x, EXCHANGE_WAITING)
-    x.end_state[0] = 0          # one that was too slow to be reached is not how this will end
+    x.end_state[0] = x.end_state[1] = 0     # what came before is not how this will end
     x.server.send(eng, x)
     if x.state == EXCHANGE_WAITING and not x.request_flow.done:
         x.asker.resume(eng, x)
@@ -156,7 +155,6 @@ cdef void exchange_dial_failed(Engine *eng, Exchange *x) noexcept nogil:
     cdef BackendCount *row = backend_count(board_of(eng), eng.slot, x.backend_row)
     count_add(&row.connect_errors, 1)
     count_add(&row.retries, 1)
-    choose_unanswered(eng, x, True)
     judge_backend(eng, x, OUTCOME_GATEWAY)
     in_flight(eng, x, -1)
     if x.retries < 255:
@@ -224,7 +222,7 @@ cdef size_t exchange_body(Engine *eng, Exchange *x, char *data, size_t size) noe
         return size
     x.flags &= ~<uint32_t> X_REPLAYABLE
     if last:
-        x.asked_us = eng.now_us
+        x.body_sent_us = eng.now_us
     if piece.len != 0 or last:
         x.server.body(eng, x, piece, last)
     return <size_t> used
@@ -348,8 +346,6 @@ cdef void exchange_drop_upstream(Engine *eng, Exchange *x) noexcept nogil:
     if x.upstream != NULL:
         x.server.drop(eng, x, x.flags & X_UPSTREAM_KEEPS != 0)
     if x.flags & X_IN_FLIGHT:
-        if not x.flags & X_UPSTREAM_BYTES:
-            choose_unanswered(eng, x, x.end_state[0] == c'S' or x.end_state[0] == c's')
         tally_backend(eng, x)
         in_flight(eng, x, -1)
 

@@ -26,16 +26,29 @@ cdef inline bint is_v4_mapped(const uint8_t *address) noexcept nogil:
             and address[10] == 0xff and address[11] == 0xff)
 
 
+cdef inline char *write_octet(char *to, uint32_t value) noexcept nogil:
+    """0 to 255; where it ends."""
+    if value >= 100:
+        to[0] = <char> (48 + value // 100)
+        memcpy(to + 1, &DIGIT_PAIRS[value % 100 * 2], 2)
+        return to + 3
+    if value >= 10:
+        memcpy(to, &DIGIT_PAIRS[value * 2], 2)
+        return to + 2
+    to[0] = <char> (48 + value)
+    return to + 1
+
+
 cdef size_t address_text(const uint8_t *address, char *out) noexcept nogil:
     """Dotted quad, or IPv6 text (RFC 5952); at most 45 bytes, length returned."""
-    cdef Out text = out_over(out, 16)
+    cdef char *end = out
     cdef int i
     if is_v4_mapped(address):
-        for i in range(4):
-            if i:
-                put_char(&text, c'.')
-            put_uint(&text, address[12 + i])
-        return text.len
+        for i in range(12, 16):
+            end = write_octet(end, address[i])
+            end[0] = c'.'
+            end += 1
+        return <size_t> (end - out) - 1
     inet_ntop(AF_INET6, address, out, 46)
     return strlen(out)
 

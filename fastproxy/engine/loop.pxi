@@ -205,7 +205,7 @@ cdef void timer_tick(Engine *eng) noexcept nogil:
             connection_timeout(eng, <Connection *> (at - <size_t> &(<Connection *> NULL).timer))
     listeners_tick(eng)
     queues_tick(eng)
-    log_wake(eng.log)
+    log_tick(eng.log)
     count_add(&eng.me.log_dropped, log_lost(eng.log))
 
 
@@ -221,9 +221,11 @@ cdef void clock_strings(Engine *eng) noexcept nogil:
     eng.wall_sec = <uint64_t> now.tv_sec
     gmtime_r(&now.tv_sec, &parts)
     strftime(eng.date, sizeof(eng.date), "%a, %d %b %Y %H:%M:%S GMT", &parts)
-    strftime(eng.time_iso, sizeof(eng.time_iso), "%Y-%m-%dT%H:%M:%S", &parts)
+    eng.time_iso_len = <uint8_t> strftime(eng.time_iso, sizeof(eng.time_iso) - 8,
+                                          "%Y-%m-%dT%H:%M:%S", &parts)
     localtime_r(&now.tv_sec, &parts)
-    strftime(eng.time_local, sizeof(eng.time_local), "%d/%b/%Y:%H:%M:%S %z", &parts)
+    eng.time_local_len = <uint8_t> strftime(eng.time_local, sizeof(eng.time_local),
+                                            "%d/%b/%Y:%H:%M:%S %z", &parts)
 
 
 cdef inline uint64_t wall_us(Engine *eng) noexcept nogil:

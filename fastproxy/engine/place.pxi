@@ -57,6 +57,11 @@ cdef inline bint place_take(Engine *eng, Exchange *x, const RosterBackend *backe
     return True
 
 
+cdef inline bint place_kept(const Exchange *x, const Ask *ask) noexcept nogil:
+    """Is the place within the bound of a hash? Sessions go before bounds."""
+    return x.bond.member != 0 or x.bond.key != 0 or bound_kept(ask, <uint32_t> x.backend)
+
+
 cdef Place place_find(Engine *eng, Exchange *x) noexcept nogil:
     """Choose a backend for this request and take a place there. Members that are only full may be
     chosen another time."""
@@ -66,8 +71,8 @@ cdef Place place_find(Engine *eng, Exchange *x) noexcept nogil:
     cdef uint32_t met = 0
     cdef uint32_t looks = 0
     cdef Ask ask
+    x.backend = -1
     if upstream == NULL:
-        x.backend = -1
         return PLACE_NONE
     choose_ask(eng, x, upstream, &ask)
     if x.retries != 0:
@@ -80,7 +85,7 @@ cdef Place place_find(Engine *eng, Exchange *x) noexcept nogil:
         if x.backend < 0:
             break
         if place_take(eng, x, &ask.backends[x.backend]):
-            if looks == BOUND_LOOKS or bound_kept(&ask, <uint32_t> x.backend):
+            if looks == BOUND_LOOKS or place_kept(x, &ask):
                 break
             looks += 1
             in_flight(eng, x, -1)

@@ -32,7 +32,7 @@ cdef bint parked_put(Engine *eng, Connection *conn, const Settings *settings) no
 cdef bint socket_has_bytes(Connection *conn) noexcept nogil:
     """Ask the kernel: is anything there to read (bytes nobody asked for, or FIN)?"""
     cdef char one
-    if recv(conn.fd, &one, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 or errno != EAGAIN:
+    if recv_bytes(conn.fd, &one, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 or errno != EAGAIN:
         return True
     conn.ready &= <uint8_t> ~READY_READ
     return False

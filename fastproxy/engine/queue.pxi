@@ -1,65 +1,65 @@
 # SPDX-License-Identifier: MIT
-# The line before an upstream: who waits until a place at one of its members comes free (place.pxi).
+# The queue before an upstream: who waits until a place at one of its members comes free
+# (place.pxi).
 #
-# Who finds every member full is QUEUED: in a line per worker and upstream, by class, then by who
-# came first. The scoreboard says of each worker who is first in its line, as one word of class and
-# time (QueueCell.first); the least of all workers has the turn.
+# Who finds every member full is QUEUED, in this worker's lines for the upstream: one for each
+# class, each in the order of coming. The scoreboard says of each worker who is its first, as one
+# word of line and time (QueueCell.first); the least of all workers has the turn.
 #
 # Who gives a place back looks whose turn it is. Ours: we look at the end of the round
 # (`queue_due`), never at once, as others' work is on the stack. Another worker's: its bell is rung,
-# an eventfd in its own epoll set, so that no Python is in between. Who was told serves its line as
-# long as it has the turn, then tells the next. No call is lost: who stands in line says so first
-# and then looks once more, and who frees a place frees it first and then looks who stands there.
-# Against the rest (a worker that died between two lines, a member that came up) there is the tick.
+# an eventfd in its own epoll set, so that no Python is in between. Who was told serves its lines as
+# long as it has the turn, then tells the next. No call is lost: who queues up says so first and
+# then looks once more, and who frees a place frees it first and then looks who waits. Against the
+# rest (a worker that died between two lines, a member that came up) there is the tick.
 #
-# Who is new takes no place while others wait. Subsets are the exception: where each may go
-# elsewhere there is no one line.
+# Who is new takes no place while others wait. But one who may not go to every member (it asks for a
+# subset, or some have refused it) must not hold up those who may: it stands in a loose line, behind
+# all others of whatever class, and loose lines know no turns between workers.
 
 cdef enum:
     QUEUE_CLASS_DEFAULT = 4
-    QUEUE_CLASS_SHIFT = 56
-    # How far one look goes along the line, past those who cannot use the place that is free.
+    QUEUE_LOOSE = 8             # QUEUE_CLASSES: the first loose line
+    QUEUE_LINE_SHIFT = 56
+    # How far one look goes along loose lines, past those who cannot use the place that is free.
     QUEUE_LOOKS = 64
     # Looks of one round; what is left waits for the next wake or tick.
     QUEUE_ROUNDS = 8
+    NOBODYS_TURN = -1
 
 
-cdef inline Exchange *queue_first(Queue *queue) noexcept nogil:
-    cdef int line
-    for line in range(QUEUE_CLASSES):
-        if queue.first[line] != NULL:
-            return queue.first[line]
-    return NULL
-
-
-cdef inline Exchange *queue_behind(Queue *queue, const Exchange *x) noexcept nogil:
-    """Who comes after x; NULL: nobody."""
-    cdef int line = x.queue_class + 1
-    if x.queue_next != NULL:
-        return x.queue_next
-    while line < QUEUE_CLASSES:
+cdef inline Exchange *queue_first(Queue *queue, int line) noexcept nogil:
+    """Who is first in this line and those behind it; NULL: nobody."""
+    while line < QUEUE_LINES:
         if queue.first[line] != NULL:
             return queue.first[line]
         line += 1
     return NULL
 
 
+cdef inline Exchange *queue_behind(Queue *queue, const Exchange *x) noexcept nogil:
+    """Whom to ask when there is no place for x: all who may go anywhere fare alike."""
+    if x.queue_line < QUEUE_LOOSE:
+        return queue_first(queue, QUEUE_LOOSE)
+    return x.queue_next if x.queue_next != NULL else queue_first(queue, x.queue_line + 1)
+
+
 cdef void queue_publish(Engine *eng, uint32_t row) noexcept nogil:
     """Say on the scoreboard who is first in our line now."""
     cdef Queue *queue = &eng.queues[row]
     cdef QueueCell *cell = queue_cell(board_of(eng), eng.slot, row)
-    cdef const Exchange *x = queue_first(queue)
+    cdef const Exchange *x = queue_first(queue, 0)
     store32(&cell.length, queue.length)
     store64(&cell.first, 0 if x == NULL else
-            <uint64_t> x.queue_class << QUEUE_CLASS_SHIFT | x.queued_us)
+            <uint64_t> x.queue_line << QUEUE_LINE_SHIFT | x.queued_us)
 
 
-cdef int32_t queue_turn(Engine *eng, uint32_t row) noexcept nogil:
-    """Whose turn is it? The slot of the worker with the first of all; -1: nobody waits. One that is
-    dead or stuck is passed over."""
+cdef int32_t queue_turn(Engine *eng, uint32_t row, bint *loose) noexcept nogil:
+    """Whose turn is it? The slot of the worker with the first of all, or NOBODYS_TURN. One that is
+    dead or stuck is passed over. `loose`: there are only loose lines."""
     cdef BoardHeader *board = board_of(eng)
     cdef uint64_t first, least = 0
-    cdef int32_t found = -1
+    cdef int32_t found = NOBODYS_TURN
     cdef uint32_t worker
     for worker in range(board.workers):
         first = load64(&queue_cell(board, worker, row).first)
@@ -69,23 +69,27 @@ cdef int32_t queue_turn(Engine *eng, uint32_t row) noexcept nogil:
             continue
         found = <int32_t> worker
         least = first
+    loose[0] = least >> QUEUE_LINE_SHIFT >= QUEUE_LOOSE
     return found
 
 
 cdef inline bint queue_stands(Engine *eng, const Exchange *x) noexcept nogil:
     """Do others wait for this upstream already, so that this request stands behind them?"""
-    cdef const RosterUpstream *upstream
+    cdef bint loose
+    cdef uint32_t row
     if capped_live(eng, x) == NULL or x.queued_us != 0:
         return False
-    upstream = roster_upstream(x.roster, x.upstream_index)
-    return upstream.subsets.count == 0 and queue_turn(eng, upstream.queue_row) >= 0
+    row = roster_upstream(x.roster, x.upstream_index).queue_row
+    return queue_turn(eng, row, &loose) != NOBODYS_TURN and not loose
 
 
 cdef void queue_enter(Engine *eng, Exchange *x) noexcept nogil:
-    """Stand in line; at its head who stood there before. May end the exchange."""
+    """Queue up; first in its line who waited before. May end the exchange."""
     cdef const RosterUpstream *upstream = roster_upstream(x.roster, x.upstream_index)
     cdef uint32_t row = upstream.queue_row
     cdef Queue *queue = &eng.queues[row]
+    cdef bint before = x.queued_us != 0
+    cdef bint loose
     x.backend = -1
     if not queue_count_in(board_of(eng), eng.slot, row, upstream.queue_length):
         count_add(&eng.me.queue_refused, 1)
@@ -93,32 +97,32 @@ cdef void queue_enter(Engine *eng, Exchange *x) noexcept nogil:
         return
     exchange_move(x, EXCHANGE_QUEUED)
     x.queue_row = row
-    if x.queued_us == 0:
+    if not before:
         x.queued_us = eng.now_us
-        x.queue_class = queue_class_of(eng, x)
-        queue_link(queue, x, queue.last[x.queue_class])
-    else:
-        queue_link(queue, x, NULL)
+    x.queue_line = queue_class_of(eng, x)
+    if not no_members(&x.tried):
+        x.queue_line += QUEUE_LOOSE
+    queue_link(queue, x, NULL if before else queue.last[x.queue_line])
     queue.length += 1
     eng.me.queued += 1
     if row >= eng.queue_rows:
         eng.queue_rows = row + 1
     queue_publish(eng, row)
     fence_all()
-    if queue_first(queue) == x and queue_turn(eng, row) == <int32_t> eng.slot:
+    if queue_first(queue, 0) == x and queue_turn(eng, row, &loose) == <int32_t> eng.slot:
         eng.queue_due = True    # a place may have come free before it was said that we wait
 
 
 cdef inline void queue_link(Queue *queue, Exchange *x, Exchange *behind) noexcept nogil:
-    """Into the line of its class, behind that one; NULL: first."""
+    """Into its line, behind that one; NULL: first."""
     x.queue_prev = behind
-    x.queue_next = queue.first[x.queue_class] if behind == NULL else behind.queue_next
+    x.queue_next = queue.first[x.queue_line] if behind == NULL else behind.queue_next
     if behind == NULL:
-        queue.first[x.queue_class] = x
+        queue.first[x.queue_line] = x
     else:
         behind.queue_next = x
     if x.queue_next == NULL:
-        queue.last[x.queue_class] = x
+        queue.last[x.queue_line] = x
     else:
         x.queue_next.queue_prev = x
 
@@ -127,11 +131,11 @@ cdef void queue_leave(Engine *eng, Exchange *x) noexcept nogil:
     """Out of the line, wherever it stood. Its caller moves the state."""
     cdef Queue *queue = &eng.queues[x.queue_row]
     if x.queue_prev == NULL:
-        queue.first[x.queue_class] = x.queue_next
+        queue.first[x.queue_line] = x.queue_next
     else:
         x.queue_prev.queue_next = x.queue_next
     if x.queue_next == NULL:
-        queue.last[x.queue_class] = x.queue_prev
+        queue.last[x.queue_line] = x.queue_prev
     else:
         x.queue_next.queue_prev = x.queue_prev
     x.queue_next = x.queue_prev = NULL
@@ -173,12 +177,13 @@ cdef void queue_freed(Engine *eng, Exchange *x) noexcept nogil:
 
 cdef void queue_call(Engine *eng, uint32_t row) noexcept nogil:
     """Tell the worker whose turn it is."""
-    cdef int32_t slot = queue_turn(eng, row)
+    cdef bint loose
+    cdef int32_t slot = queue_turn(eng, row, &loose)
     cdef uint32_t *doorbell
     cdef uint64_t one = 1
     if slot == <int32_t> eng.slot:
         eng.queue_due = True
-    elif slot >= 0:
+    elif slot != NOBODYS_TURN:
         doorbell = &worker_row(board_of(eng), <uint32_t> slot).doorbell
         # The bit says that the bell was rung and nobody has looked since.
         if not fetch_or32(doorbell, RING_SLOT_FREED) & RING_SLOT_FREED:
@@ -210,10 +215,9 @@ cdef void queues_look(Engine *eng) noexcept nogil:
 cdef void queue_look(Engine *eng, uint32_t row) noexcept nogil:
     """Places for those who wait here, as long as it is our turn; then the next worker is told."""
     cdef bint placed = False
-    cdef bint passed = False
-    while queue_first(&eng.queues[row]) != NULL:
-        passed = queue_turn(eng, row) != <int32_t> eng.slot
-        if passed and not queue_is_loose(&eng.queues[row]):
+    cdef bint loose
+    while eng.queues[row].length != 0:
+        if queue_turn(eng, row, &loose) != <int32_t> eng.slot and not loose:
             break
         if not queue_serve(eng, &eng.queues[row]):
             return
@@ -222,17 +226,10 @@ cdef void queue_look(Engine *eng, uint32_t row) noexcept nogil:
         queue_call(eng, row)
 
 
-cdef inline bint queue_is_loose(Queue *queue) noexcept nogil:
-    """With subsets there is no one line: what is free for one of us is not what another awaits."""
-    cdef const Exchange *x = queue_first(queue)
-    cdef const RosterUpstream *upstream = roster_upstream(x.roster, x.upstream_index)
-    return upstream == NULL or upstream.subsets.count != 0
-
-
 cdef bint queue_serve(Engine *eng, Queue *queue) noexcept nogil:
     """The first who can have a place goes to it, or ends if nobody can serve it any more. False:
     there is no place."""
-    cdef Exchange *x = queue_first(queue)
+    cdef Exchange *x = queue_first(queue, 0)
     cdef Exchange *behind
     cdef Place place
     cdef int _looks
@@ -250,8 +247,6 @@ cdef bint queue_serve(Engine *eng, Queue *queue) noexcept nogil:
             elif not exchange_dial_backend(eng, x, True):
                 exchange_dial(eng, x)
             return True
-        if no_members(&x.tried):
-            return False        # where this one finds no place, nobody does
         x = behind
     return False
 
@@ -281,11 +276,11 @@ cdef void queues_tick(Engine *eng) noexcept nogil:
 
 
 cdef void queue_expire(Engine *eng, Queue *queue) noexcept nogil:
-    """In each class the first has waited longest."""
+    """In each line the first has waited longest."""
     cdef const RosterUpstream *upstream
     cdef Exchange *x
     cdef int line
-    for line in range(QUEUE_CLASSES):
+    for line in range(QUEUE_LINES):
         x = queue.first[line]
         while x != NULL:
             upstream = roster_upstream(x.roster, x.upstream_index)

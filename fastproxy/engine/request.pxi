@@ -227,7 +227,8 @@ cdef bint request_keep(Engine *eng, Exchange *x, Request *request, size_t sent_s
                        + request.path.len + request.host.len + sent_size + 8):
         return False
     kept = <Request *> x.arena.ptr
-    kept[0] = request[0]
+    memcpy(kept, request, <size_t> &(<Request *> NULL).hit.params
+           + request.hit.param_count * sizeof(Span))
     copy = <Head *> (x.arena.ptr + sizeof(Request))
     memcpy(copy, head, head_size)
     at = <char *> copy + head_size

@@ -51,6 +51,8 @@ cdef inline Outcome outcome_of(const Exchange *x) noexcept nogil:
 cdef inline void judge_backend(Engine *eng, Exchange *x, Outcome outcome) noexcept nogil:
     """Count it for or against the backend, which may be ejected by that (balance/outlier.pxd)."""
     cdef const RosterUpstream *upstream
+    if not x.flags & X_UPSTREAM_BYTES:
+        choose_unanswered(eng, x, outcome != OUTCOME_NONE)
     if outcome == OUTCOME_SUCCESS:
         outlier_success(backend_row(board_of(eng), x.backend_row))
     elif outcome != OUTCOME_NONE:
@@ -77,17 +79,16 @@ cdef void tally(Engine *eng, Exchange *x) noexcept nogil:
 # ---- the scene ------------------------------------------------------------------------------
 
 cdef void scene_fill(Engine *eng, Exchange *x, Request *request, const Head *answer) noexcept nogil:
-    """All that a variable may name, as far as it is known by now."""
+    """All that a variable may name, as far as it is known by now. Every member is set, since the
+    scene is that of the exchange before."""
     cdef Scene *scene = &eng.scene
-    cdef uint16_t i
-    memset(scene, 0, sizeof(Scene))
     scene.response = answer
     scene.worker = <uint16_t> eng.slot
     scene.scheme = span(b"http", 4)
     scene.listener = text_span(x.plan.base, listener_row(x).name)
     scene.server_port = listener_port(x)
-    scene.time_local = literal(eng.time_local)
     scene.time_iso = time_iso(eng)
+    scene.time_local = span(eng.time_local, eng.time_local_len)
     scene.request_id = span(x.request_id, x.request_id_len)
     scene.status = x.status
     scene.retries = x.retries
@@ -96,25 +97,42 @@ cdef void scene_fill(Engine *eng, Exchange *x, Request *request, const Head *ans
     scene.end_state[0] = x.end_state[0] if x.end_state[0] != 0 else c'-'
     scene.end_state[1] = x.end_state[1] if x.end_state[1] != 0 else c'-'
     scene.time_total_us = eng.now_us - x.started_us
-    if x.connected_us != 0:
-        scene.time_connect_us = x.connected_us - x.dialed_us
-    if x.first_byte_us != 0:
-        scene.time_first_byte_us = x.first_byte_us - x.started_us
+    scene.time_connect_us = x.connected_us - x.dialed_us if x.connected_us != 0 else 0
+    scene.time_first_byte_us = x.first_byte_us - x.started_us if x.first_byte_us != 0 else 0
     scene.minor = 0 if x.flags & X_CLIENT_10 else 1
     scene_of_peer(eng, x, scene, request)
-    if x.route != NULL:
-        scene.route = text_span(x.plan.base, x.route.name)
-        if x.route.action <= ACTION_SPLIT:
-            scene.upstream = text_span(x.plan.base, upstream_row(x).name)
-        if x.backend >= 0:
-            scene.backend = text_span(x.roster.base, roster_backend(
-                x.roster.base, roster_upstream(x.roster, x.upstream_index),
-                <uint32_t> x.backend).name)
-    if request == NULL:
+    scene_of_route(x, scene)
+    scene_of_head(scene, request)
+
+
+cdef inline void scene_of_route(Exchange *x, Scene *scene) noexcept nogil:
+    """Where it went."""
+    scene.route = scene.upstream = scene.backend = span(NULL, 0)
+    if x.route == NULL:
         return
-    scene.request = request.head
-    scene.method = text_span(request.head.base, request.head.method_text)
-    scene.target = text_span(request.head.base, request.head.target)
+    scene.route = text_span(x.plan.base, x.route.name)
+    if x.route.action <= ACTION_SPLIT:
+        scene.upstream = text_span(x.plan.base, upstream_row(x).name)
+    if x.backend >= 0:
+        scene.backend = text_span(x.roster.base, roster_backend(
+            x.roster.base, roster_upstream(x.roster, x.upstream_index),
+            <uint32_t> x.backend).name)
+
+
+cdef inline void scene_of_head(Scene *scene, const Request *request) noexcept nogil:
+    """What was asked for; NULL: that is not known (any more)."""
+    cdef const Head *head
+    cdef uint16_t i
+    scene.param_count = 0
+    if request == NULL:
+        scene.request = NULL
+        scene.method = scene.target = scene.host = scene.authority = span(NULL, 0)
+        scene.path = scene.query = span(NULL, 0)
+        return
+    head = request.head
+    scene.request = head
+    scene.method = text_span(head.base, head.method_text)
+    scene.target = text_span(head.base, head.target)
     scene.host = request.host
     scene.authority = request.authority
     scene.path = request.path
@@ -124,27 +142,28 @@ cdef void scene_fill(Engine *eng, Exchange *x, Request *request, const Head *ans
         scene.params[i] = request.hit.params[i]
 
 
-cdef Span time_iso(Engine *eng) noexcept nogil:
+cdef inline Span time_iso(Engine *eng) noexcept nogil:
     """2026-11-22T14:38:26.123456Z; the part up to the second is formatted once a second."""
-    cdef Out out = out_over(eng.iso_room, sizeof(eng.iso_room))
     cdef uint64_t now = wall_us(eng)
-    if now // 1000000 != eng.wall_sec:
+    cdef uint64_t second = now // 1000000
+    if second != eng.wall_sec:
         clock_strings(eng)
-    put(&out, eng.time_iso, strlen(eng.time_iso))
-    put_millionths(&out, <uint32_t> (now % 1000000))
-    put_char(&out, c'Z')
-    return span(out.ptr, out.len)
+    write_millionths(eng.time_iso + eng.time_iso_len, <uint32_t> (now - second * 1000000))
+    eng.time_iso[eng.time_iso_len + 7] = c'Z'
+    return span(eng.time_iso, eng.time_iso_len + 8)
 
 
-cdef void scene_of_peer(Engine *eng, Exchange *x, Scene *scene, Request *request) noexcept nogil:
+cdef inline void scene_of_peer(Engine *eng, Exchange *x, Scene *scene,
+                               Request *request) noexcept nogil:
+    """Who asked."""
     if x.flags & X_PEER_UNIX:
-        scene.peer_ip = span(b"unix", 4)
-        scene.client_ip = scene.peer_ip
+        scene.client_port = 0
+        scene.client_ip = scene.peer_ip = span(b"unix", 4)
         return
     scene.client_port = x.peer_port
     scene.peer_ip = span(eng.ip_room, address_text(x.peer, eng.ip_room))
     scene.client_ip = scene.peer_ip
-    if request != NULL:
+    if request != NULL and x.flags & X_TRUSTED:
         scene.client_ip = client_address(eng, x, request.head, scene.peer_ip)
 
 
@@ -159,16 +178,19 @@ cdef void scene_of_answer(Engine *eng, Exchange *x, const Head *answer) noexcept
 # ---- the access log -------------------------------------------------------------------------
 
 cdef void access_log(Engine *eng, Exchange *x) noexcept nogil:
-    """One line, rendered into the build room (nothing else needs it now) and given to the writer
-    thread's ring; a full ring drops and counts (never waits)."""
+    """One line, rendered where the writer's thread will take it from; without room it is dropped
+    and counted (never waits)."""
     cdef Out out
+    cdef size_t room
     if eng.log == NULL or (x.route != NULL and not x.route.log):
         return
-    out = out_over(eng.build, BUILD_BYTES)
+    out.ptr = log_room(eng.log, &room)
+    out = out_over(out.ptr, room)
     scene_fill(eng, x, x.kept, NULL)
     render(&out, x.plan.base, &x.plan.settings.log_line, &eng.scene)
     put_char(&out, c'\n')
-    if not out.full and log_push(eng.log, out.ptr, out.len):
-        count_add(&eng.me.log_lines, 1)
-    else:
+    if out.full:
         count_add(&eng.me.log_dropped, 1)
+        return
+    log_took(eng.log, out.len)
+    count_add(&eng.me.log_lines, 1)

@@ -9,7 +9,7 @@ cdef ssize_t tcp_read(Engine *eng, Connection *conn, char *buf, size_t size,
                       bint *drained) noexcept nogil:
     cdef ssize_t got
     while True:
-        got = recv(conn.fd, buf, size, 0)
+        got = recv_bytes(conn.fd, buf, size, 0)
         if got >= 0 or errno != EINTR:
             break
     if got > 0:
@@ -32,7 +32,7 @@ cdef ssize_t tcp_write(Engine *eng, Connection *conn, iovec *spans, int count) n
         flags |= MSG_MORE       # the FIN of tcp_finish leaves in the same packet
     while True:
         if count == 1:
-            sent = send(conn.fd, spans[0].iov_base, spans[0].iov_len, flags)
+            sent = send_bytes(conn.fd, spans[0].iov_base, spans[0].iov_len, flags)
         else:
             memset(&message, 0, sizeof(message))
             message.msg_iov = spans

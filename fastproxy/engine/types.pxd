@@ -6,7 +6,7 @@ heads and bodies and back: an AskerCodec serves the side that asked, a ServerCod
 answers. The exchange stands between them and never asks which protocol a side speaks. Each plug is
 a struct of function pointers with its contract written here.
 
-Worker only. Nothing here is touched by two threads but AccessLog's ring.
+Worker only. Nothing here is touched by two threads but LogWriter's sheets.
 """
 
 from libc.stddef cimport size_t
@@ -25,7 +25,7 @@ from fastproxy.http1.parse cimport HeadParser
 from fastproxy.http1.target cimport TargetParts
 from fastproxy.memory.buffer cimport BlockPool, Buffer
 from fastproxy.memory.limits cimport (
-    QUEUE_CLASSES, ROUTE_PARAMS_MAX, UPSTREAMS_MAX, WORKERS_MAX)
+    QUEUE_LINES, ROUTE_PARAMS_MAX, UPSTREAMS_MAX, WORKERS_MAX)
 from fastproxy.memory.pool cimport Pool, PoolItem
 from fastproxy.memory.span cimport Out, Span
 from fastproxy.rewrite.table cimport RewriteRow
@@ -240,11 +240,11 @@ cdef struct Exchange:
     uint32_t backend_row        # scoreboard row of it
     Members tried               # not to be chosen (again)
     uint64_t key                # X_HAS_KEY; the same for every try
-    Exchange *queue_next        # QUEUED: in the line of its class
+    Exchange *queue_next        # QUEUED: in its line
     Exchange *queue_prev
     uint64_t queued_us          # since when it waits, or has waited; 0: it never did
-    uint32_t queue_row          # which line
-    uint8_t queue_class         # 0: first
+    uint32_t queue_row          # which queue
+    uint8_t queue_line          # which of its lines
     Bond bond                   # to the member of its session, to its subset
     Flow request_flow
     Flow answer_flow
@@ -264,7 +264,7 @@ cdef struct Exchange:
     uint64_t dialed_us
     uint64_t connected_us
     uint64_t first_byte_us
-    uint64_t asked_us           # when the backend was dialed, or had all of the body, if later
+    uint64_t body_sent_us       # when the last of a body went upstream; 0: with the head
     uint64_t bytes_in
     uint64_t bytes_out
     Exchange *next_dead         # in Engine.dead_exchanges, or before that in Engine.answered
@@ -274,9 +274,9 @@ cdef struct Exchange:
 
 
 cdef struct Queue:
-    # Who waits in this worker for one upstream: a line for each class (queue.pxi).
-    Exchange *first[QUEUE_CLASSES]
-    Exchange *last[QUEUE_CLASSES]
+    # Who waits in this worker for one upstream, in lines (queue.pxi).
+    Exchange *first[QUEUE_LINES]
+    Exchange *last[QUEUE_LINES]
     uint32_t length
 
 
@@ -378,7 +378,9 @@ cdef struct Engine:
     uint64_t random[2]
     char date[32]               # "Sun, 06 Nov 1994 08:49:37 GMT"
     char time_local[32]
-    char time_iso[24]           # up to the second
+    char time_iso[32]           # up to the second; behind it, whatever was wanted last
+    uint8_t time_local_len
+    uint8_t time_iso_len        # up to the second
     uint64_t knock_head
     uint64_t knock_tail
     Knock knocks[DOORWAY_RING]
@@ -397,4 +399,3 @@ cdef struct Engine:
     char host_room[256]
     char ip_room[64]
     char peer_room[64]
-    char iso_room[32]

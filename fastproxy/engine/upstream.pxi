@@ -291,7 +291,7 @@ cdef void upstream_failed(Engine *eng, Exchange *x, int status, const char *caus
     if not again:
         exchange_fail(eng, x, status, cause)
         return
-    x.end_state[0] = 0
+    x.end_state[0] = x.end_state[1] = 0
     tally_backend(eng, x)
     conn.exchange = NULL
     x.upstream = NULL

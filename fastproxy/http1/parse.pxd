@@ -38,6 +38,7 @@ from fastproxy.http1.parser cimport (
     parser_init_request, parser_init_response, parser_started,
 )
 from fastproxy.http1.start_line cimport request_line, status_line
+from fastproxy.http1.tokens cimport field_taken
 from fastproxy.memory.limits cimport HEAD_FIELDS_MAX
 
 
@@ -60,7 +61,6 @@ cdef inline void _keep_field(Head *head, const uint8_t *base, uint32_t line, uin
     """One whole field line is read: [line, after). Trims the value's trailing OWS."""
     cdef Field *field = &head.fields[head.count]
     cdef uint32_t value_end = after - 2
-    cdef uint64_t bit
     MUST_HOT(head.count < HEAD_FIELDS_MAX)
     while value_end > value and is_blank(base[value_end - 1]):
         value_end -= 1
@@ -72,11 +72,7 @@ cdef inline void _keep_field(Head *head, const uint8_t *base, uint32_t line, uin
     field.flags = FIELD_UNDERSCORE if underscore else 0
     field.line_len = after - line
     MUST_HOT(value <= value_end and field.id < FIELD_IDS)
-    bit = (<uint64_t> 1) << field.id
-    head.twice |= head.ids & bit
-    head.ids |= bit
-    head.last[field.id] = <uint8_t> head.count
-    head.count += 1
+    field_taken(head, field.id)
 
 
 cdef inline uint32_t _whole_fields(HeadParser *p, const uint8_t *base, uint32_t at,

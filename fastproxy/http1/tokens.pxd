@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Comma lists and tokens inside field values (RFC 9110 5.6.1, 5.6.2)."""
 
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memchr
 
 from fastproxy.clib.scan cimport CHAR_TOKEN, char_class
@@ -9,6 +9,15 @@ from fastproxy.http1.chars cimport COMMA, is_blank, is_digit
 from fastproxy.http1.head cimport Field, Head
 from fastproxy.memory.limits cimport LENGTH_DIGITS_MAX
 from fastproxy.memory.span cimport Span, span
+
+
+cdef inline void field_taken(Head *head, uint8_t id) noexcept nogil:
+    """The field behind the last one is filled in: from now on it counts, and is found by its id."""
+    cdef uint64_t bit = (<uint64_t> 1) << id
+    head.twice |= head.ids & bit
+    head.ids |= bit
+    head.last[id] = <uint8_t> head.count
+    head.count += 1
 
 
 cdef inline Span name_of(const Head *head, const Field *field) noexcept nogil:

@@ -72,4 +72,6 @@ cdef enum:
     UPSTREAMS_MAX = 1024
     # Priorities in the line before an upstream: HAProxy and HTTP's own `u=` (RFC 9218) have eight.
     QUEUE_CLASSES = 8
+    # Lines of one queue: a line for each class, and another for those who cannot go to all members.
+    QUEUE_LINES = 16
     CLIENT_IP_SLOTS = 65536

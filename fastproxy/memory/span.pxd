@@ -14,6 +14,11 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
 
+cdef extern from "fastproxy/clib/words.h" nogil:
+    size_t BLOCK_BYTES
+    void copy_blocks(char *to, const char *p, size_t length) noexcept
+
+
 cdef struct Span:
     const char *ptr
     size_t len
@@ -83,6 +88,15 @@ cdef inline void put(Out *out, const char *ptr, size_t length) noexcept nogil:
     out.len += length
 
 
+cdef inline void put_blocks(Out *out, const char *ptr, size_t length) noexcept nogil:
+    """As put, for a text behind which as much as a block may be read."""
+    if out.cap - out.len >= length + BLOCK_BYTES:
+        copy_blocks(out.ptr + out.len, ptr, length)
+        out.len += length
+    else:
+        put(out, ptr, length)
+
+
 cdef inline void put_span(Out *out, Span s) noexcept nogil:
     if s.len != 0:              # an absent one is NULL, which memcpy may not see
         put(out, s.ptr, s.len)
@@ -111,6 +125,9 @@ cdef inline void put_uint(Out *out, uint64_t value) noexcept nogil:
     cdef size_t length = 1
     cdef uint64_t bound = 10
     cdef char *end
+    if value < 10:
+        put_char(out, <char> (48 + value))
+        return
     while value >= bound and length < 20:
         bound *= 10             # 10^20 is never reached: 64 bits hold 20 digits
         length += 1
@@ -130,14 +147,21 @@ cdef inline void put_uint(Out *out, uint64_t value) noexcept nogil:
         end[0] = <char> (48 + value)
 
 
-cdef inline void put_millionths(Out *out, uint32_t value) noexcept nogil:
+cdef inline void write_millionths(char *to, uint32_t value) noexcept nogil:
     """"." and six digits: what follows the seconds. `value` is below a million."""
-    cdef char digits[7]
-    digits[0] = c'.'
-    memcpy(&digits[1], &DIGIT_PAIRS[value // 10000 * 2], 2)
-    memcpy(&digits[3], &DIGIT_PAIRS[value // 100 % 100 * 2], 2)
-    memcpy(&digits[5], &DIGIT_PAIRS[value % 100 * 2], 2)
-    put(out, digits, 7)
+    to[0] = c'.'
+    memcpy(to + 1, &DIGIT_PAIRS[value // 10000 * 2], 2)
+    memcpy(to + 3, &DIGIT_PAIRS[value // 100 % 100 * 2], 2)
+    memcpy(to + 5, &DIGIT_PAIRS[value % 100 * 2], 2)
+
+
+cdef inline void put_millionths(Out *out, uint32_t value) noexcept nogil:
+    """As write_millionths."""
+    if out.cap - out.len < 7:
+        out.full = True
+        return
+    write_millionths(out.ptr + out.len, value)
+    out.len += 7
 
 
 cdef inline void put_hex(Out *out, uint64_t value) noexcept nogil:

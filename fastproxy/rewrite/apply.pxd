@@ -21,7 +21,7 @@ from fastproxy.rewrite.table cimport (
     PATH_TEMPLATE, PathEdit, RewriteRow)
 from fastproxy.template.escape cimport put_target
 from fastproxy.template.fields cimport field_next, field_value
-from fastproxy.template.render cimport render, render_part
+from fastproxy.template.render cimport render, render_parts
 from fastproxy.template.table cimport Scene, TemplatePart, VAR_CAPTURE
 
 
@@ -147,10 +147,11 @@ cdef inline void put_replacement(Out *out, const char *base, const PathEdit *edi
     cdef uint32_t i
     for i in range(edit.value.parts.count):
         if parts[i].variable == VAR_CAPTURE:
+            put_span(out, text_span(base, parts[i].lead))
             group = regex_group(regexes, parts[i].arg, path)
             put_target(out, group.ptr, group.len, False)
         else:
-            render_part(out, base, &parts[i], scene)
+            render_parts(out, base, &parts[i], 1, scene)
 
 
 cdef inline int path_step(const char *base, const PathEdit *edit, const RegexSet *regexes,

@@ -8,6 +8,7 @@ from libc.string cimport memset as _memset
 from fastproxy.engine.table cimport (
     PLAN_MAGIC as _PLAN_MAGIC, PLAN_VERSION as _PLAN_VERSION, PlanHeader as _PlanHeader)
 from fastproxy.http1.head cimport Head as _Head
+from fastproxy.http1.tokens cimport field_taken as _field_taken
 from fastproxy.memory.limits cimport HEAD_FIELDS_MAX as _HEAD_FIELDS_MAX
 from fastproxy.memory.span cimport Out as _Out, Span as _Span, out_over as _out_over
 from fastproxy.memory.span cimport text_span as _text_span
@@ -53,7 +54,7 @@ cdef bytes _head_fill(_Head *head, list fields):
         field.line_len = len(name) + len(value) + 4
         field.id = ids.get(name.decode("latin-1").lower(), 0)
         at += field.line_len
-        head.count += 1
+        _field_taken(head, field.id)
         lines.append(name + b": " + value + b"\r\n")
     text = b"".join(lines)
     head.base = text

@@ -7,6 +7,7 @@ from posix.stdlib cimport posix_memalign
 from libc.string cimport memcpy, memset
 
 from fastproxy.http1.head cimport FIELD_UNDERSCORE, Field, Head
+from fastproxy.http1.tokens cimport field_taken
 from fastproxy.memory.limits cimport HEAD_FIELDS_MAX
 from fastproxy.memory.span cimport Out, Slice, Span, out_over, span
 from fastproxy.rewrite.apply cimport edit_drops, edits_emit, path_apply, path_legal
@@ -44,7 +45,6 @@ cdef class ProbeHead:
         memset(&self.head, 0, sizeof(Head))
         for name, value in fields[:HEAD_FIELDS_MAX]:
             field = &self.head.fields[self.head.count]
-            self.head.count += 1
             lines += [name, b": ", value, b"\r\n"]
             field.name_off = at
             field.name_len = len(name)
@@ -54,6 +54,7 @@ cdef class ProbeHead:
             field.id = ids.get(name.decode("latin-1").lower(), 0)
             if b"_" in name:
                 field.flags |= FIELD_UNDERSCORE
+            field_taken(&self.head, field.id)
             at += field.line_len
         self.text = b"".join(lines)
         self.head.base = self.text

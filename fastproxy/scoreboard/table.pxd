@@ -180,8 +180,8 @@ cdef struct UpstreamBoard:
 
 cdef struct QueueCell:
     # What one worker has waiting for one upstream.
-    uint64_t first                  # class << 56 | since when (mono us): who is next of its line;
-                                    # 0: nobody waits. The least of all workers has the turn.
+    uint64_t first                  # line << 56 | since when (mono us): who is its first; 0: nobody
+                                    # waits. The least of all workers has the turn.
     uint32_t length
     uint32_t pad
 

@@ -22,6 +22,7 @@ from fastproxy.template.variables import ALIASES, CAPTURE, VARIABLES
 Template = dict[str, tuple[int, int]]
 EMPTY: Template = {"parts": (0, 0)}
 LITERAL = 0
+BEHIND = bytes(_core.literal_behind())
 PARAM = VARIABLES["param"].number
 FIELD_IDS: Mapping[str, int] = _core.field_ids()
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
@@ -82,11 +83,22 @@ def parse_template(
 
 
 def pack_template(blob: Blob, parts: Sequence[Mapping[str, Any]]) -> Template:
-    """Parts into the blob; a Template for `pack`."""
+    """Parts into the blob; a Template for `pack`. A literal goes into the row of what it leads."""
     if not parts:
         return EMPTY
-    rows: list[Mapping[str, Any]]
-    rows = [{**part, "text": blob.text(part.get("text", b""))} for part in parts]
+    rows: list[Mapping[str, Any]] = []
+    lead = b""
+    for part in parts:
+        if part["variable"] == LITERAL and part is not parts[-1]:
+            lead += part["text"]
+            continue
+        text = part.get("text", b"")
+        if part["variable"] == LITERAL:
+            lead, text = lead + text, b""
+        # Copied in whole blocks: what is behind the last byte must be there to be read.
+        at, _ = blob.text(lead + BEHIND)
+        rows.append({**part, "lead": (at, len(lead)), "text": blob.text(text)})
+        lead = b""
     return {"parts": blob.rows("TemplatePart", rows)}
 
 

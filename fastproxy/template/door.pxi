@@ -2,7 +2,13 @@
 # What builders ask of the C enums, so that no number is written twice. Included by _core.pyx.
 
 from fastproxy.http1 cimport head as _head
+from fastproxy.memory cimport span as _memory
 from fastproxy.template cimport table as _template
+
+
+def literal_behind():
+    """So many bytes must be there to be read behind a literal: it is copied in whole blocks."""
+    return _memory.BLOCK_BYTES
 
 
 def variables():

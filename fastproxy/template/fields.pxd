@@ -29,6 +29,11 @@ cdef inline int field_next(const Head *head, int index, uint8_t id, Span name) n
     -1 if there is none. `head` may be NULL."""
     if head == NULL:
         return -1
+    if id != FIELD_OTHER:
+        if not (head.ids >> id) & 1:
+            return -1
+        if not (head.twice >> id) & 1:
+            return head.last[id] if <int> head.last[id] >= index else -1
     while index < <int> head.count:
         if head.fields[index].id == id:
             if id != FIELD_OTHER:

@@ -12,8 +12,10 @@ from libc.string cimport memcpy
 
 from fastproxy.http1.head cimport Head
 from fastproxy.memory.span cimport (
-    Out, Slice, Span, Text, put, put_char, put_millionths, put_uint, span, text_span)
-from fastproxy.template.escape cimport put_header, put_html, put_json, put_log, put_target
+    BLOCK_BYTES, Out, Slice, Span, Text, put, put_blocks, put_char, put_millionths, put_uint, span,
+    text_span)
+from fastproxy.template.escape cimport (
+    put_clean, put_header, put_html, put_json, put_log, put_target)
 from fastproxy.template.fields cimport cookie_find, field_next, field_value, query_find
 from fastproxy.template.table cimport (
     ESCAPE_HEADER, ESCAPE_HTML, ESCAPE_JSON, ESCAPE_JSON_NUMBER, ESCAPE_LOG, ESCAPE_TARGET, ESCAPES,
@@ -24,6 +26,14 @@ from fastproxy.template.table cimport (
     VAR_REQUEST_ID, VAR_REQUEST_LINE, VAR_RESPONSE_HEADER, VAR_RETRIES, VAR_ROUTE, VAR_SCHEME,
     VAR_SERVER_PORT, VAR_STATUS, VAR_TARGET, VAR_TIME_CONNECT, VAR_TIME_FIRST_BYTE, VAR_TIME_ISO,
     VAR_TIME_LOCAL, VAR_TIME_TOTAL, VAR_UPSTREAM, VAR_WORKER, VARIABLES)
+
+
+cdef enum PartKind:
+    # What stands in for a part.
+    PART_TEXT                   # bytes of a stranger, or nothing
+    PART_NUMBER
+    PART_SECONDS                # microseconds, written as seconds
+    PART_OTHER                  # several pieces: render_other
 
 
 cdef inline void put_escaped(Out *out, Span value, uint8_t escape, bint query) noexcept nogil:
@@ -49,11 +59,18 @@ cdef inline void put_absent(Out *out, uint8_t escape) noexcept nogil:
         put(out, b"null", 4)
 
 
-cdef inline void put_value(Out *out, Span value, uint8_t escape) noexcept nogil:
+cdef inline void put_value(Out *out, Span value, uint8_t escape, bint query) noexcept nogil:
+    """A log's values, which nearly never hold a byte to be escaped, are copied while they are
+    looked at; the rest is for put_escaped."""
+    cdef size_t clean = 0
     if value.len == 0:
         put_absent(out, escape)
-    else:
-        put_escaped(out, value, escape, False)
+        return
+    if ESCAPE_LOG <= escape <= ESCAPE_JSON_NUMBER:
+        clean = put_clean(out, value.ptr, value.len)
+        if clean == value.len:
+            return
+    put_escaped(out, span(value.ptr + clean, value.len - clean), escape, query)
 
 
 cdef inline void put_seconds(Out *out, uint64_t microseconds) noexcept nogil:
@@ -62,32 +79,23 @@ cdef inline void put_seconds(Out *out, uint64_t microseconds) noexcept nogil:
     put_millionths(out, <uint32_t> (microseconds % 1000000))
 
 
-cdef inline void put_status(Out *out, uint32_t status, uint8_t escape) noexcept nogil:
-    """Three digits in a log line, where parsers count on them: 000 if there is none yet."""
-    if escape != ESCAPE_LOG:
-        if status:
-            put_uint(out, status)
-        else:
-            put_absent(out, escape)
-        return
+cdef inline void put_three(Out *out, uint32_t status) noexcept nogil:
+    """A status in a log line, where parsers count on three digits: 000 if there is none yet."""
     put_char(out, <char> (48 + status // 100 % 10))
     put_char(out, <char> (48 + status // 10 % 10))
     put_char(out, <char> (48 + status % 10))
 
 
-cdef inline void put_field(Out *out, const Head *head, uint8_t id, Span name,
+cdef inline void put_lines(Out *out, const Head *head, uint8_t id, Span name,
                            uint8_t escape) noexcept nogil:
-    """All lines of that name, joined by ", " (RFC 9110 5.3)."""
+    """All field lines of that name, joined by ", " (RFC 9110 5.3)."""
     cdef int index = field_next(head, 0, id, name)
-    cdef bint some = False
+    put_escaped(out, field_value(head, index), escape, False)
+    index = field_next(head, index + 1, id, name)
     while index >= 0:
-        if some:
-            put(out, b", ", 2)
-        some = True
+        put(out, b", ", 2)
         put_escaped(out, field_value(head, index), escape, False)
         index = field_next(head, index + 1, id, name)
-    if not some:
-        put_absent(out, escape)
 
 
 cdef inline void put_request_line(Out *out, const Scene *scene, uint8_t escape) noexcept nogil:
@@ -101,133 +109,178 @@ cdef inline void put_request_line(Out *out, const Scene *scene, uint8_t escape) 
     put_char(out, <char> (48 + scene.minor % 10))
 
 
-cdef inline Span scene_span(uint8_t variable, const Scene *scene) noexcept nogil:
-    """The variables that are a span of the scene."""
-    if variable == VAR_CLIENT_IP:
-        return scene.client_ip
-    elif variable == VAR_SCHEME:
-        return scene.scheme
-    elif variable == VAR_HOST:
-        return scene.host
-    elif variable == VAR_AUTHORITY:
-        return scene.authority
-    elif variable == VAR_METHOD:
-        return scene.method
-    elif variable == VAR_PATH:
-        return scene.path
-    elif variable == VAR_REQUEST_ID:
-        return scene.request_id
-    elif variable == VAR_ROUTE:
-        return scene.route
-    elif variable == VAR_UPSTREAM:
-        return scene.upstream
-    elif variable == VAR_BACKEND:
-        return scene.backend
-    elif variable == VAR_LISTENER:
-        return scene.listener
-    elif variable == VAR_TIME_LOCAL:
-        return scene.time_local
-    elif variable == VAR_TIME_ISO:
-        return scene.time_iso
-    elif variable == VAR_PEER_IP:
-        return scene.peer_ip
-    elif variable == VAR_END_STATE:
-        return span(scene.end_state, 2 if scene.end_state[0] else 0)
-    return span(NULL, 0)
+cdef inline PartKind field_of(const Head *head, const TemplatePart *part, Span name,
+                              Span *text) noexcept nogil:
+    """The only field line of a name; PART_OTHER if there are several."""
+    cdef uint8_t id = <uint8_t> part.arg
+    cdef int index = field_next(head, 0, id, name)
+    if index < 0:
+        return PART_TEXT
+    text[0] = field_value(head, index)
+    if text.len != 0 and field_next(head, index + 1, id, name) < 0:
+        return PART_TEXT
+    return PART_OTHER
 
 
-cdef inline void render_named(Out *out, const char *base, const TemplatePart *part,
-                              const Scene *scene) noexcept nogil:
+cdef inline PartKind named(const char *base, const TemplatePart *part, const Scene *scene,
+                           Span *text) noexcept nogil:
     """The variables with a name or an index."""
     cdef Span name = text_span(base, part.text)
-    cdef Span value = span(NULL, 0)
     cdef uint8_t variable = part.variable
     if variable == VAR_HEADER:
-        put_field(out, scene.request, <uint8_t> part.arg, name, part.escape)
-        return
+        return field_of(scene.request, part, name, text)
     elif variable == VAR_RESPONSE_HEADER:
-        put_field(out, scene.response, <uint8_t> part.arg, name, part.escape)
-        return
+        return field_of(scene.response, part, name, text)
     elif variable == VAR_COOKIE:
-        if not cookie_find(scene.request, name, &value):
-            value.len = 0
+        if not cookie_find(scene.request, name, text):
+            text.len = 0
     elif variable == VAR_QUERY_PARAM:
-        if not query_find(scene.query, name, &value):
-            value.len = 0
-    elif variable == VAR_PARAM:
-        if part.arg < scene.param_count:
-            value = scene.params[part.arg]
-    put_value(out, value, part.escape)
+        if not query_find(scene.query, name, text):
+            text.len = 0
+    elif part.arg < scene.param_count:
+        text[0] = scene.params[part.arg]
+    return PART_TEXT
 
 
-cdef inline void render_query(Out *out, uint8_t variable, const Scene *scene,
-                              uint8_t escape) noexcept nogil:
-    """The variables in which "?" is data."""
-    cdef Span value = scene.target if variable == VAR_TARGET else scene.query
-    if value.len == 0:
-        put_absent(out, escape)
-        return
-    if variable == VAR_ARGS:
-        put_char(out, b"?")
-    put_escaped(out, value, escape, True)
+cdef inline PartKind part_value(const char *base, const TemplatePart *part, const Scene *scene,
+                                Span *text, uint64_t *number) noexcept nogil:
+    """What a variable stands for: `text` (empty before) or `number`."""
+    cdef uint8_t variable = part.variable
+    if variable == VAR_CLIENT_IP:
+        text[0] = scene.client_ip
+    elif variable == VAR_PEER_IP:
+        text[0] = scene.peer_ip
+    elif variable == VAR_SCHEME:
+        text[0] = scene.scheme
+    elif variable == VAR_HOST:
+        text[0] = scene.host
+    elif variable == VAR_AUTHORITY:
+        text[0] = scene.authority
+    elif variable == VAR_METHOD:
+        text[0] = scene.method
+    elif variable == VAR_TARGET:
+        text[0] = scene.target
+    elif variable == VAR_PATH:
+        text[0] = scene.path
+    elif variable == VAR_QUERY:
+        text[0] = scene.query
+    elif variable == VAR_REQUEST_ID:
+        text[0] = scene.request_id
+    elif variable == VAR_ROUTE:
+        text[0] = scene.route
+    elif variable == VAR_UPSTREAM:
+        text[0] = scene.upstream
+    elif variable == VAR_BACKEND:
+        text[0] = scene.backend
+    elif variable == VAR_LISTENER:
+        text[0] = scene.listener
+    elif variable == VAR_TIME_LOCAL:
+        text[0] = scene.time_local
+    elif variable == VAR_TIME_ISO:
+        text[0] = scene.time_iso
+    elif variable == VAR_END_STATE:
+        text[0] = span(scene.end_state, 2 if scene.end_state[0] else 0)
+    elif (variable == VAR_HEADER or variable == VAR_RESPONSE_HEADER or variable == VAR_COOKIE
+            or variable == VAR_PARAM or variable == VAR_QUERY_PARAM):
+        return named(base, part, scene, text)
+    elif (variable == VAR_ARGS or variable == VAR_PROTOCOL or variable == VAR_REQUEST_LINE
+            or variable == VAR_CAPTURE):
+        return PART_OTHER
+    else:
+        return number_value(part, scene, number)
+    return PART_TEXT
 
 
-cdef inline void render_part(Out *out, const char *base, const TemplatePart *part,
-                             const Scene *scene) noexcept nogil:
+cdef inline PartKind number_value(const TemplatePart *part, const Scene *scene,
+                                  uint64_t *number) noexcept nogil:
+    """The variables that are numbers; PART_TEXT if it is not there."""
+    cdef uint8_t variable = part.variable
+    if variable == VAR_STATUS:
+        number[0] = scene.status
+        if part.escape == ESCAPE_LOG:
+            return PART_OTHER
+        return PART_NUMBER if scene.status else PART_TEXT
+    elif variable == VAR_TIME_TOTAL:
+        number[0] = scene.time_total_us
+        return PART_SECONDS
+    elif variable == VAR_TIME_CONNECT:
+        number[0] = scene.time_connect_us
+        return PART_SECONDS if scene.time_connect_us else PART_TEXT
+    elif variable == VAR_TIME_FIRST_BYTE:
+        number[0] = scene.time_first_byte_us
+        return PART_SECONDS if scene.time_first_byte_us else PART_TEXT
+    elif variable == VAR_BYTES_IN:
+        number[0] = scene.bytes_in
+    elif variable == VAR_BYTES_OUT:
+        number[0] = scene.bytes_out
+    elif variable == VAR_RETRIES:
+        number[0] = scene.retries
+    elif variable == VAR_WORKER:
+        number[0] = scene.worker
+    elif variable == VAR_CLIENT_PORT:
+        number[0] = scene.client_port
+    else:
+        number[0] = scene.server_port
+    return PART_NUMBER
+
+
+cdef inline void render_other(Out *out, const char *base, const TemplatePart *part,
+                              const Scene *scene) noexcept nogil:
+    """What is more than one value; a group of a regex (rewrite/apply.pxd) is nothing here."""
     cdef uint8_t variable = part.variable
     cdef uint8_t escape = part.escape
-    if variable == VAR_LITERAL:
-        put(out, base + part.text.off, part.text.len)
-    elif variable == VAR_STATUS:
-        put_status(out, scene.status, escape)
-    elif variable == VAR_BYTES_IN:
-        put_uint(out, scene.bytes_in)
-    elif variable == VAR_BYTES_OUT:
-        put_uint(out, scene.bytes_out)
-    elif variable == VAR_TIME_TOTAL:
-        put_seconds(out, scene.time_total_us)
-    elif variable == VAR_TIME_CONNECT:
-        if scene.time_connect_us:
-            put_seconds(out, scene.time_connect_us)
-        else:
-            put_absent(out, escape)
-    elif variable == VAR_TIME_FIRST_BYTE:
-        if scene.time_first_byte_us:
-            put_seconds(out, scene.time_first_byte_us)
-        else:
-            put_absent(out, escape)
-    elif variable == VAR_RETRIES:
-        put_uint(out, scene.retries)
-    elif variable == VAR_WORKER:
-        put_uint(out, scene.worker)
-    elif variable == VAR_CLIENT_PORT:
-        put_uint(out, scene.client_port)
-    elif variable == VAR_SERVER_PORT:
-        put_uint(out, scene.server_port)
+    if variable == VAR_STATUS:
+        put_three(out, scene.status)
     elif variable == VAR_PROTOCOL:
         put(out, b"HTTP/1.", 7)
         put_char(out, <char> (48 + scene.minor % 10))
     elif variable == VAR_REQUEST_LINE:
         put_request_line(out, scene, escape)
-    elif variable == VAR_TARGET or variable == VAR_QUERY or variable == VAR_ARGS:
-        render_query(out, variable, scene, escape)
-    elif (variable == VAR_HEADER or variable == VAR_RESPONSE_HEADER or variable == VAR_COOKIE
-            or variable == VAR_PARAM or variable == VAR_QUERY_PARAM):
-        render_named(out, base, part, scene)
+    elif variable == VAR_ARGS:
+        if scene.query.len == 0:
+            put_absent(out, escape)
+        else:
+            put_char(out, b"?")
+            put_escaped(out, scene.query, escape, True)
+    elif variable == VAR_HEADER:
+        put_lines(out, scene.request, <uint8_t> part.arg, text_span(base, part.text), escape)
+    elif variable == VAR_RESPONSE_HEADER:
+        put_lines(out, scene.response, <uint8_t> part.arg, text_span(base, part.text), escape)
     else:
-        put_value(out, scene_span(variable, scene), escape)
+        put_absent(out, escape)
+
+
+cdef inline void render_parts(Out *out, const char *base, const TemplatePart *part, uint32_t count,
+                              const Scene *scene) noexcept nogil:
+    """Append these; `out.full` tells whether they fitted. `base`: the plan's."""
+    cdef const TemplatePart *end = part + count
+    cdef PartKind kind
+    cdef Span text
+    cdef uint64_t number
+    cdef bint query
+    while part != end:
+        put_blocks(out, base + part.lead.off, part.lead.len)
+        if part.variable != VAR_LITERAL:
+            text = span(NULL, 0)
+            number = 0
+            kind = part_value(base, part, scene, &text, &number)
+            if kind == PART_TEXT:
+                query = part.variable == VAR_TARGET or part.variable == VAR_QUERY
+                put_value(out, text, part.escape, query)
+            elif kind == PART_NUMBER:
+                put_uint(out, number)
+            elif kind == PART_SECONDS:
+                put_seconds(out, number)
+            else:
+                render_other(out, base, part, scene)
+        part += 1
 
 
 cdef inline void render(Out *out, const char *base, const Template *template,
                         const Scene *scene) noexcept nogil:
-    """Append the rendered template; `out.full` tells whether it fitted. `base`: the plan's."""
-    cdef const TemplatePart *parts = <const TemplatePart *> (base + template.parts.off)
-    cdef uint32_t i
-    for i in range(template.parts.count):
-        if parts[i].variable == VAR_LITERAL:    # every other part, nearly
-            put(out, base + parts[i].text.off, parts[i].text.len)
-        else:
-            render_part(out, base, &parts[i], scene)
+    """Append the rendered template."""
+    render_parts(out, base, <const TemplatePart *> (base + template.parts.off),
+                 template.parts.count, scene)
 
 
 # --- checks of a plan's bytes, once, when it is mapped -----------------------------------------
@@ -253,6 +306,7 @@ cdef inline int template_check(const char *base, uint64_t length,
     parts = <const TemplatePart *> (base + template.parts.off)
     for i in range(template.parts.count):
         if (parts[i].variable >= VARIABLES or parts[i].escape >= ESCAPES
+                or parts[i].lead.off + <uint64_t> parts[i].lead.len + BLOCK_BYTES > length
                 or not text_inside(parts[i].text, length)):
             return -1
     return 0

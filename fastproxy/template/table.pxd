@@ -14,7 +14,7 @@ from fastproxy.memory.span cimport Slice, Span, Text
 
 cdef enum Variable:
     # Order is shared with template/variables.py through `_core.variables()`; add at the end.
-    VAR_LITERAL = 0             # text: the literal
+    VAR_LITERAL = 0             # nothing: only what stands in front of it
     VAR_CLIENT_IP = 1           # the resolved client (trusted hops walked)
     VAR_CLIENT_PORT = 2
     VAR_SCHEME = 3
@@ -68,7 +68,8 @@ cdef struct TemplatePart:
     uint8_t variable
     uint8_t escape              # Escape
     uint16_t arg                # PARAM, CAPTURE: index; HEADER, RESPONSE_HEADER: FieldId
-    Text text                   # LITERAL: the bytes; HEADER, COOKIE, QUERY_PARAM...: the name
+    Text lead                   # the literal in front of it; a block may be read behind it
+    Text text                   # HEADER, COOKIE, QUERY_PARAM...: the name
 
 
 cdef struct Template:

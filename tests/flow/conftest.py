@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
+from tests.flow.counting import Counting
 from tests.flow.peers import Gateway, Granian, Nginx, Origin
+from tests.flow.queueing import Capped
 from tests.running import Backend
 
 
@@ -52,3 +55,35 @@ def gateway(nginx: Nginx, granian: Granian, origin: Origin) -> Iterator[Gateway]
     settings = by_path(nginx=nginx.url, granian=granian.url, origin=origin.url)
     with Gateway(settings=settings, workers=2) as one:
         yield one
+
+
+@pytest.fixture
+def counting() -> Iterator[Counting]:
+    with Counting() as one:
+        yield one
+
+
+@pytest.fixture
+def capped(counting: Counting) -> Iterator[Capped]:
+    """capped(most, queue={...}, workers=2): `counting` behind a gateway, with `most` places."""
+    with ExitStack() as stack:
+
+        def begin(
+            most: int,
+            queue: dict[str, Any] | None = None,
+            workers: int = 2,
+            **more: Any,
+        ) -> Gateway:
+            settings = {
+                "upstreams": {
+                    "a": {
+                        "backends": [{"url": counting.url, "max_connections": most}],
+                        "queue": queue or {},
+                    }
+                },
+                "routes": [{"path": "/", "upstream": "a"}],
+                **more,
+            }
+            return stack.enter_context(Gateway(settings=settings, workers=workers))
+
+        yield begin

@@ -1,4 +1,4 @@
-"""Algorithms through real workers: what they share on the scoreboard, and what a request decides."""
+"""Algorithms through real workers: what they share, and what a request decides."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from tests.flow.peers import Counting, Gateway, Origin, get
+from tests.flow.counting import Counting
+from tests.flow.peers import Gateway, Origin, get
 from tests.flow.wire import Line
 from tests.running import wait_until
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastproxy import _probe
-from fastproxy.balance import build
+from fastproxy.balance import build, tables
 from fastproxy.balance.settings import Balance, Upstream
 from fastproxy.memory import pack
 from fastproxy.schema import UpstreamUrl
@@ -27,7 +27,7 @@ def pool(weights: list[int]) -> Upstream:
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=12))
 @settings(max_examples=200, deadline=None)
 def test_wheel_is_nginx_smooth_weighted_round_robin(weights: list[int]) -> None:
-    assert list(array("H", build.wheel(weights))) == oracle.smooth_wheel(weights)
+    assert list(array("H", tables.wheel(weights))) == oracle.smooth_wheel(weights)
 
 
 def test_one_cycle_gives_each_exactly_its_weight() -> None:
@@ -38,14 +38,14 @@ def test_one_cycle_gives_each_exactly_its_weight() -> None:
 
 
 def test_heavy_backends_do_not_come_in_bursts() -> None:
-    order = list(array("H", build.wheel([5, 1, 1])))
+    order = list(array("H", tables.wheel([5, 1, 1])))
     assert order == [0, 0, 1, 0, 2, 0, 0]
 
 
 def test_weights_are_reduced_and_huge_sums_scaled() -> None:
-    assert len(build.wheel([256, 256])) == 2 * 2
-    large = array("H", build.wheel([256 - (i % 7) for i in range(1024)]))
-    assert len(large) <= build.WHEEL_MAX
+    assert len(tables.wheel([256, 256])) == 2 * 2
+    large = array("H", tables.wheel([256 - (i % 7) for i in range(1024)]))
+    assert len(large) <= tables.WHEEL_MAX
     counts = Counter(large)
     assert len(counts) == 1024
     assert max(counts.values()) <= 65
@@ -53,9 +53,9 @@ def test_weights_are_reduced_and_huge_sums_scaled() -> None:
 
 def test_wheel_of_extreme_weights_keeps_everybody() -> None:
     weights = [256] * 500 + [1] * 524
-    counts = Counter(array("H", build.wheel(weights)))
+    counts = Counter(array("H", tables.wheel(weights)))
     assert set(counts) == set(range(1024))
-    assert build.wheel([0, 0]) == b""
+    assert tables.wheel([0, 0]) == b""
 
 
 @given(

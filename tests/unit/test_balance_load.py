@@ -7,7 +7,7 @@ import random
 from collections import Counter
 
 import pytest
-from fastproxy._probe import latency_now, latency_seen
+from fastproxy._probe import latency_failed, latency_now, latency_seen
 
 from fastproxy.balance.settings import Balance
 from fastproxy.scoreboard import segment
@@ -119,6 +119,21 @@ def test_at_least_only_raises() -> None:
     word.seen(10_000, 1000)
     assert word.seen(500, 2000, at_least=True) == word.now(2000) == 10_000 * math.exp(-0.1)
     assert word.seen(90_000, 2000, at_least=True) == 90_000
+
+
+def test_failures_count_as_slow_and_slower() -> None:
+    word = Word()
+
+    def failed(us: int, now_ms: int) -> float:
+        latency_failed(word.table.probe, word.row, us, now_ms)
+        return word.now(now_ms)
+
+    assert failed(100, 1000) == 1_000_000
+    assert failed(100, 1000) == 2_000_000
+    assert failed(30_000_000, 1000) == 30_000_000
+    assert failed(100, 1000) == failed(100, 1000) == 60_000_000
+    assert failed(90_000_000, 1000) == failed(100, 1000) == 90_000_000  # a timeout of its own
+    assert failed(100, 501_000) == 1_000_000
 
 
 def test_a_clock_that_is_behind_or_has_wrapped() -> None:

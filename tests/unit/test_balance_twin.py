@@ -8,7 +8,7 @@ import random
 import pytest
 from fastproxy._probe import latency_now, latency_seen
 
-from fastproxy.balance import build
+from fastproxy.balance import build, tables
 from fastproxy.balance.settings import Balance, Hash
 from fastproxy.scoreboard import segment
 from tests.oracle import boards
@@ -44,7 +44,7 @@ class Pair:
         group = build.members({"a": upstream}, {str(b.url): [b"x"] for b in upstream.members()})
         self.twin = boards.Pool(
             [boards.Member(one["weight"], name, one["priority"]) for one, name in
-             zip(knobs, build.hashes(group), strict=True)],
+             zip(knobs, tables.name_hashes([one.name for one in group]), strict=True)],
             balance, boards.Chance([0x9E3779B97F4A7C15 ^ seed, seed + 1]), fallback, method,
             self.draws, bound,
         )  # fmt: skip
