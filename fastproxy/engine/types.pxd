@@ -299,8 +299,6 @@ cdef struct Listener:
     uint64_t seen_us            # when the one that is left to a helper was seen
 
 
-# ---- parked exchanges -----------------------------------------------------------------------
-
 cdef enum Odd:
     # Index into WorkerRow.odd: survivable, and worth a look if it grows.
     ODD_IP_TABLE_FULL = 0
