@@ -51,8 +51,9 @@ ALL = (
 BY_NAME = {one.name: one for one in ALL}
 
 COLUMNS = {
-    "cpu_us": ("cpu_us", "worker_us", "user_us", "ratio", "spread", "rate", "p50_ms", "p99_ms",
-               "syscalls", "pss_bytes"),
+    "cpu_us": ("cpu_us", "user_us", "ratio", "spread", "rate", "p50_ms", "p99_ms", "syscalls",
+               "pss_bytes"),
+    "worker_us": ("worker_us", "ratio", "spread", "cpu_us", "rate", "p99_ms", "pss_bytes"),
     "cpu_us_per_mib": ("cpu_us_per_mib", "ratio", "spread", "mib_rate", "rate", "p50_ms", "p99_ms",
                        "syscalls", "pss_bytes"),
     "rate": ("rate", "ratio", "spread", "cpu_us", "user_us", "p50_ms", "p99_ms", "pss_bytes"),

@@ -25,7 +25,7 @@ CHUNK = 1 << 20
 BODIES = 64 * KIB
 """From here on CPU is also told for a MiB."""
 WORKER = "fastproxy: worker"
-"""Where health is checked: what requests cost, without what the checks cost control."""
+"""What requests cost, without what checks cost control."""
 OPEN_FILES = 65_536
 SETTLE_SECONDS = 1.0
 """For buffers to be given back once the last answer left."""
@@ -75,7 +75,8 @@ def timed(scene: Scene, stand: Stand, run: Callable[[], Load]) -> Sample:
     where = scene.places.proxy
     sent = verify.origin_received(scene.origins[0]) if scene.scenario.request.body else 0
     busy, began, before = usage.busy_seconds(where), time.monotonic(), stand.child.usage()
-    workers = usage.titled(stand.child.family(), WORKER) if scene.scenario.setting.checks else []
+    apart = scene.scenario.figure == "worker_us"
+    workers = usage.titled(stand.child.family(), WORKER) if apart else []
     workers_before = usage.usage(workers)
     found = run()
     spent = stand.child.usage() - before

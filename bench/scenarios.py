@@ -258,7 +258,11 @@ ALL = [
         "what 1,000 backends by p2c cost fastproxy, each checked every 5 s",
         SMALL,
         setting=Setting(backends=1_000, checks=True),
-        variants=(Variant("2 backends", Setting(backends=2, checks=True), (OURS,)),),
+        figure="worker_us",
+        variants=(
+            Variant("2 backends", Setting(backends=2, checks=True), (OURS,)),
+            Variant("unchecked", Setting(backends=1_000), (OURS,)),
+        ),
         peers=(OURS,),
         targets=(ratio(1.03, f"{OURS} 2 backends", measure="worker_us"),),
         quick=False,

@@ -150,7 +150,7 @@ def order(
     if not named:
         raise click.UsageError(f"which backend of {upstream}? {_usage(action)}")
     given = {"action": action, "upstream": upstream, "backends": named, **more}
-    answer = client.ask(control_socket, "backend", given)
+    answer = client.ask(control_socket, "backend", given, client.ORDER_SECONDS)
     if as_json:
         click.echo(json.dumps(answer, indent=2))
     else:

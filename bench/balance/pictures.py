@@ -14,7 +14,7 @@ from bench.page import charts
 from bench.page.plots import Plot
 
 DIRECTORY = Path(__file__).resolve().parent.parent.parent / "docs" / "balancing"
-SERIES = {"p2c": 0, "random": 9, "round_robin": 2, "least_conn": 1, "ewma": 3, "prequal": 4}
+SERIES = {"p2c": 0, "random": 9, "round_robin": 2, "least_conn": 1, "ewma": 3}
 AGGRESSIONS = {1.0: 0, 2.0: 1, 0.5: 2}
 
 

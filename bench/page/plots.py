@@ -31,6 +31,7 @@ def word(measure: str) -> str:
     return {
         "cpu_us": "CPU per request",
         MIB_FIGURE: "CPU per MiB",
+        "worker_us": "CPU of the workers per request",
         "rate": "requests per second",
         "p99_ms": "99th percentile of latency",
         "idle_bytes": "bytes per idle connection",

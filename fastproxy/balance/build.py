@@ -256,7 +256,7 @@ def build_roster(
             own.append(_backend_row(blob, member, name_hash, row, generation, tier))
             own[-1]["flags"] |= UNPROVEN if upstreams[name].proven_first else 0
         one = _upstream_row(blob, upstreams[name], hashes, [m.weight for m in group])
-        one |= _sticky(blob, upstreams[name], group, own, session_key)
+        one |= sessions.sticky_tables(blob, upstreams[name], group, own, session_key)
         one |= {"queue_row": len(upstream_rows), "tiers": tier_count, "backups": backups}
         one["backends"] = (len(backend_rows), len(group))
         upstream_rows.append(one)
@@ -316,29 +316,6 @@ def _upstream_row(
             "longest_ms": outlier.longest.ms,
             "most_percent": outlier.most,
         },
-    }
-
-
-def _sticky(
-    blob: pack.Blob,
-    upstream: Upstream,
-    group: list[Member],
-    rows: list[dict[str, Any]],
-    session_key: bytes,
-) -> dict[str, Any]:
-    """Who is found by a session, and by a label. Gives members the names that cookies have for
-    them."""
-    if upstream.session.cookie:
-        for member, row in zip(group, rows, strict=True):
-            row["session"] = sessions.session_id(
-                upstream.session, session_key, member.upstream, member.name
-            )
-    order = sessions.session_order(upstream.session, rows)
-    subsets = sessions.subset_rows(blob, upstream.subset.label, group)
-    return {
-        "sessions": (blob.raw(struct.pack(f"={len(order)}H", *order)), len(order)),
-        "subsets": blob.rows("SubsetRow", subsets),
-        "subset_strict": upstream.subset.strict,
     }
 
 

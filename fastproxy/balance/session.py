@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -42,6 +43,27 @@ def kind_of(session: Session) -> int:
 
 
 # -- the roster's part ----------------------------------------------------------------------------
+
+
+def sticky_tables(
+    blob: Blob,
+    upstream: Upstream,
+    group: Sequence[Member],
+    rows: Sequence[dict[str, Any]],
+    key: bytes,
+) -> dict[str, Any]:
+    """What RosterUpstream says of who is found by a session, and by a label. Writes into the
+    members' `rows` how cookies name them."""
+    session = upstream.session
+    if session.cookie:
+        for member, row in zip(group, rows, strict=True):
+            row["session"] = session_id(session, key, member.upstream, member.name)
+    order = session_order(session, rows)
+    return {
+        "sessions": (blob.raw(struct.pack(f"={len(order)}H", *order)), len(order)),
+        "subsets": blob.rows("SubsetRow", subset_rows(blob, upstream.subset.label, group)),
+        "subset_strict": upstream.subset.strict,
+    }
 
 
 def session_id(session: Session, key: bytes, upstream: str, member: str) -> bytes:

@@ -19,7 +19,8 @@ from fastproxy.balance.table cimport Live, RosterBackend, RosterUpstream, Subset
 from fastproxy.clib.atomics cimport load32, load64
 from fastproxy.memory.span cimport Span
 from fastproxy.scoreboard.read cimport backend_row
-from fastproxy.scoreboard.table cimport HEALTH_DRAIN, HEALTH_UP, BackendRow, BoardHeader
+from fastproxy.scoreboard.table cimport (
+    ADMIN_AGENT_SHIFT, ADMIN_GONE, HEALTH_DRAIN, HEALTH_UP, BackendRow, BoardHeader)
 from fastproxy.template.fields cimport hex_digit
 
 cdef enum:
@@ -118,13 +119,15 @@ cdef inline bint keeps_sessions(
     everybody), and who is only drained: by an operator, by its agent, by a weight of 0. Not who is
     down, ejected or in maintenance."""
     cdef BackendRow *row = backend_row(board, backends[index].row)
-    cdef uint32_t admin, health
+    cdef uint32_t admin, health, said
     if has_member(&live.able, index):
         return True
     if load64(&row.generation) != backends[index].generation:
-        return True                 # the row says nothing about ours: as `able_now`
+        return load64(&row.generation) < backends[index].generation     # as `able_now`
     admin, health = load32(&row.admin), load32(&row.health)
-    return ((admin == HEALTH_UP or admin == HEALTH_DRAIN)
+    # Two HealthWords in one: DRAIN and DRAIN is DRAIN, with anything else it is not.
+    said = (admin | admin >> ADMIN_AGENT_SHIFT) & 0xff
+    return (admin < ADMIN_GONE and (said == HEALTH_UP or said == HEALTH_DRAIN)
             and (health == HEALTH_UP or health == HEALTH_DRAIN)
             and (load64(&row.ejection) >> 16) <= now_ms)
 

@@ -71,8 +71,8 @@ cdef Place place_find(Engine *eng, Exchange *x) noexcept nogil:
     cdef uint32_t met = 0
     cdef uint32_t looks = 0
     cdef Ask ask
+    x.backend = -1
     if upstream == NULL:
-        x.backend = -1
         return PLACE_NONE
     choose_ask(eng, x, upstream, &ask)
     if x.retries != 0:

@@ -138,7 +138,9 @@ class Prober:
             if known is None or (known.row, known.generation) != (row, generations[row]):
                 known = self._meet(member, row, generations[row])
                 fresh.append(known)
-            known.member = member
+            if known.member != member:
+                known.member = member
+                known.target = Target.of(member.address, member.backend.url)
             current[key] = known
         for key, one in self.watched.items():
             if current.get(key) is not one:

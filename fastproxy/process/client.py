@@ -20,6 +20,8 @@ import msgspec
 from fastproxy.process.place import PlaceError, default_control_socket, holder, lock_path
 
 ASK_SECONDS = 5.0
+ORDER_SECONDS = 30.0
+"""An order about backends may have to look names up first."""
 
 
 class NotRunningError(Exception):

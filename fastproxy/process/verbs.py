@@ -118,13 +118,9 @@ async def backend(house: House, line: bytes) -> dict[str, Any]:
     """Between the look-ups and the last wait nothing else of control runs: orders do not mix."""
     order = msgspec.json.decode(line, type=Order)
     began = time.monotonic()
-    answers = {}
-    for url in orders.names_to_resolve(order):
-        try:
-            answers[str(url)] = await house.look_up(url)
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or str(error) or "no answer in time"
-            raise OrderError(f"{url} does not resolve ({why}): nothing was added") from None
+    names = orders.names_to_resolve(order)
+    found = await asyncio.gather(*(_look_up(house, url) for url in names))
+    answers = {str(url): addresses for url, addresses in zip(names, found, strict=True)}
     done = orders.carry_out(house.rosters, order, answers)
     changed = ", ".join(done.changed) or "as it was"
     house.log.info(f"operator: {order.action} {done.upstream}: {changed}")
@@ -144,6 +140,14 @@ async def backend(house: House, line: bytes) -> dict[str, Any]:
         "late_workers": late,
         "seconds": round(time.monotonic() - began, 4),
     }
+
+
+async def _look_up(house: House, url: UpstreamUrl) -> list[Place]:
+    try:
+        return await house.look_up(url)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error) or "no answer in time"
+        raise OrderError(f"{url} does not resolve ({why}): nothing was added") from None
 
 
 def _entries(house: House, done: Done) -> list[dict[str, Any]]:

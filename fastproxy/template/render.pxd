@@ -278,9 +278,12 @@ cdef inline void render_parts(Out *out, const char *base, const TemplatePart *pa
 
 cdef inline void render(Out *out, const char *base, const Template *template,
                         const Scene *scene) noexcept nogil:
-    """Append the rendered template."""
-    render_parts(out, base, <const TemplatePart *> (base + template.parts.off),
-                 template.parts.count, scene)
+    """Append the rendered template. Most fields that are set have no variable in them."""
+    cdef const TemplatePart *parts = <const TemplatePart *> (base + template.parts.off)
+    if template.parts.count == 1 and parts.variable == VAR_LITERAL:
+        put_blocks(out, base + parts.lead.off, parts.lead.len)
+    else:
+        render_parts(out, base, parts, template.parts.count, scene)
 
 
 # --- checks of a plan's bytes, once, when it is mapped -----------------------------------------

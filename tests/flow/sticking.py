@@ -73,9 +73,13 @@ def with_cookie(value: str) -> tuple[str, str]:
     return ("Cookie", f"theme=dark; fp={value}; lang=en")
 
 
-def settings_of(apps: Apps, *, upstream: dict[str, Any], **more: Any) -> dict[str, Any]:
+def settings_of(
+    apps: Apps, *, upstream: dict[str, Any], most: int = 0, **more: Any
+) -> dict[str, Any]:
+    """`most`: max_connections of each backend."""
+    backends = [{"url": url, "max_connections": most} for url in apps.urls]
     return {
-        "upstreams": {"web": {"backends": apps.urls, **upstream}},
+        "upstreams": {"web": {"backends": backends, **upstream}},
         "routes": [{
             "path": "/", "upstream": "web",
             "response_headers": {"set": {"X-Worker": "{worker}"}},

@@ -22,6 +22,7 @@ from fastproxy.process import client
 from tests.flow.ledger import Ledger
 from tests.flow.orders import Timed, call, order, rows, states
 from tests.flow.peers import Gateway
+from tests.flow.sticking import STICKY, ask, ask_both, running, with_cookie
 from tests.nameserver import Responder
 from tests.running import Backend, Proxy, alive, halt, wait_until
 
@@ -141,6 +142,25 @@ def test_a_stuck_worker_is_named_and_gets_it_when_it_is_back(timed: list[Timed])
             os.kill(stuck, signal.SIGCONT)
         wait_until(lambda: {row["roster_epoch"] for row in proxy.status()["workers"]} == {3})
         assert len(rows(proxy)) == 3
+
+
+def test_a_drained_backend_keeps_its_sessions_until_it_is_disabled_or_removed() -> None:
+    with running(3, STICKY) as (proxy, apps):
+        first = ask(proxy)
+        url, cookie = apps[first.app].url, with_cookie(first.cookie)
+        for action, stays in (
+            ("drain", True),
+            ("disable", False),
+            ("enable", True),
+            ("remove", False),
+            ("add", True),
+        ):
+            order(proxy, action, url)
+            found = {answer.app for answer in ask_both(proxy, cookie)}
+            assert (found == {first.app}) == stays, action
+            assert (first.app in found) == stays, action
+            if action != "enable" and action != "add":
+                assert first.app not in {ask(proxy).app for _ in range(20)}
 
 
 # -- what survives ------------------------------------------------------------------------------

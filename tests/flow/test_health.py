@@ -95,6 +95,31 @@ def test_killed_under_load_down_and_back() -> None:
         goes.close()
 
 
+def test_one_that_hangs_is_down_and_back() -> None:
+    """SIGSTOP: its kernel still takes connections. Only the answers tell."""
+    with Origin() as stays, Origin() as hangs:
+        table = {
+            "backends": [stays.url, hangs.url],
+            "balance": "round_robin",
+            "outlier": {"consecutive": 0},
+            "health": {**QUICK, "path": "/id", "timeout": "100ms"},
+        }
+        settings = {"routes": [{"upstream": "web"}], "upstreams": {"web": table}}
+        with Gateway(settings=settings, workers=2) as proxy:
+            hangs.stop()
+            wait_until(lambda: state(proxy, hangs.url) == "down")
+            assert check(proxy, hangs.url)["last"] == "no answer within 100ms"
+            before = proxy.backends()[hangs.url]["requests"]
+            with Ledger(proxy.port, lines=8, methods=("GET",)) as ledger:
+                ledger.until(300)
+                assert proxy.backends()[hangs.url]["requests"] == before
+                hangs.go()
+                wait_until(lambda: state(proxy, hangs.url) == "up")
+                ledger.until(300)
+            assert not ledger.failed
+            assert proxy.backends()[hangs.url]["status"]["2xx"] > 50
+
+
 def test_control_is_killed_and_what_it_knew_goes_on() -> None:
     """kill -9 of control under load: no request notices, who is down stays down, checks resume."""
     with wards(3) as (house, proxy):

@@ -11,11 +11,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.flow.apps import Apps
+from tests.flow.orders import order
 from tests.flow.peers import Gateway
 from tests.flow.sticking import (
     DOWN,
-    DRAIN,
-    MAINT,
     SECRET,
     STICKY,
     ask,
@@ -142,20 +141,26 @@ def test_a_drained_backend_keeps_its_sessions_and_gets_no_new_ones() -> None:
     with running(4, STICKY) as (proxy, apps):
         first = ask(proxy)
         url = apps[first.app].url
-        say(proxy, url, admin=DRAIN)
-        for answer in ask_both(proxy, with_cookie(first.cookie)):
-            assert (answer.app, answer.set_cookies) == (first.app, [])
-        assert first.app not in {ask(proxy).app for _ in range(40)}
-        for words in ({"admin": MAINT}, {"admin": 0, "health": DOWN}):
-            say(proxy, url, **words)
+        for drained in (("drain", {}), ("weight", {"weight": 0})):
+            order(proxy, drained[0], url, **drained[1])
             for answer in ask_both(proxy, with_cookie(first.cookie)):
-                assert answer.app != first.app
-                assert answer.cookie
-        say(proxy, url, health=0)
+                assert (answer.app, answer.set_cookies) == (first.app, [])
+            assert first.app not in {ask(proxy).app for _ in range(40)}
+            order(proxy, "enable", url)
+        order(proxy, "weight", url, weight=1)
+        order(proxy, "disable", url)
+        for answer in ask_both(proxy, with_cookie(first.cookie)):
+            assert answer.app != first.app
+            assert answer.cookie
+        order(proxy, "enable", url)
         assert ask(proxy, "/", with_cookie(first.cookie)).app == first.app
+        say(proxy, url, health=DOWN)
+        for answer in ask_both(proxy, with_cookie(first.cookie)):
+            assert answer.app != first.app
+            assert answer.cookie
 
 
-def test_a_weight_of_0_is_a_drain() -> None:
+def test_a_backend_configured_with_weight_0_keeps_sessions() -> None:
     with Apps(3) as apps:
         backends = [{"url": url, "weight": int(at != 1)} for at, url in enumerate(apps.urls)]
         settings = settings_of(apps, upstream={**STICKY, "backends": backends})

@@ -115,7 +115,7 @@ class Pool:
 
     def draw_some(self) -> list[int]:
         if len(self.tier) <= self.draws:
-            at = self.chance.below(len(self.tier)) if len(self.tier) > 1 else 0
+            at = self.tier.index(self.draw_member()) if len(self.tier) > 1 else 0
             return [one for one in self.tier[at:] + self.tier[:at] if one in self.left]
         drawn: list[int] = []
         while len(drawn) < self.draws and (index := self.draw_other(drawn)) >= 0:
@@ -130,7 +130,7 @@ class Pool:
     def p2c(self) -> int:
         def busy(index: int) -> float:
             one = self.members[index]
-            return (one.load + 1) / one.weight_now
+            return one.load / one.weight_now
 
         return min(self.draw_some(), key=busy, default=-1)
 

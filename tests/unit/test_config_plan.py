@@ -108,6 +108,24 @@ def test_every_default_of_the_issue() -> None:
     }
 
 
+def test_what_is_hashed() -> None:
+    """The address alone needs no template; bytes that are always there are no key."""
+
+    def row(balance: str, key: str) -> dict[str, Any]:
+        one = {"backends": ["http://a:1"], "balance": balance,
+               "hash": {"key": key, "ipv6_prefix": 56}}  # fmt: skip
+        data = plan.compile_plan(config(upstreams={"api": one, "b": one}), 1)
+        header = pack.read("PlanHeader", data)
+        return rows(data, "UpstreamRow", header["upstreams"])[0]
+
+    assert row("p2c", "{client_ip}")["key_kind"] == plan.KEY_NONE
+    alone = row("hash", "{client_ip}")
+    assert (alone["key_kind"], alone["key_ipv6_prefix"]) == (plan.KEY_CLIENT_IP, 56)
+    two = row("hash", "{client_ip}-{header:x-user}/")
+    assert (two["key_kind"], two["key_fixed"]) == (plan.KEY_TEMPLATE, 2)
+    assert two["key"]["parts"][1] >= 3
+
+
 @pytest.mark.parametrize("section", ["timeouts", "limits", "forwarding"])
 def test_every_setting_reaches_the_plan(section: str) -> None:
     """Change each field on its own: some word of Settings (or a route) must change with it."""

@@ -214,6 +214,20 @@ def test_an_odd_name_is_an_answer_too(server: Responder) -> None:
     assert shown(ask(server, "http://my_service", ipv6="off")) == ["10.0.0.1:80"]
 
 
+def test_many_at_once_are_all_answered() -> None:
+    known = {f"h{number}.test": [f"10.0.0.{number % 250 + 1}"] for number in range(500)}
+
+    async def ask_all(server: Dnsmasq) -> set[str]:
+        resolver = DnsResolver(Dns(servers=[server.address], ipv6="off"))
+        urls = [UpstreamUrl.parse(f"http://{name}:81") for name in known]
+        found = await asyncio.gather(*map(resolver.ask, urls))
+        return {text for answer in found for text in shown(answer)}
+
+    with Dnsmasq(known) as server:
+        for _ in range(4):
+            assert len(asyncio.run(ask_all(server))) == 250
+
+
 def test_nothing_is_left_behind(server: Responder) -> None:
     """Neither sockets nor threads, whether there was an answer or none."""
     server.say("api.test", "A", "10.0.0.1")
@@ -268,8 +282,10 @@ def test_localhost_needs_no_server() -> None:
 
 
 def system(url: str, **dns: object) -> Answer:
+    settings = Dns(**dns)  # type: ignore[arg-type]
+
     async def once() -> Answer:
-        return await SystemResolver(Dns(**dns)).ask(UpstreamUrl.parse(url))  # type: ignore[arg-type]
+        return await SystemResolver(settings).ask(UpstreamUrl.parse(url))
 
     return asyncio.run(once())
 

@@ -168,6 +168,22 @@ def test_a_sweep_ejects_by_what_has_come_since() -> None:
     assert swept.round() == {}  # nothing new has come
 
 
+def test_a_sweep_sees_who_is_slow() -> None:
+    swept = Swept(latency_factor=3.0)
+    swept.round()
+    size, fields = pack.LAYOUT["BackendCount"]
+    start = segment._head(swept.board, "backend_counts_off")
+    words = memoryview(swept.board).cast("Q")
+    for row in range(10):
+        bucket = 120 if row == 4 else 90  # a step of eight is a factor of two
+        for worker in (0, 1):
+            at = start + (worker * segment.BACKENDS_MAX + row) * size + fields["first_byte"][0]
+            words[at // 8 + bucket] += 60
+        swept.count(row, 120, 0)
+    assert list(swept.round()) == ["http://127.0.0.1:9004"]
+    assert "all together in" in swept.log.lines[0]
+
+
 def test_the_limits_hold() -> None:
     """10% of ten is one, however many are bad."""
     swept = Swept()

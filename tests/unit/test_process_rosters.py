@@ -257,6 +257,16 @@ def test_words_of_probes_and_agents_outlive_a_new_roster(board: Board) -> None:
     assert admin_of(kept, ("web", ONE)) == Admin(agent=Health.DRAIN)
 
 
+def test_who_is_enabled_starts_slowly(board: Board) -> None:
+    kept = rosters_at(board, first_roster("10.0.0.1"))
+    kept.change("web", Change(words={ONE: "maint"}))
+    assert segment.backend(board, 0)["up_since_ms"] == 0
+    kept.change("web", Change(words={ONE: "drain"}))
+    assert segment.backend(board, 0)["up_since_ms"] == 0
+    kept.change("web", Change())
+    assert segment.backend(board, 0)["up_since_ms"] > 0
+
+
 # -- heirs --------------------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ from fastproxy.balance.settings import Session, Subset, Upstream
 from fastproxy.memory import pack
 from fastproxy.memory.pack import Blob
 from fastproxy.schema import Duration
+from fastproxy.scoreboard.segment import Admin
 from tests.oracle import session as oracle
 from tests.unit.balancing import Table, group_of, pool_of, roster_of
 
@@ -162,6 +163,11 @@ def test_only_a_drain_keeps_sessions() -> None:
         ({"admin": DRAIN}, True),
         ({"admin": MAINT}, False),
         ({"admin": DOWN}, False),
+        ({"admin": Admin(agent=DRAIN).word}, True),
+        ({"admin": Admin(DRAIN, DRAIN).word}, True),
+        ({"admin": Admin(DRAIN, MAINT).word}, False),
+        ({"admin": Admin(DOWN, DRAIN).word}, False),
+        ({"admin": Admin(DRAIN, gone=True).word}, False),
         ({"health": DOWN}, False),
         ({"health": DRAIN}, True),
         ({"health": DOWN, "admin": DRAIN}, False),
@@ -171,6 +177,8 @@ def test_only_a_drain_keeps_sessions() -> None:
         assert _probe.keeps_sessions(picker, 0) is keeps, words
         assert 0 not in picker.live()[0][0], words
         table.say(0, health=0, admin=0, percent=100)
+    table.say(1, generation=2)  # the row is another's by now
+    assert not _probe.keeps_sessions(picker, 1)
     table.eject(0, 1000)
     assert not _probe.keeps_sessions(picker, 0, 999)
     assert _probe.keeps_sessions(picker, 0, 1000)

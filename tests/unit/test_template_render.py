@@ -247,3 +247,14 @@ def test_the_checker_refuses_what_lies_outside() -> None:
         damaged = bytearray(plan)
         damaged[at] ^= 0xFF
         assert _probe.check_template(bytes(damaged), 0) == -1
+
+
+def test_the_checker_wants_room_behind_a_literal() -> None:
+    """It is copied in whole blocks, so they must be there to be read."""
+    plan = compiled("x", Escape.HEADER)
+    for cut in range(1, 33):
+        assert _probe.check_template(plan[:-cut], 0) == -1
+    for length in range(70):
+        text = "abcdefg" * 10
+        assert rendered(text[:length] + "{route}", route=b"r") == text[:length].encode() + b"r"
+        assert rendered(text[:length]) == text[:length].encode()
