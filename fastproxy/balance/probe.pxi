@@ -305,18 +305,6 @@ cdef class Picker:
     cdef uint32_t _row(self, uint32_t member):
         return _pick.roster_backend(self.ask.roster, self.ask.upstream, member).row
 
-    def time_success(self, int rounds):
-        """Nanoseconds of a success, nothing being wrong."""
-        cdef int i
-        cdef BackendRow *row = backend_row(self.board.header, self._row(0))
-        cdef double began
-        with nogil:
-            began = _seconds()
-            for i in range(rounds):
-                _outlier.outlier_success(row)
-            began = _seconds() - began
-        return began / rounds * 1e9
-
     def time(self, int rounds, key=None):
         """Nanoseconds of one pick for a new exchange."""
         cdef int i, worst = 0

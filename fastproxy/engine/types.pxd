@@ -240,8 +240,7 @@ cdef struct Exchange:
     uint32_t backend_row        # scoreboard row of it
     Members tried               # not to be chosen (again)
     uint64_t key                # X_HAS_KEY; the same for every try
-    Exchange *queue_next        # QUEUED: in its line
-    Exchange *queue_prev
+    Exchange *queue_next, *queue_prev   # QUEUED: in its line
     uint64_t queued_us          # since when it waits, or has waited; 0: it never did
     uint32_t queue_row          # which queue
     uint8_t queue_line          # which of its lines

@@ -74,14 +74,16 @@ cdef class BoardProbe:
 
     def inflight_churn(self, unsigned int worker, unsigned int backend, unsigned int most,
                        unsigned int times):
-        """Take a place and give it back many times, for the race of several processes: how often
-        one was had, and the most holders ever seen. Those are counted apart, in a word that belongs
-        to no upstream of the test."""
+        """Have a place so many times (or give up), for the race of several processes: how often one
+        was had, and the most holders ever seen. Those are counted apart, in a word that belongs to
+        no upstream of the test."""
         cdef uint64_t *holders = &upstream_board(self.header, UPSTREAMS_MAX - 1).live
         cdef uint64_t now, worst = 0
-        cdef unsigned int i, had = 0
+        cdef unsigned int had = 0
+        cdef uint64_t tries = 0
         with nogil:
-            for i in range(times):
+            while had < times and tries < <uint64_t> times * 1000:
+                tries += 1
                 if not inflight_enter(self.header, worker, backend, most):
                     continue
                 had += 1
