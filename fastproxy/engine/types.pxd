@@ -32,8 +32,7 @@ from fastproxy.rewrite.table cimport RewriteRow
 from fastproxy.route.table cimport RouteHit, RouteRow
 from fastproxy.template.table cimport Scene
 from fastproxy.scoreboard.table cimport (
-    BackendCount, BackendRow, BoardHeader, RouteCount, WorkerRow,
-)
+    BackendCount, BackendRow, BoardHeader, RouteCount, WorkerRow)
 
 
 # ---- plugs ----------------------------------------------------------------------------------
