@@ -239,7 +239,8 @@ cdef struct Exchange:
     uint32_t backend_row        # scoreboard row of it
     Members tried               # not to be chosen (again)
     uint64_t key                # X_HAS_KEY; the same for every try
-    Exchange *queue_next, *queue_prev   # QUEUED: in its line
+    Exchange *queue_next        # QUEUED: in its line
+    Exchange *queue_prev
     uint64_t queued_us          # since when it waits, or has waited; 0: it never did
     uint32_t queue_row          # which queue
     uint8_t queue_line          # which of its lines
@@ -272,8 +273,7 @@ cdef struct Exchange:
 
 
 cdef struct Queue:
-    # Who waits in this worker for one upstream, in lines (queue.pxi).
-    Exchange *first[QUEUE_LINES]
+    Exchange *first[QUEUE_LINES]    # who waits here for one upstream, in lines (queue.pxi)
     Exchange *last[QUEUE_LINES]
     uint32_t length
 
