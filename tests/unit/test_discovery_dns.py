@@ -313,7 +313,7 @@ def test_threads_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
             asks = [resolver.ask(UpstreamUrl.parse(f"http://h{n}.test")) for n in range(20)]
             results = await asyncio.gather(*asks, return_exceptions=True)
             assert {str(one) for one in results} == {"no answer in time"}
-            assert threading.active_count() - before == THREADS_MAX
+            assert threading.active_count() - before <= THREADS_MAX  # those before may have ended
         hang.set()
         await asyncio.sleep(0.1)
         assert (await resolver.ask(UpstreamUrl.parse(URL))).places == [at("::1")]
