@@ -22,7 +22,7 @@ from fastproxy.clib.scan cimport scan_choose
 from fastproxy.memory.buffer cimport *
 from fastproxy.memory.limits cimport *
 from fastproxy.memory.pool cimport *
-from fastproxy.memory.random cimport random_below, random_next
+from fastproxy.memory.random cimport random_next
 from fastproxy.memory.span cimport *
 from fastproxy.scoreboard.read cimport *
 from fastproxy.scoreboard.table cimport *

@@ -53,7 +53,7 @@ cdef inline int32_t draw_other(
 ) noexcept nogil:
     """A member of the tier that is neither tried nor among the `count` drawn so far; -1: none."""
     cdef const LiveTier *tier = &ask.live.tier[ask.tier]
-    cdef uint32_t _attempt, step, at
+    cdef uint32_t _attempt, _step, at
     cdef uint16_t index
     if tier.count == 0:
         return -1
@@ -62,7 +62,7 @@ cdef inline int32_t draw_other(
         if not has_member(ask.tried, index) and not is_drawn(drawn, count, index):
             return index
     at = random_below(ask.random, tier.count)
-    for step in range(tier.count):
+    for _step in range(tier.count):
         index = ask.live.members[tier.first + at]
         if not has_member(ask.tried, index) and not is_drawn(drawn, count, index):
             return index

@@ -142,7 +142,6 @@ cdef inline void live_make(
     cdef uint32_t i, at, part
     cdef uint64_t ejected_until
     cdef BackendRow *row
-    cdef LiveTier *tier
     live.epoch = load64(&upstream_board(board, upstream.queue_row).live)
     live.made = True
     live.until_ms = <uint64_t> -1

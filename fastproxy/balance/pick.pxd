@@ -143,10 +143,10 @@ cdef inline bint _indices_inside(
     return True
 
 
-cdef inline bint _ring_sound(const char *base, Slice ring, uint32_t below) noexcept nogil:
-    cdef const RingPoint *points = <const RingPoint *> (base + ring.off)
+cdef inline bint _points_sound(const char *base, Slice rows, uint32_t below) noexcept nogil:
+    cdef const RingPoint *points = <const RingPoint *> (base + rows.off)
     cdef uint32_t i
-    for i in range(ring.count):
+    for i in range(rows.count):
         if points[i].index >= below or (i != 0 and points[i].hash < points[i - 1].hash):
             return False
     return True
@@ -180,7 +180,7 @@ cdef inline bint _upstream_sound(
     return (_indices_inside(base, upstream.wheel, members)
             and _indices_inside(base, upstream.maglev, members)
             and _indices_inside(base, upstream.sessions, members)
-            and _ring_sound(base, upstream.ring, members))
+            and _points_sound(base, upstream.ring, members))
 
 
 cdef inline bint _backend_sound(

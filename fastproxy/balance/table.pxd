@@ -92,7 +92,7 @@ cdef struct RosterUpstream:
     uint16_t overprovision_percent      # a tier keeps all its traffic while able x this >= 100
     uint32_t slow_start_ms      # 0: none
     uint16_t slow_start_aggression      # hundredths: 100 is a straight line
-    uint16_t slow_start_percent # what a new one gets at least
+    uint16_t slow_start_percent     # what a new one gets at least
     uint32_t queue_length       # requests that may wait for a free backend, over all workers
     uint32_t queue_ms           # how long one waits
     uint32_t queue_row          # UpstreamBoard row of the scoreboard: index of the upstream

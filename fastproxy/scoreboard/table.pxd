@@ -179,9 +179,8 @@ cdef struct UpstreamBoard:
 
 
 cdef struct QueueCell:
-    # What one worker has waiting for one upstream.
-    uint64_t first                  # line << 56 | since when (mono us): who is its first; 0: nobody
-                                    # waits. The least of all workers has the turn.
+    # What one worker has waiting for one upstream. Of all workers the least `first` has the turn.
+    uint64_t first                  # line << 56 | since when its first waits (mono us); 0: nobody
     uint32_t length
     uint32_t pad
 
