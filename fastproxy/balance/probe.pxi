@@ -17,9 +17,6 @@ from fastproxy.clib.atomics cimport fetch_add64, load64
 from fastproxy.memory.limits cimport UPSTREAMS_MAX
 from fastproxy.scoreboard.read cimport backend_row, upstream_board
 from fastproxy.scoreboard.table cimport BackendRow
-
-cdef extern from "<sched.h>" nogil:
-    int sched_yield() noexcept
 from fastproxy.balance.sessions cimport (
     sessions_find as _sessions_find, sessions_learn as _sessions_learn)
 from fastproxy.balance.sticky cimport (

@@ -20,6 +20,7 @@ from fastproxy.discovery.settings import Dns, families
 from fastproxy.schema import UpstreamUrl
 
 THREADS_MAX = 8
+THREAD_NAME = "getaddrinfo"
 
 
 class SystemResolver:
@@ -72,5 +73,5 @@ class SystemResolver:
             with contextlib.suppress(RuntimeError):  # nobody waits any more: the loop is closed
                 loop.call_soon_threadsafe(done, found, fault)
 
-        threading.Thread(target=work, daemon=True).start()
+        threading.Thread(target=work, name=THREAD_NAME, daemon=True).start()
         return future

@@ -13,6 +13,7 @@ import os
 import socket
 import struct
 import sys
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -60,7 +61,7 @@ class Target:
         return cls(address_text(address), port, "", url.authority, url.host)
 
 
-class Probe(asyncio.Protocol):
+class Probe(asyncio.Protocol, ABC):
     """One connection. A kind says in `question` what is sent and in `look` what the answer is
     worth; `look` is called whenever there is more, until it has called `say`."""
 
@@ -71,12 +72,13 @@ class Probe(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.data = bytearray()
 
+    @abstractmethod
     def question(self) -> bytes:
-        raise NotImplementedError
+        """What is sent once connected; empty: nothing."""
 
+    @abstractmethod
     def look(self, ended: bool) -> None:
         """More has come, or (`ended`) nothing will."""
-        raise NotImplementedError
 
     def say(self, fault: str, said: str = "", speech: Speech | None = None) -> None:
         """The verdict. What comes later is not looked at."""

@@ -92,8 +92,9 @@ class Master:
             hint = "another instance may run: give this one --control-socket PATH"
             raise sockets.BindError(f"{error}; {hint}") from error
         self.pid_file = PidFile(handover.pid_file)
-        self.board_fd = segment.create(handover.slots)
-        self.board = Board(self.board_fd)
+        made = segment.create(handover.slots)
+        self.board = Board(made)
+        os.close(made)  # the board has its own
         self.channels = Channels(handover.slots)
         self.poll = select.poll()
         for fd in (self.wake, self.channels.master_bell):
@@ -238,7 +239,7 @@ class Master:
         ]
         task = WorkerTask(
             slot=seat.number,
-            board_fd=self.board_fd,
+            board_fd=self.board.fd,
             board=self.board,
             channels=self.channels,
             plan_fd=self.handover.plan_fd,

@@ -14,6 +14,9 @@ from fastproxy.scoreboard.write cimport (
     claim_give, claim_take, client_ip_enter, client_ip_leave, histogram_add, inflight_add,
     inflight_enter, queue_count_in)
 
+cdef extern from "<sched.h>" nogil:
+    int sched_yield() noexcept
+
 
 cdef class BoardProbe:
     """Like an engine's view of the board."""
@@ -85,6 +88,8 @@ cdef class BoardProbe:
             while had < times and tries < <uint64_t> times * 1000:
                 tries += 1
                 if not inflight_enter(self.header, worker, backend, most):
+                    if tries % 1024 == 0:
+                        sched_yield()       # who holds a place may be waiting for this CPU
                     continue
                 had += 1
                 now = fetch_add64(holders, 1) + 1

@@ -125,7 +125,7 @@ def test_accept_itself_runs_out(cramped: Gateway) -> None:
     with ThreadPoolExecutor(100) as pool:
         found = Counter(pool.map(ask, range(200)))
     assert set(found) <= {200, 503}
-    assert found[200] > 10
+    assert found[200] > 20
     assert cramped.totals()["accept_paused"] > 0
     cramped.settle()
     assert next(iter(cramped.backends().values()))["connect_errors"] == 0
