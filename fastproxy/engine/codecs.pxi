@@ -12,8 +12,10 @@ cdef void client_send(Engine *eng, Exchange *x, iovec *spans, int count,
     the exchange."""
     cdef Connection *conn = x.client
     cdef Sent sent
-    if last and x.flags & X_ANSWER_CLOSES:
-        conn.flags |= CONN_LAST_PIECE
+    if last:
+        count_request(eng, x)
+        if x.flags & X_ANSWER_CLOSES:
+            conn.flags |= CONN_LAST_PIECE
     sent = connection_send(eng, conn, spans, count)
     if sent == SENT_DEAD:
         client_gone(eng, conn)

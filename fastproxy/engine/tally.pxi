@@ -61,16 +61,28 @@ cdef inline void judge_backend(Engine *eng, Exchange *x, Outcome outcome) noexce
                         <uint32_t> x.backend, outcome == OUTCOME_GATEWAY, eng.now_ms)
 
 
+cdef inline void count_request(Engine *eng, Exchange *x) noexcept nogil:
+    """Count it, once, before the last of its answer leaves: who has read an answer finds it counted,
+    even if we are killed right after the send."""
+    cdef RouteCount *row
+    if x.flags & X_COUNTED:
+        return
+    x.flags |= X_COUNTED
+    count_add(&eng.me.requests, 1)
+    if x.route != NULL:
+        row = route_count(board_of(eng), eng.slot, x.route.counter)
+        count_add(&row.requests, 1)
+        count_add(&row.status[status_class(x.status)], 1)
+
+
 cdef void tally(Engine *eng, Exchange *x) noexcept nogil:
     cdef RouteCount *row
-    count_add(&eng.me.requests, 1)
+    count_request(eng, x)
     count_add(&eng.me.bytes_in, x.bytes_in)
     count_add(&eng.me.bytes_out, x.bytes_out)
     if x.route == NULL:
         return
     row = route_count(board_of(eng), eng.slot, x.route.counter)
-    count_add(&row.requests, 1)
-    count_add(&row.status[status_class(x.status)], 1)
     count_add(&row.bytes_in, x.bytes_in)
     count_add(&row.bytes_out, x.bytes_out)
     histogram_add(row.total, eng.now_us - x.started_us)

@@ -203,7 +203,7 @@ cdef enum ExchangeFlag:
     X_NO_CLIENT_LOG = 1024      # no access-log line
     X_CLIENT_10 = 2048          # HTTP/1.0
     X_IN_FLIGHT = 4096          # counted in the in-flight column
-    X_NEEDS_REQUEST = 8192      # the kept copy is there
+    X_COUNTED = 8192            # it is in the counts of requests
     X_TE_TRAILERS = 16384
     X_BODY_ERROR = 32768        # the request body broke; no replay, no reuse
     X_REJECTED = 65536          # refused before routing

@@ -78,9 +78,8 @@ def test_kill_9_under_load_costs_only_what_the_dead_had_accepted(
     proxy.settle()  # in-flight and gauges of the dead were taken back
     status = proxy.status()
     assert sum(one["restarts"] for one in status["workers"]) == 3
-    # Counters live on: what was answered is still counted, but for what a worker had just sent when
-    # it was killed (a wake of its client is a good moment to lose the CPU).
-    assert status["totals"]["requests"] >= len(kept.ok) + len(fresh.ok) - 3
+    # Counters live on: everything that was answered is still counted.
+    assert status["totals"]["requests"] >= len(kept.ok) + len(fresh.ok)
     assert status["totals"]["upstream_open"] == status["totals"]["upstream_idle"]
 
 
