@@ -92,6 +92,14 @@ def mode_changed() -> bool:
     return last.removesuffix(" strict") != mode or (STRICT and not last.endswith(" strict"))
 
 
+def older_than_a_room(name: str) -> bool:
+    """Is the C of this extension older than any room? Cython follows `cimport` by itself, but not
+    `from package cimport room as other`."""
+    made = PACKAGE / f"{name}.c"
+    rooms = [*PACKAGE.glob("*/*.pxd"), *PACKAGE.glob("*/*.pxi")]
+    return not made.exists() or made.stat().st_mtime < max(one.stat().st_mtime for one in rooms)
+
+
 def extension(name: str) -> Extension:
     compile_args = ["-O2", "-fno-strict-aliasing", "-fvisibility=hidden", "-Wall"]
     # Cython's own code has many of these; in ours cython-lint finds them.
@@ -131,7 +139,7 @@ changed = mode_changed()
 setup(
     ext_modules=cythonize(
         [extension(name) for name in names if IN_PLACE or name != "_probe"],
-        force=changed or None,
+        force=changed or any(map(older_than_a_room, names)) or None,
         compiler_directives={
             "language_level": 3,
             "cdivision": True,
