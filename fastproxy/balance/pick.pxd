@@ -18,7 +18,7 @@ from fastproxy.balance.draw cimport random_draw
 from fastproxy.balance.ewma cimport least_time
 from fastproxy.balance.keyhash cimport mix_hashes
 from fastproxy.balance.least_conn cimport least_conn
-from fastproxy.balance.live cimport SHARE_WHOLE, add_member, has_member, live_refresh
+from fastproxy.balance.live cimport SHARE_WHOLE, add_member, live_refresh
 from fastproxy.balance.maglev cimport maglev
 from fastproxy.balance.p2c cimport power_of_choices
 from fastproxy.balance.rendezvous cimport rendezvous
@@ -104,12 +104,6 @@ cdef inline int32_t pick(Ask *ask) noexcept nogil:
     cdef uint32_t chosen, at
     ask.backends = roster_backend(ask.roster, ask.upstream, 0)
     live_refresh(ask.live, ask.upstream, ask.backends, ask.board, ask.now_ms)
-    if ask.live.count == 1:         # no choice, whatever the algorithm
-        index = ask.live.members[0]
-        if has_member(ask.tried, <uint32_t> index):
-            return -1
-        add_member(ask.tried, <uint32_t> index)
-        return index
     chosen = tier_draw(ask)
     ask.tier = chosen
     index = pick_in_tier(ask)

@@ -10,7 +10,7 @@ cdef enum:
     # Full members met one by one, before all are looked at in one walk.
     FULL_LOOKS = 4
     # Times that another worker may take the last place within a hash's bound at the same moment as
-    # we do (then neither has it, and both choose again) before we take one above it.
+    # we do (then neither has it, and both choose again) before that member counts as full.
     BOUND_LOOKS = 16
 
 
@@ -85,12 +85,13 @@ cdef Place place_find(Engine *eng, Exchange *x) noexcept nogil:
         if x.backend < 0:
             break
         if place_take(eng, x, &ask.backends[x.backend]):
-            if looks == BOUND_LOOKS or place_kept(x, &ask):
+            if place_kept(x, &ask):
                 break
-            looks += 1
             in_flight(eng, x, -1)
-            drop_member(&x.tried, <uint32_t> x.backend)
-            continue
+            if looks < BOUND_LOOKS:
+                looks += 1
+                drop_member(&x.tried, <uint32_t> x.backend)
+                continue
         if met == 0:
             clear_members(&full)
         add_member(&full, <uint32_t> x.backend)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from typing import Any, get_args
 
-from fastproxy._probe import BoardProbe, Picker
+from fastproxy._probe import Picker
 
 from fastproxy._core import Board
 from fastproxy.balance import build
 from fastproxy.balance.settings import Backend, Balance, Upstream
 from fastproxy.schema import UpstreamUrl
 from fastproxy.scoreboard import segment
+from tests.unit.boards import probe_of
 
 ALGORITHMS: tuple[Balance, ...] = get_args(Balance)
 
@@ -51,7 +52,7 @@ class Table:
         self.members = build.read_roster(self.roster)
         fd = segment.create(workers)
         self.board = Board(fd)
-        self.probe = BoardProbe(fd, os.fstat(fd).st_size)
+        self.probe = probe_of(fd)
         os.close(fd)
         for member in self.members:
             segment.set_backend(

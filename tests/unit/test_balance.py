@@ -21,7 +21,7 @@ from tests.unit.balancing import ALGORITHMS, Table, pool_of, roster_of
 
 
 def pool(weights: list[int]) -> Upstream:
-    return pool_of(weights, balance="round_robin")
+    return pool_of(weights, balance="round_robin", panic_threshold=0)
 
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=12))
@@ -72,7 +72,7 @@ def test_walk_equals_the_twin(weights: list[int], seed: int, start: int) -> None
     for _ in range(30):
         down = {i for i in range(len(weights)) if chance.random() < 0.3}
         for index in range(len(weights)):
-            table.say(index, admin=chance.randint(1, 3) if index in down else 0)
+            table.say(index, health=chance.randint(1, 3) if index in down else 0)
         tried: set[int] = set()
         twin_tried: set[int] = set()
         while True:
@@ -89,7 +89,7 @@ def test_walk_equals_the_twin(weights: list[int], seed: int, start: int) -> None
 def test_nobody_left_leaves_the_cursor() -> None:
     worker = Table({"a": pool([1, 1, 1])}).picker(at=2)
     assert (worker.pick({0, 1, 2}), worker.at) == (-1, 2)
-    worker = Table({"a": Upstream(backends=[])}).picker(at=7)
+    worker = Table({"a": pool([0])}).picker(at=7)
     assert (worker.pick(), worker.at) == (-1, 7)
 
 

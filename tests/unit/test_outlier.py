@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from multiprocessing.connection import Connection
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,9 +16,8 @@ from fastproxy.memory import pack
 from fastproxy.schema import Duration
 from fastproxy.scoreboard import segment
 from tests.oracle import outlier
+from tests.unit import boards
 from tests.unit.balancing import Table, pool_of
-
-FORK = multiprocessing.get_context("fork")
 
 
 def table_of(weights: list[int], **rules: Any) -> Table:
@@ -218,25 +216,10 @@ ROUNDS = 150
 def race(table: Table, members: list[int], failures: int) -> list[list[int]]:
     """A process for each of these members (the same one twice: two processes), all at once in each
     upstream. For each process, the upstreams in which its call ejected."""
-
-    def run(member: int, end: Connection) -> None:
-        end.send(failure_race(table.roster, table.probe, member, failures, len(members)))
-
-    pairs = [FORK.Pipe(False) for _ in members]
-    parties = [
-        FORK.Process(target=run, args=(member, pair[1]))
-        for member, pair in zip(members, pairs, strict=True)
-    ]
-    for one in parties:
-        one.start()
-    found = []
-    for pair in pairs:
-        assert pair[0].poll(60), "a party of the race hangs"
-        found.append(pair[0].recv())
-    for one in parties:
-        one.join(10)
-        assert one.exitcode == 0
-    return found
+    roster, probe, parties = table.roster, table.probe, len(members)
+    return boards.race(
+        [partial(failure_race, roster, probe, one, failures, parties) for one in members]
+    )
 
 
 def test_two_workers_that_see_the_same_make_one_decision() -> None:

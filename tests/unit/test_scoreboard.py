@@ -9,13 +9,13 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from fastproxy._probe import BoardProbe
 
 from fastproxy import _core
 from fastproxy._core import Board
 from fastproxy.memory import pack
 from fastproxy.scoreboard import segment
 from fastproxy.scoreboard.segment import Ring, WorkerState
+from tests.unit.boards import probe_of
 
 TABLE = Path(segment.__file__).with_name("table.pxd").read_text()
 HEADER = pack.size("BoardHeader")
@@ -29,10 +29,6 @@ def fd() -> int:
 @pytest.fixture
 def board(fd: int) -> Board:
     return Board(fd)
-
-
-def probe_of(fd: int) -> BoardProbe:
-    return BoardProbe(fd, os.fstat(fd).st_size)
 
 
 def in_child(work: Callable[[], None]) -> int:

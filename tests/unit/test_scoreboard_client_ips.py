@@ -6,11 +6,11 @@ import os
 import random
 
 import pytest
-from fastproxy._probe import BoardProbe
 
 from fastproxy._core import Board
 from fastproxy.memory import pack
 from fastproxy.scoreboard import segment
+from tests.unit.boards import probe_of
 
 WINDOW = 32
 ROWS = segment.WORDS["client_ip_slots"]
@@ -19,10 +19,6 @@ ROWS = segment.WORDS["client_ip_slots"]
 @pytest.fixture
 def fd() -> int:
     return segment.create(workers=2, backends=1, routes=1)
-
-
-def probe_of(fd: int) -> BoardProbe:
-    return BoardProbe(fd, os.fstat(fd).st_size)
 
 
 def counted(fd: int) -> int:

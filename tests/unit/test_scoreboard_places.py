@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-from multiprocessing.connection import Connection
-from typing import Any
+from functools import partial
 
 import pytest
-from fastproxy._probe import BoardProbe
 
 from fastproxy._core import Board
 from fastproxy.scoreboard import segment
 from tests.unit.balancing import Table, group_of
+from tests.unit.boards import probe_of, race
 
-FORK = multiprocessing.get_context("fork")
 WORKERS = 4
 
 
 @pytest.fixture
 def fd() -> int:
     return segment.create(workers=WORKERS, backends=4, routes=1)
-
-
-def probe_of(fd: int) -> Any:
-    return BoardProbe(fd, os.fstat(fd).st_size)
 
 
 def test_the_most_is_of_all_workers_together(fd: int) -> None:
@@ -60,21 +52,9 @@ def test_a_race_for_places_is_never_won_by_one_too_many(fd: int, workers: int, m
     times that a store that is late (no fence) is seen."""
     times = 10_000_000 // workers
 
-    def run(worker: int, end: Connection) -> None:
-        end.send(probe_of(fd).inflight_churn(worker, 0, most, times))
-
-    pairs = [FORK.Pipe(False) for _ in range(workers)]
-    parties = [
-        FORK.Process(target=run, args=(worker, pairs[worker][1])) for worker in range(workers)
-    ]
-    for one in parties:
-        one.start()
-    found = []
-    for pair in pairs:
-        assert pair[0].poll(60), "a party of the race hangs"
-        found.append(pair[0].recv())
-    for one in parties:
-        one.join(10)
+    found = race(
+        [partial(probe_of(fd).inflight_churn, worker, 0, most, times) for worker in range(workers)]
+    )
     assert max(worst for _, worst in found) <= most
     assert [had for had, _ in found] == [times] * workers
     assert probe_of(fd).inflight_total(0) == 0

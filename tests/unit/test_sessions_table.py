@@ -8,7 +8,6 @@ import struct
 from typing import Any
 
 import pytest
-from fastproxy._probe import BoardProbe
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,16 +18,13 @@ from fastproxy.memory import pack
 from fastproxy.scoreboard import segment
 from tests.oracle import session as oracle
 from tests.unit.balancing import pool_of, roster_of
+from tests.unit.boards import probe_of
 
 IDLE = 600_000
 NOT, KNOWN, NEW, EVICTED = range(4)
 SETS = segment.SESSIONS // oracle.WAYS
 BUSY = 1 << 26
 MS = 1_000_000
-
-
-def probe_of(fd: int) -> Any:
-    return BoardProbe(fd, os.fstat(fd).st_size)
 
 
 @pytest.fixture
