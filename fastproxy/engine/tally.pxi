@@ -62,8 +62,8 @@ cdef inline void judge_backend(Engine *eng, Exchange *x, Outcome outcome) noexce
 
 
 cdef inline void count_request(Engine *eng, Exchange *x) noexcept nogil:
-    """Count it, once, before the last of its answer leaves: who has read an answer finds it counted,
-    even if we are killed right after the send."""
+    """Count it, once, before the last of its answer leaves: who has read an answer finds it
+    counted, even if we are killed right after the send."""
     cdef RouteCount *row
     if x.flags & X_COUNTED:
         return

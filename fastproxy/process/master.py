@@ -92,9 +92,7 @@ class Master:
             hint = "another instance may run: give this one --control-socket PATH"
             raise sockets.BindError(f"{error}; {hint}") from error
         self.pid_file = PidFile(handover.pid_file)
-        made = segment.create(handover.slots)
-        self.board = Board(made)
-        os.close(made)  # the board has its own
+        self.board = segment.made(handover.slots)
         self.channels = Channels(handover.slots)
         self.poll = select.poll()
         for fd in (self.wake, self.channels.master_bell):

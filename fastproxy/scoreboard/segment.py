@@ -120,6 +120,15 @@ def create(
     return fd
 
 
+def made(workers: int) -> Board:
+    """A new board, mapped; its memfd is open once, as `fd` of the board."""
+    fd = create(workers)
+    try:
+        return Board(fd)
+    finally:
+        os.close(fd)
+
+
 def _layout(workers: int, backends: int, routes: int) -> tuple[dict[str, int], int]:
     """Where each array starts, and the length of all. Arrays start on pages of their own, so that
     one worker's columns share no page with the next array."""
