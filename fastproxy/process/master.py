@@ -25,7 +25,6 @@ import msgspec
 from setproctitle import setproctitle
 
 from fastproxy import __version__
-from fastproxy._core import Board
 from fastproxy.process import channels, sockets
 from fastproxy.process.channels import Channels, Message
 from fastproxy.process.files import LogFiles, PidFile
