@@ -1,5 +1,7 @@
 """Compiling templates: names, arguments, braces, and what is refused."""
 
+import re
+
 import pytest
 
 from fastproxy import _core
