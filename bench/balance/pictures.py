@@ -22,38 +22,35 @@ def bar(label: str, value: float, shown: str, ours: bool = False) -> charts.Bar:
     return charts.Bar(label, f"{label}: {shown}", shown, value, value, value, ours=ours)
 
 
+def to_mean(
+    name: str, title: str, text: str, found: dict[str, float], ours: str, goal: float = 1.0
+) -> Plot:
+    """Something of the one that has most, to the mean of all. `ours`: a part of blue names."""
+    rows = [bar(one, value, f"{value:.2f}", ours in one) for one, value in found.items()]
+    return Plot(name, charts.bars(title, text, rows, goal=goal))
+
+
 def spread(scale: Scale) -> Plot:
-    rows = [
-        bar(name, value, f"{value:.2f}", name == "p2c")
-        for name, value in figures.under_way(scale).items()
-    ]
-    return Plot("spread", charts.bars(
-        "Requests under way at the busiest backend",
-        "to the mean of all; 20 backends, 4 workers, 70% busy; best is 1", rows, goal=1.0,
-    ))  # fmt: skip
+    return to_mean(
+        "spread", "Requests under way at the busiest backend",
+        "to the mean of all; 20 backends, 4 workers, 70% busy; best is 1",
+        figures.under_way(scale), "p2c",
+    )  # fmt: skip
 
 
 def keys(scale: Scale) -> Plot:
-    rows = [
-        bar(name, value, f"{value:.2f}", name == "ring")
-        for name, value in figures.key_share(scale).items()
-    ]
-    return Plot("keys", charts.bars(
-        "Keys of the backend that has most of them",
-        "to the mean of 20 backends; best is 1", rows, goal=1.0,
-    ))  # fmt: skip
+    return to_mean(
+        "keys", "Keys of the backend that has most of them",
+        "to the mean of 20 backends; best is 1", figures.key_share(scale), "ring",
+    )  # fmt: skip
 
 
 def bound(scale: Scale) -> Plot:
-    rows = [
-        bar(name, value, f"{value:.2f}", ", " in name)
-        for name, value in figures.hot_key(scale).items()
-    ]
-    return Plot("bound", charts.bars(
-        "A hot key: requests under way at the busiest backend",
-        f"to the mean of 20; {figures.HOT:.0%} have one key; blue: bound 1.25, yellow", rows,
-        goal=figures.BOUND,
-    ))  # fmt: skip
+    return to_mean(
+        "bound", "A hot key: requests under way at the busiest backend",
+        f"to the mean of 20; {figures.HOT:.0%} have one key; blue: bound 1.25, yellow",
+        figures.hot_key(scale), ", ", figures.BOUND,
+    )  # fmt: skip
 
 
 def moved(scale: Scale) -> Plot:

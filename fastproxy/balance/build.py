@@ -27,7 +27,7 @@ from fastproxy.schema import UpstreamUrl
 ROSTER_MAGIC = 0x524F5046
 ROSTER_VERSION = 2
 ALGORITHMS = {"round_robin": 0, "random": 1, "p2c": 2, "least_conn": 3, "ewma": 4, "hash": 5}
-BACKUP, UNPROVEN = 1, 2  # flags
+UNPROVEN = 1  # a flag
 HASH_METHODS = {"ring": 0, "maglev": 1, "rendezvous": 2}
 BACKENDS_PER_UPSTREAM_MAX = 1024
 BACKENDS_MAX = 4096
@@ -254,7 +254,7 @@ def build_roster(
             row = rows[(name, member.name)]
             generation = (generations or {}).get(row, 1)
             own.append(_backend_row(blob, member, name_hash, row, generation, tier))
-            own[-1]["flags"] |= UNPROVEN if upstreams[name].proven_first else 0
+            own[-1]["flags"] = UNPROVEN if upstreams[name].proven_first else 0
         one = _upstream_row(blob, upstreams[name], hashes, [m.weight for m in group])
         one |= sessions.sticky_tables(blob, upstreams[name], group, own, session_key)
         one |= {"queue_row": len(upstream_rows), "tiers": tier_count, "backups": backups}
@@ -328,7 +328,6 @@ def _backend_row(
         "tier": tier,
         "hash": name_hash,
         "max_connections": backend.max_connections,
-        "flags": BACKUP if backend.backup else 0,
         "generation": generation,
         "weight": member.weight,
         "address_len": len(member.address),

@@ -100,8 +100,7 @@ cdef struct RosterUpstream:
 
 
 cdef enum BackendFlag:
-    BACKEND_BACKUP = 1
-    BACKEND_UNPROVEN = 2        # serves only once control has found it well
+    BACKEND_UNPROVEN = 1        # serves only once control has found it well
 
 
 cdef struct RosterBackend:
