@@ -20,7 +20,7 @@ import msgspec
 from fastproxy._core import Board
 from fastproxy.balance.build import Place
 from fastproxy.health.watch import Watch
-from fastproxy.process import channels, state, verbs
+from fastproxy.process import channels, state, tickets, verbs
 from fastproxy.process.channels import Channels, Message
 from fastproxy.process.handover import Handover, contents, sealed
 from fastproxy.process.log import Log
@@ -109,8 +109,10 @@ class Control:
             self.on_caller, sock=self.task.door, limit=LINE_MAX
         )
         discovering = asyncio.create_task(self.discover.run())
+        rotating = asyncio.create_task(tickets.rotate(self.board))
         await self.over.wait()
         discovering.cancel()
+        rotating.cancel()
         self.watch.close()
         server.close()
         return 0
