@@ -48,6 +48,7 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         self.socket.close()
+        LIB.SSL_set_shutdown(self.ssl, 3)  # or its session could not be resumed
         LIB.SSL_free(self.ssl)
         LIB.SSL_CTX_free(self.context)
 
