@@ -30,6 +30,9 @@ COVERAGE = bool(os.environ.get("FASTPROXY_COVERAGE"))
 STRICT = bool(os.environ.get("FASTPROXY_STRICT"))
 IN_PLACE = "--inplace" in sys.argv
 
+LIBRARIES = {"_http2": ["nghttp2"]}
+"""What an extension links beside PCRE2."""
+
 STRUCT = re.compile(r"^cdef struct (\w+):")
 FIELD = re.compile(r"^    ([A-Za-z_]\w*)\s+(\w+)((?:\[\w+\])?)\s*(?:#.*)?$")
 
@@ -124,7 +127,7 @@ def extension(name: str) -> Extension:
         f"fastproxy.{name}",
         [f"fastproxy/{name}.pyx"],
         include_dirs=[str(HERE)],
-        libraries=["pcre2-8", "pthread"],
+        libraries=[*LIBRARIES.get(name, []), "pcre2-8", "pthread"],
         extra_compile_args=compile_args,
         extra_link_args=link_args,
         define_macros=macros,

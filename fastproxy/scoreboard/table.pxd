@@ -146,7 +146,8 @@ cdef struct WorkerRow:
     uint64_t queue_refused          # those that found too many waiting already
     uint64_t sessions_learned
     uint64_t sessions_evicted       # before they ended, for want of room
-    uint8_t pad2[48]
+    uint64_t http2[10]              # connections sent away, by Glitch of http2/limits.pxd
+    uint8_t pad2[32]
 
 
 cdef struct BackendRow:
