@@ -1,0 +1,461 @@
+"""RFC 9113 section 8: messages as field blocks and content, pseudo-header fields, CONNECT."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+
+from tests.h2 import frames as h2
+from tests.h2.case import (
+    ALIVE,
+    ANY,
+    MALFORMED,
+    NEVER,
+    ONCE,
+    UNFINISHED,
+    Case,
+    body_is,
+    connection,
+    field_is,
+    got,
+    ready,
+    stream,
+    target_is,
+)
+from tests.h2.client import Client
+from tests.h2.frames import Field, ask, get, instead, post, without
+from tests.raw.recorder import Seen
+
+TRAILERS = h2.headers(1, h2.block((b"x-after", b"1")))
+
+
+def trailers(*these: Field, flags: int = h2.WHOLE) -> bytes:
+    """An upload of three bytes, and these behind it."""
+    return post() + h2.data(1, b"abc", 0) + h2.headers(1, h2.block(*these), flags)
+
+
+def no_content(client: Client, _: list[Seen]) -> None:
+    """Ended by HEADERS: no DATA frame came."""
+    assert not [one for one in client.frames if one.kind == h2.DATA]
+
+
+def no_hop_fields(client: Client, _: list[Seen]) -> None:
+    """That such fields do not come is asserted by the client; the content is whole."""
+    assert len(client.stream(1).body) == 12
+
+
+def hinted(client: Client, _: list[Seen]) -> None:
+    assert client.stream(1).interim == [103]
+
+
+def continued(client: Client) -> None:
+    """100 comes before the content is sent."""
+    assert client.until(lambda: client.stream(1).interim or client.decided(1))
+    client.send(h2.data(1, b"abc"))
+
+
+MESSAGES = [
+    Case(
+        "9113 8.1", "GET", get(path=b"/a/b?c=d"), {"200"}, ONCE, check=target_is("GET", "/a/b?c=d")
+    ),
+    Case("9113 8.1", "HEAD", get(path=b"/head", method=b"HEAD"), {"200"}, ONCE, check=no_content),
+    Case(
+        "9113 8.1",
+        "an answer without content",
+        get(path=b"/status/204"),
+        {"204"},
+        ONCE,
+        check=no_content,
+    ),
+    Case(
+        "9113 8.1",
+        "an answer in chunks",
+        get(path=b"/chunked/5/7"),
+        {"200"},
+        ONCE,
+        check=no_hop_fields,
+    ),
+    Case(
+        "9113 8.1",
+        "trailers",
+        post() + h2.data(1, b"abc", 0) + TRAILERS,
+        {"200"},
+        ONCE,
+        check=body_is(b"abc"),
+    ),
+    Case(
+        "9113 8.1", "trailers without content", post() + TRAILERS, {"200"}, ONCE, check=body_is(b"")
+    ),
+    Case(
+        "9113 8.1", "HEADERS in the middle", trailers((b"x", b"1"), flags=4), MALFORMED, UNFINISHED
+    ),
+    Case(
+        "9113 8.1",
+        "HEADERS in the middle, then the end",
+        trailers((b"x", b"1"), flags=4) + h2.data(1, b"abc"),
+        MALFORMED,
+        UNFINISHED,
+    ),
+    Case(
+        "9113 8.1",
+        "pseudo-header field in trailers",
+        trailers((b":path", b"/")),
+        MALFORMED,
+        UNFINISHED,
+    ),
+    Case("9113 8.1", "uppercase in trailers", trailers((b"X-Up", b"1")), MALFORMED, UNFINISHED),
+    Case("9113 8.1", "LF in trailers", trailers((b"x", b"1\ny: 2")), MALFORMED, UNFINISHED),
+    Case(
+        "9113 8.1",
+        "framing in trailers",
+        trailers((b"transfer-encoding", b"chunked")),
+        MALFORMED,
+        UNFINISHED,
+    ),
+    Case(
+        "9113 8.1",
+        "DATA behind trailers",
+        post(path=b"/hang") + TRAILERS + h2.data(1, b"x"),
+        stream("STREAM_CLOSED"),
+        ANY,
+    ),
+    Case("9113 8.1", "an early hint", get(path=b"/hints"), {"200"}, ONCE, check=hinted),
+    Case(
+        "9113 8.1",
+        "100-continue",
+        [post(1, (b"expect", b"100-continue")), continued],
+        {"200"},
+        ONCE,
+        check=body_is(b"abc"),
+    ),
+]
+
+
+def sized(length: bytes, *pieces: bytes, end: bool = True) -> bytes:
+    """A POST that says `length` and sends these."""
+    ends = [h2.END_STREAM * (end and at == len(pieces) - 1) for at in range(len(pieces))]
+    return post(1, (b"content-length", length)) + b"".join(
+        h2.data(1, piece, flags) for piece, flags in zip(pieces, ends, strict=True)
+    )
+
+
+def whole(length: bytes) -> bytes:
+    """A request that says `length` and ends with its HEADERS."""
+    return get(1, (b"content-length", length), method=b"POST")
+
+
+LENGTHS = [
+    Case(
+        "9113 8.1.1",
+        "right",
+        sized(b"6", b"abc", b"", b"def"),
+        {"200"},
+        ONCE,
+        check=body_is(b"abcdef"),
+    ),
+    Case("9113 8.1.1", "0 and no DATA", whole(b"0"), {"200"}, ONCE),
+    Case("9113 8.1.1", "0 and an empty DATA", sized(b"0", b""), {"200"}, ONCE),
+    Case("9113 8.1.1", "5 and no DATA", whole(b"5"), MALFORMED),
+    Case("9113 8.1.1", "5 and no DATA, GET", get(1, (b"content-length", b"5")), MALFORMED),
+    Case("9113 8.1.1", "5 and an empty DATA", sized(b"5", b""), MALFORMED, UNFINISHED),
+    Case("9113 8.1.1", "more than said", sized(b"5", b"abcdef"), MALFORMED, UNFINISHED),
+    Case(
+        "9113 8.1.1",
+        "more than said, in pieces",
+        sized(b"5", b"abc", b"def"),
+        MALFORMED,
+        UNFINISHED,
+    ),
+    Case("9113 8.1.1", "more than 0", sized(b"0", b"a"), MALFORMED, ANY),
+    Case("9113 8.1.1", "less than said", sized(b"5", b"abcd"), MALFORMED, UNFINISHED),
+    Case(
+        "9113 8.1.1",
+        "less, then trailers",
+        sized(b"5", b"abcd", end=False) + TRAILERS,
+        MALFORMED,
+        UNFINISHED,
+    ),
+    Case(
+        "9113 8.1.1",
+        "twice, differing",
+        get(1, (b"content-length", b"0"), (b"content-length", b"5")),
+        MALFORMED,
+    ),
+    Case(
+        "9113 8.1.1",
+        "twice, the same",
+        post(1, (b"content-length", b"1"), (b"content-length", b"1")) + h2.data(1, b"x"),
+        MALFORMED,
+    ),
+    *(
+        Case(
+            "9113 8.1.1",
+            f"no number {value!r}",
+            post(1, (b"content-length", value)) + h2.data(1, b"x"),
+            MALFORMED,
+        )
+        for value in (b"", b"+1", b"-1", b"0x1", b"1, 1", b"1 1", b"1.0", b"a", b"9" * 20)
+    ),
+]
+
+BAD_NAMES = [
+    b"X-Upper",
+    b"x\0y",
+    b"x y",
+    b" x",
+    b"x ",
+    b"x\ty",
+    b"x\ry",
+    b"x\ny",
+    b"x:y",
+    b"x:",
+    b"x\x7f",
+    b"x\x80",
+    b"x\xff",
+    b"",
+    b"x\r\nsmuggled",
+    b"x(y)",
+    b'x"y',
+    b"x/y",
+]
+BAD_VALUES = [b"\0", b"a\0b", b"a\rb", b"a\nb", b"a\r\nsmuggled: 1", b"\r\n", b"a\x01b", b"a\x7fb"]
+BLANK_VALUES = [b" a", b"a ", b"\ta", b"a\t"]
+
+
+def one(name: bytes, value: bytes) -> bytes:
+    return get(1, (name, value))
+
+
+FIELDS = [
+    *(Case("9113 8.2.1", f"name {name!r}", one(name, b"1"), MALFORMED) for name in BAD_NAMES),
+    *(Case("9113 8.2.1", f"value {value!r}", one(b"x", value), MALFORMED) for value in BAD_VALUES),
+    *(
+        Case("9113 8.2.1", f"blank {value!r}", one(b"x", value), MALFORMED)
+        for value in BLANK_VALUES
+    ),
+    Case(
+        "9113 8.2.1",
+        "every token character",
+        one(b"!#$%&'*+-.^`|~09az", b"1"),
+        {"200"},
+        ONCE,
+        check=field_is("!#$%&'*+-.^`|~09az", "1"),
+    ),
+    Case(
+        "9113 8.2.1",
+        "every field character",
+        one(b"x", b"! \t~\x80\xff"),
+        {"200"},
+        ONCE,
+        check=field_is("x", "! \t~\x80\xff"),
+    ),
+    Case("9113 8.2.1", "empty value", one(b"x", b""), {"200"}, ONCE, check=field_is("x", "")),
+    *(
+        Case("9113 8.2.2", name.decode(), get(1, (name, value)), MALFORMED)
+        for name, value in (
+            (b"connection", b"close"),
+            (b"connection", b"x-drop"),
+            (b"keep-alive", b"timeout=5"),
+            (b"proxy-connection", b"keep-alive"),
+            (b"transfer-encoding", b"chunked"),
+            (b"upgrade", b"websocket"),
+            (b"te", b"gzip"),
+            (b"te", b"trailers, deflate;q=0.5"),
+        )
+    ),
+    Case(
+        "9113 8.2.2",
+        "transfer-encoding with content",
+        post(1, (b"transfer-encoding", b"chunked")) + h2.data(1, b"0\r\n\r\nGET /smuggled"),
+        MALFORMED,
+    ),
+    Case("9113 8.2.2", "te: trailers", one(b"te", b"trailers"), {"200"}, ONCE),
+    Case(
+        "9113 8.2.3",
+        "crumbs are joined",
+        get(1, (b"cookie", b"a=b"), (b"x", b"1"), (b"cookie", b"c=d; e=f"), (b"cookie", b"g=h")),
+        {"200"},
+        ONCE,
+        check=field_is("cookie", "a=b; c=d; e=f; g=h"),
+    ),
+    Case(
+        "9113 8.2.3",
+        "one cookie is left as it is",
+        one(b"cookie", b"a=b;  c=d"),
+        {"200"},
+        ONCE,
+        check=field_is("cookie", "a=b;  c=d"),
+    ),
+]
+
+PSEUDO = [
+    Case("9113 8.3", "unknown", ask(*h2.fields(), (b":unknown", b"1")), MALFORMED),
+    Case("9113 8.3", "empty name", ask(*h2.fields(), (b":", b"1")), MALFORMED),
+    Case("9113 8.3", "of an answer", ask(*h2.fields(), (b":status", b"200")), MALFORMED),
+    Case("9113 8.3", "behind a field", ask((b"x", b"1"), *h2.fields()), MALFORMED),
+    Case(
+        "9113 8.3",
+        "the last one behind a field",
+        ask(*h2.fields()[:3], (b"x", b"1"), h2.fields()[3]),
+        MALFORMED,
+    ),
+    *(
+        Case("9113 8.3", f"{key.decode()} twice", ask(*h2.fields(), (key, value)), MALFORMED)
+        for key, value in h2.fields()
+    ),
+    Case(
+        "9113 8.3", "uppercase", instead(b":method", b"GET").replace(b":path", b":Path"), MALFORMED
+    ),
+    *(
+        Case("9113 8.3.1", f"no {name.decode()}", without(name), MALFORMED)
+        for name in (b":method", b":scheme", b":path", b":authority")
+    ),
+    Case(
+        "9113 8.3.1",
+        "Host instead of :authority",
+        ask(*h2.fields()[:3], (b"host", b"b.test")),
+        {"200"},
+        ONCE,
+        check=field_is("host", "b.test"),
+    ),
+    Case("9113 8.3.1", "no fields at all", ask(), MALFORMED),
+    Case(
+        "9113 8.3.1",
+        "OPTIONS *",
+        instead(b":path", b"*", b"OPTIONS"),
+        {"200"},
+        ONCE,
+        check=target_is("OPTIONS", "*"),
+    ),
+    Case("9113 8.3.1", "GET *", instead(b":path", b"*"), MALFORMED),
+    Case(
+        "9113 8.3.1",
+        "a method of its own",
+        instead(b":method", b"BREW-it!"),
+        {"200", "405", "501"},
+        ANY,
+    ),
+    *(
+        Case("9113 8.3.1", f"{name.decode()} empty", instead(name, b""), MALFORMED)
+        for name in (b":method", b":scheme", b":path", b":authority")
+    ),
+    Case(
+        "9113 8.3.1",
+        "the authority in any order",
+        ask(*reversed(h2.fields())),
+        {"200"},
+        ONCE,
+        check=field_is("host", "a.test"),
+    ),
+]
+
+CONNECT = (b":method", b"CONNECT")
+WANTED = (b":authority", b"a.test:443")
+REFUSED = stream("REFUSED_STREAM", "CONNECT_ERROR", "HTTP_1_1_REQUIRED") | {
+    "400",
+    "403",
+    "404",
+    "405",
+    "501",
+}
+"""8.5: nobody has to be a proxy of this kind."""
+KEY = base64.b64encode(bytes(16))
+
+
+def websocket(*more: Field, path: bytes = b"/ws") -> bytes:
+    """RFC 8441 section 4."""
+    return h2.headers(
+        1,
+        h2.block(
+            CONNECT,
+            (b":protocol", b"websocket"),
+            *h2.fields(path)[1:],
+            (b"sec-websocket-version", b"13"),
+            *more,
+        ),
+        h2.END_HEADERS,
+    )
+
+
+def accepts(seen: Seen) -> list[bytes]:
+    """The origin's side of a WebSocket: the right 101, and a greeting."""
+    key = seen.one("sec-websocket-key").encode() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+    proof = base64.b64encode(hashlib.sha1(key).digest())
+    return [
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: " + proof + b"\r\n\r\nhello"
+    ]
+
+
+def offered(client: Client) -> None:
+    ready(client)
+    assert client.settings.get(h2.ENABLE_CONNECT) == 1, client.settings
+
+
+def tunnel(client: Client) -> None:
+    """The greeting comes, and we are done: END_STREAM."""
+    got(1, 5)(client)
+    client.send(h2.data(1, b"bye"))
+
+
+CONNECTS = [
+    Case("9113 8.5", "CONNECT", h2.headers(1, h2.block(CONNECT, WANTED), 4), REFUSED),
+    Case(
+        "9113 8.5",
+        "CONNECT with early DATA",
+        h2.headers(1, h2.block(CONNECT, WANTED), 4) + h2.data(1, b"GET /smuggled HTTP/1.1\r\n\r\n"),
+        REFUSED,
+    ),
+    Case("9113 8.5", "without authority", ask(CONNECT), MALFORMED),
+    Case("9113 8.5", "with path", ask(CONNECT, WANTED, (b":path", b"/")), MALFORMED),
+    Case("9113 8.5", "with scheme", ask(CONNECT, WANTED, (b":scheme", b"http")), MALFORMED),
+    Case("9113 8.5", "with both", ask(*h2.fields(method=b"CONNECT")), MALFORMED),
+    Case("8441 4", "websocket", [offered, websocket(), tunnel], {"200"}, ANY),
+    Case(
+        "8441 4",
+        ":protocol without CONNECT",
+        ask(*h2.fields(), (b":protocol", b"websocket")),
+        MALFORMED,
+    ),
+    Case(
+        "8441 4",
+        ":protocol twice",
+        ask(CONNECT, (b":protocol", b"websocket"), *h2.fields()[1:], (b":protocol", b"x")),
+        MALFORMED,
+    ),
+    Case(
+        "8441 4",
+        "without path",
+        ask(CONNECT, (b":protocol", b"websocket"), (b":scheme", b"http"), WANTED),
+        MALFORMED,
+    ),
+    Case(
+        "8441 4",
+        "another protocol",
+        [offered, websocket().replace(b"\x09websocket", b"\x09something")],
+        REFUSED,
+        NEVER,
+    ),
+    Case(
+        "8441 5", "upgrade in an extended CONNECT", websocket((b"upgrade", b"websocket")), MALFORMED
+    ),
+    Case(
+        "9113 8.4",
+        "PUSH_PROMISE as an answer",
+        get(path=b"/hang") + h2.frame(5, 4, 1, bytes(4)),
+        connection(),
+        ANY,
+    ),
+    Case("9113 8.6", "101 for nothing", get(path=b"/101"), {"502"}, ONCE),
+    Case(
+        "9113 8.7",
+        "what we reset may be asked again",
+        get(path=b"/hang") + h2.rst_stream(1) + get(3),
+        {"200"},
+        ANY,
+        watch=3,
+    ),
+    Case("9113 8.7", "PING while a request runs", get(path=b"/hang") + h2.ping(), {ALIVE}, ANY),
+]
+
+CASES = [*MESSAGES, *LENGTHS, *FIELDS, *PSEUDO, *CONNECTS]
