@@ -64,6 +64,8 @@ class Case:
     """Payload of our first SETTINGS; None: `send` begins with the connection's first byte."""
     only: str = ""
     """tls or plain: makes sense on that listener only."""
+    serves: bool = True
+    """The connection serves on, unless the outcome says that it ended."""
 
     @property
     def label(self) -> str:
@@ -126,7 +128,7 @@ def oversized(kind: int, flags: int, number: int, fill: bytes = b"\0") -> Callab
 
     def step(client: Client) -> None:
         ready(client)
-        size = client.settings.get(h2.MAX_FRAME, 16384) // 6 * 6 + 6
+        size = min(client.settings.get(h2.MAX_FRAME, 16384) // 6 * 6 + 6, 0xFFFFFF)
         client.send(h2.frame(kind, flags, number, (fill * size)[:size]))
 
     return step

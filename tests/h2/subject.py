@@ -7,6 +7,8 @@ What differs then is a question for the RFC, not for these tests: they answer fo
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import subprocess
 import tempfile
@@ -23,10 +25,15 @@ AGAINST = os.environ.get("FASTPROXY_FRAMES_AGAINST", "")
 KINDS = ("plain", "tls")
 
 
-def upgraded(seen: Seen) -> Sequence[Step]:
-    from tests.h2.cases_messages import accepts as greet
-
-    return [*greet(seen), HANG]
+def greets(seen: Seen) -> list[Step]:
+    """The origin's side of a WebSocket: the right 101, and a greeting."""
+    key = seen.one("sec-websocket-key").encode() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+    proof = base64.b64encode(hashlib.sha1(key).digest())
+    return [
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: " + proof + b"\r\n\r\nhello",
+        HANG,
+    ]
 
 
 SCRIPTS: dict[str, Sequence[Step]] = {
@@ -35,7 +42,7 @@ SCRIPTS: dict[str, Sequence[Step]] = {
     "/head": [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"],
     "/hints": [BODY, b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n", sized(b"ok")],
     "/101": [b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"],
-    "/ws": [upgraded],
+    "/ws": [greets],
     "*": [BODY, sized(b"ok")],
 }
 """What the origin does for these paths; `/hang` reads and never answers, `/deaf` does not read."""
