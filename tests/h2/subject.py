@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import os
 import subprocess
 import tempfile
@@ -18,11 +19,13 @@ from typing import Any, Self
 
 from tests.flow.peers import Gateway, accepts, cpu_seconds, free_port, proc_number
 from tests.h2.client import Address, Client
-from tests.raw.recorder import BODY, HANG, Recorder, Seen, Step, sized
+from tests.h2.frames import get
+from tests.raw.recorder import BODY, HANG, Recorder, Seen, Step, pattern, sized
 from tests.running import FOREIGN, wait_until
 
 AGAINST = os.environ.get("FASTPROXY_FRAMES_AGAINST", "")
 KINDS = ("plain", "tls")
+FENCES = itertools.count(1)
 
 
 def greets(seen: Seen) -> list[Step]:
@@ -36,16 +39,19 @@ def greets(seen: Seen) -> list[Step]:
     ]
 
 
+BIG = sized(pattern(5_000_000))
 SCRIPTS: dict[str, Sequence[Step]] = {
     "/hang": [BODY, HANG],
     "/deaf": [0.0, 20.0],
+    "/big": [BODY, BIG],
     "/head": [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"],
     "/hints": [BODY, b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n", sized(b"ok")],
     "/101": [b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"],
     "/ws": [greets],
     "*": [BODY, sized(b"ok")],
 }
-"""What the origin does for these paths; `/hang` reads and never answers, `/deaf` does not read."""
+"""What the origin does for these paths; `/hang` reads and never answers, `/deaf` does not read,
+`/big` is of 5 MB."""
 
 
 def make_pair(directory: Path) -> tuple[str, str]:
@@ -104,6 +110,16 @@ class Subject:
 
     def client(self, kind: str, hello: bytes | None = b"") -> Client:
         return Client(self.addresses[kind], kind == "tls", hello)
+
+    def bystander(self, kind: str) -> str:
+        """A good request on a connection of its own is answered; its path, as the origin saw it."""
+        path = f"/fence/{next(FENCES)}"
+        with self.client(kind) as client:
+            client.send(get(path=path.encode()))
+            outcome = client.outcome(1)
+            assert outcome == "200", f"a bystander: {outcome}"
+        self.recorder.settle()
+        return path
 
     # -- what it costs, what it counts ------------------------------------------------------------
 

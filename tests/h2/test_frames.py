@@ -7,7 +7,6 @@ the origin got nothing that the case does not allow: not a byte of "/smuggled", 
 
 from __future__ import annotations
 
-import itertools
 import socket
 from collections import Counter
 
@@ -16,15 +15,14 @@ import pytest
 from tests.h2 import (
     cases_fields,
     cases_flow,
-    cases_framing,
     cases_frames,
+    cases_framing,
     cases_hpack,
     cases_messages,
     cases_security,
 )
 from tests.h2.case import ALIVE, ANY, NEVER, ONCE, UNFINISHED, Case
 from tests.h2.client import Client, context
-from tests.h2.frames import get
 from tests.h2.subject import KINDS, Subject
 from tests.raw.recorder import Seen
 
@@ -37,7 +35,6 @@ CASES = [
     *cases_hpack.CASES,
     *cases_security.CASES,
 ]
-FENCES = itertools.count(1)
 
 
 def run(client: Client, case: Case) -> str:
@@ -51,17 +48,6 @@ def run(client: Client, case: Case) -> str:
         client.sync()
         return client.outcome(case.watch) if client.decided(case.watch) else ALIVE
     return client.outcome(case.watch)
-
-
-def bystander(subject: Subject, kind: str) -> str:
-    """A good request on a connection of its own; its path."""
-    path = f"/fence/{next(FENCES)}"
-    with subject.client(kind) as client:
-        client.send(get(path=path.encode()))
-        outcome = client.outcome(1)
-        assert outcome == "200", f"a bystander: {outcome}"
-    subject.recorder.settle()
-    return path
 
 
 def forwarded(subject: Subject, fence: str) -> list[Seen]:
@@ -90,7 +76,7 @@ def test_case(subject: Subject, case: Case, kind: str) -> None:
         assert outcome in case.expect, f"{outcome}; wanted: {', '.join(sorted(case.expect))}"
         if case.serves and not client.failed():
             assert client.sync(), "the connection serves no more"
-        seen = forwarded(subject, bystander(subject, kind))
+        seen = forwarded(subject, subject.bystander(kind))
         got = [(one.method, one.target, one.complete) for one in seen]
         if case.forwarded == NEVER:
             assert got == []
