@@ -108,6 +108,12 @@ class Subject:
         for path, steps in SCRIPTS.items():
             self.recorder.on(path, *steps)
 
+    def forget(self) -> None:
+        """The origin closes what it has open, read or not."""
+        for line in self.recorder.lines:
+            if not line.ended:
+                self.recorder.end(line.index)
+
     def client(self, kind: str, hello: bytes | None = b"") -> Client:
         return Client(self.addresses[kind], kind == "tls", hello)
 
