@@ -11,6 +11,7 @@ import base64
 import hashlib
 import itertools
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -101,6 +102,7 @@ class Subject:
             self.gateway.close()
         finally:
             self.recorder.__exit__()
+            shutil.rmtree(self.directory, ignore_errors=True)
 
     def clear(self) -> None:
         """A new case begins."""
@@ -168,6 +170,7 @@ class Other(Subject):
         self.process.terminate()
         self.process.wait(10)
         self.recorder.__exit__()
+        shutil.rmtree(self.directory, ignore_errors=True)
 
     def children(self) -> list[int]:
         pid = self.process.pid
