@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# What the peer says, as HTTP/1.1 text for the engine: frames, header blocks, and requests. Bodies and
-# answers are in hear_more.pxi.
+# What the peer says, as HTTP/1.1 text for the engine: frames, header blocks, and requests. The
+# bodies, and answers, are in hear_more.pxi.
 #
 # nghttp2 has checked the fields by then (RFC 9113 8.2, 8.3: names, values, order, which belong
 # here, Content-Length against DATA). What is put together is looked at once more: no byte that
