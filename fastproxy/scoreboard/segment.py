@@ -59,6 +59,7 @@ class Ring(IntFlag):
     DRAIN = 16
     REOPEN = 32
     STOP = 64
+    KEYRING = 128
 
 
 class Health(IntEnum):

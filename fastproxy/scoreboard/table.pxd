@@ -51,6 +51,7 @@ cdef enum Doorbell:
     RING_DRAIN = 16
     RING_REOPEN = 32                # reopened log fds wait in the channel
     RING_STOP = 64                  # leave now
+    RING_KEYRING = 128              # new certificates wait in the channel
 
 
 cdef enum HealthWord:
