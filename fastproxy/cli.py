@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import click
 from click.core import ParameterSource
 
-from fastproxy import __version__, flags, instance
+from fastproxy import __version__, certs, flags, instance
 from fastproxy.config import check as checking
 from fastproxy.config.check import Checked
 from fastproxy.config.load import Document
@@ -34,6 +34,7 @@ Examples:
   fastproxy run -c fastproxy.toml
   fastproxy check -c fastproxy.toml
   fastproxy explain GET http://api.example.com/v1/users -H "X-Env: test"
+  fastproxy cert self-signed localhost
   fastproxy status --watch
   fastproxy backend drain 127.0.0.1:9001 --wait
   fastproxy stop
@@ -80,6 +81,7 @@ for command in (
     instance.reopen,
     instance.backends,
     instance.backend,
+    certs.cert,
 ):
     cli.add_command(command)
 

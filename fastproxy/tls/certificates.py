@@ -55,12 +55,12 @@ def identity(
     key_data = reading.read(_key(where, "key"), key) if key else data
     if data is None or key_data is None:
         return None
-    chain = _chain(reading, _key(where, "cert"), cert, data)
+    certificates = _chain(reading, _key(where, "cert"), cert, data)
     shown, at = (key, _key(where, "key")) if key else (cert, _key(where, "cert"))
     secret = _private(reading, at, shown, key_data)
-    if not chain or secret is None:
+    if not certificates or secret is None:
         return None
-    leaf = chain[0]
+    leaf = certificates[0]
     if _spki(leaf.public_key()) != _spki(secret.public_key()):
         hint = "the key of another certificate, or one of them was not replaced with the other"
         reading.error(at, f"the key in {shown} does not belong to the certificate in {cert}", hint)
@@ -74,8 +74,8 @@ def identity(
     if _weak(reading, _key(where, "cert"), cert, leaf):
         return None
     _time(reading, _key(where, "cert"), cert, leaf)
-    _order(reading, _key(where, "cert"), cert, chain)
-    pem = b"".join(one.public_bytes(Encoding.PEM) for one in chain)
+    _order(reading, _key(where, "cert"), cert, certificates)
+    pem = b"".join(one.public_bytes(Encoding.PEM) for one in certificates)
     about = about_of(leaf, reading.place(cert))
     return Identity(pem, b"\n".join(_key_blocks(key_data)), leaf, about)
 
@@ -83,6 +83,12 @@ def identity(
 def _key(where: str, key: str) -> str:
     """The key of a table; a pair of a directory is all named by `dir`."""
     return where if where.endswith(".dir") else f"{where}.{key}"
+
+
+def chain(reading: Reading, where: str, path: str) -> list[x509.Certificate]:
+    """The certificates in a file; none, and said, if there is none."""
+    data = reading.read(where, path)
+    return [] if data is None else _chain(reading, where, path, data)
 
 
 def _chain(reading: Reading, where: str, path: str, data: bytes) -> list[x509.Certificate]:
