@@ -282,6 +282,7 @@ def _settings(blob: pack.Blob, config: Config) -> Mapping[str, Any]:
         "connections": 0 if limits.connections == "auto" else limits.connections,
         "connections_per_ip": limits.connections_per_ip,
         "requests_per_connection": limits.requests_per_connection,
+        "http2_streams": limits.http2_streams,
         "upstream_idle": limits.upstream_idle,
         "upstream_requests": limits.upstream_requests,
         "read_bytes": int(limits.buffer_size),

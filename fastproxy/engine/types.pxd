@@ -88,7 +88,8 @@ cdef struct CarrierPlug:
     # accept:  this client speaks HTTP/2 from its first byte on; bytes read already stand in
     #          conn.input. False: no memory.
     # connect: the same for an upstream, once it is reached.
-    # stream:  upstream: one more stream, for an exchange that is about to send; NULL: none now.
+    # stream:  upstream: one more stream, for an exchange that is about to send (an upgrade, if the
+    #          last argument says so); NULL: none now.
     # pump:    what connection_pump is to others.
     # flush:   the round is over: send what the streams have given (after carrier_due).
     # timeout: the carrier's timer fired.
@@ -96,7 +97,7 @@ cdef struct CarrierPlug:
     # free:    the carrier is about to be closed: end its streams, forget the session.
     bint (*accept)(Engine *, Connection *) noexcept nogil
     bint (*connect)(Engine *, Connection *) noexcept nogil
-    Connection *(*stream)(Engine *, Connection *) noexcept nogil
+    Connection *(*stream)(Engine *, Connection *, bint) noexcept nogil
     void (*pump)(Engine *, Connection *) noexcept nogil
     void (*flush)(Engine *, Connection *) noexcept nogil
     void (*timeout)(Engine *, Connection *) noexcept nogil
