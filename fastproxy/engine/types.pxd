@@ -69,8 +69,17 @@ cdef struct TlsPlug:
     # (no memory, no such context).
     # accept:  a client has come by a listener that speaks TLS.
     # connect: we have reached a backend of conn.exchange's upstream that wants TLS.
+    # What may be asked of a connection with `tls`, or of a stream of one:
+    # sni:        the server name that the client sent; empty: none. It lives as long as `tls`.
+    # misdirected: may this host (lower case) not be asked for here, because other rules for
+    #             clients' certificates hold there than the one this client came by?
+    # peer:       write what the peer's certificate says (PeerText); how many bytes, 0: it has none
+    #             or says nothing of the kind, -1: more than `cap`.
     bint (*accept)(Engine *, Connection *) noexcept nogil
     bint (*connect)(Engine *, Connection *) noexcept nogil
+    Span (*sni)(Engine *, Connection *) noexcept nogil
+    bint (*misdirected)(Engine *, Connection *, Span) noexcept nogil
+    ssize_t (*peer)(Engine *, Connection *, int, char *, size_t) noexcept nogil
 
 
 cdef struct CarrierPlug:

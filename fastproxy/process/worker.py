@@ -25,6 +25,7 @@ from fastproxy import _core
 from fastproxy._core import Board
 from fastproxy.process import channels
 from fastproxy.process.channels import Channels, Message
+from fastproxy.process.handover import contents
 from fastproxy.process.log import Log
 from fastproxy.process.rights import drop_privileges
 from fastproxy.process.sockets import HUSH_SECONDS, hush, shut
@@ -36,6 +37,7 @@ IGNORED = (
 )  # fmt: skip
 DRAIN_LOOK_SECONDS = 0.02
 """How often a draining worker asks whether its last connection is gone."""
+TLS_PLUG = "fastproxy._tls"
 SISTERS = ("fastproxy._http2",)
 """Extensions that plug into the engine, where they were built."""
 EXIT_OK = 0
@@ -83,6 +85,8 @@ class WorkerTask:
     group: str
     log: Log
     responders: dict[str, str] = field(default_factory=dict)
+    keyring_fd: int = -1
+    """-1: no TLS anywhere."""
 
 
 def run_worker(task: WorkerTask, engine_factory: EngineFactory | None = None) -> int:
@@ -122,6 +126,8 @@ def load(task: WorkerTask) -> Any:
 
     import uvloop  # in no case in the master
 
+    if task.keyring_fd >= 0:
+        importlib.import_module(TLS_PLUG)
     for name in SISTERS:
         if importlib.util.find_spec(name):
             importlib.import_module(name)
@@ -144,11 +150,13 @@ class Worker:
         self.channel = own.child
         self.loop = loop
         self.engine = make(task.slot, task.board_fd)
+        self.tls: Any = None
+        """`fastproxy._tls`, if there is TLS."""
         self.deadline = 0.0
         self.orphan = False
 
     def prepare(self) -> None:
-        """All that may fail: responders, log, plan, roster, sockets."""
+        """All that may fail: responders, log, plan, roster, keyring, sockets."""
         task, engine = self.task, self.engine
         for name, place in task.responders.items():
             module_name, _, attribute = place.partition(":")
@@ -165,6 +173,11 @@ class Worker:
             os.close(task.log_fd)  # the engine has its own; ours would outlive a rotation
         engine.plan(task.plan_fd)
         engine.roster(task.roster_fd)
+        if task.keyring_fd >= 0:
+            self.tls = importlib.import_module(TLS_PLUG)
+            self.tls.attach(engine)
+            self.tls.load(engine, contents(task.keyring_fd))
+            os.close(task.keyring_fd)
         engine.queue_bells(task.channels.queue_bells)
         for slot, listener, fd in task.sockets:
             engine.listen(slot, listener, fd)
@@ -203,7 +216,7 @@ class Worker:
         if bits & Ring.STOP:
             self.loop.stop()
             return
-        if bits & (Ring.PLAN | Ring.ROSTER | Ring.REOPEN):
+        if bits & (Ring.PLAN | Ring.ROSTER | Ring.KEYRING | Ring.REOPEN):
             self.read_channel()
         if bits & Ring.ADOPT:
             self.engine.adopt()
@@ -234,6 +247,8 @@ class Worker:
             self.engine.plan(fds[0])
         elif message.kind == "roster":
             self.engine.roster(fds[0])
+        elif message.kind == "keyring" and self.tls is not None:
+            self.tls.load(self.engine, contents(fds[0]))
         elif message.kind == "log":
             self.engine.log_to(fds[0])
         elif message.kind == "error_log":
