@@ -81,5 +81,7 @@ cdef enum ExchangeFlag:
     X_HTTP2 = 16777216          # the client speaks HTTP/2
     X_EARLY = 33554432          # the request came as early data (RFC 8470)
     X_TRAILERS = 67108864       # trailers are passed on: by the setting, or it is gRPC
+    X_GRPC = 134217728          # gRPC: errors of ours have a grpc-status
+    X_STREAM = 1073741824       # silence belongs to the answer: a gRPC call, an event stream
     X_CAPPED = 268435456        # its place is at a member that has a most: others may wait for it
     X_BLAMELESS = 536870912     # what ends it is no fault of the backend
