@@ -73,6 +73,8 @@ from fastproxy.engine.table cimport *
 from fastproxy.engine.timers cimport *
 from fastproxy.engine.lifecycle cimport *
 from fastproxy.engine.maps cimport *
+from fastproxy.engine.parts cimport *
+from fastproxy.engine.flags cimport *
 from fastproxy.engine.types cimport *
 
 include "_layout.pxi"
@@ -103,9 +105,11 @@ include "engine/request.pxi"
 include "engine/session.pxi"
 include "engine/choose.pxi"
 include "engine/exchange.pxi"
+include "engine/carrier.pxi"
 include "engine/place.pxi"
 include "engine/queue.pxi"
 include "engine/flow.pxi"
+include "engine/dial.pxi"
 include "engine/upstream.pxi"
 include "engine/pool.pxi"
 include "engine/heads.pxi"

@@ -16,6 +16,8 @@ import math
 import re
 from typing import Any, ClassVar, Self
 
+from fastproxy.addresses import check_unix_path, host_port, is_ip, quote
+
 TIME_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 SIZE_UNITS = {
     "": 1, "b": 1,
@@ -24,15 +26,10 @@ SIZE_UNITS = {
 }  # fmt: skip
 DURATION_MAX = 365 * 86400.0
 SIZE_MAX = 1 << 62
-UNIX_PATH_MAX = 107  # sockaddr_un.sun_path holds 108 with its NUL
 
 DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+", re.ASCII)
 DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
 SIZE = re.compile(r"(\d+(?:\.\d+)?)\s?([A-Za-z]*)", re.ASCII)
-HOST_NAME = re.compile(
-    r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})(?:\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*\.?",
-    re.ASCII,
-)
 
 
 def parse_duration(value: object) -> float:
@@ -194,7 +191,7 @@ class HostPort(TextWord):
     @classmethod
     def parse(cls, value: object) -> Self:
         text = cls._text(value, 'an address such as "127.0.0.1:8080"')
-        host, _ = _host_port(text, text)
+        host, _ = host_port(text, text)
         if not host:
             raise ValueError(f"{quote(text)} has no host before the port")
         return cls(text)
@@ -202,11 +199,11 @@ class HostPort(TextWord):
     @property
     def host(self) -> str:
         """Without brackets."""
-        return _host_port(self, self)[0]
+        return host_port(self, self)[0]
 
     @property
     def port(self) -> int:
-        return _host_port(self, self)[1] or 0
+        return host_port(self, self)[1] or 0
 
 
 class BindAddress(TextWord):
@@ -220,10 +217,10 @@ class BindAddress(TextWord):
             raise ValueError(f'a bare port is ambiguous; write ":{value}" for all addresses')
         text = cls._text(value, 'an address such as ":8080" or "unix:/run/fastproxy.sock"')
         if text.startswith("unix:"):
-            _unix_path(text[5:], text)
+            check_unix_path(text[5:], text)
             return cls(text)
-        host, _ = _host_port(text, text)
-        if host and host != "localhost" and not _is_ip(host):
+        host, _ = host_port(text, text)
+        if host and host != "localhost" and not is_ip(host):
             raise ValueError(
                 f"{quote(text)} names a host; bind to an IP address, "
                 'to ":port" for all addresses, or to "unix:/path"'
@@ -244,17 +241,18 @@ class BindAddress(TextWord):
         """Numeric; "::" where none was given (dual stack); empty for unix."""
         if self.is_unix:
             return ""
-        host = _host_port(self, self)[0]
+        host = host_port(self, self)[0]
         return {"": "::", "localhost": "127.0.0.1"}.get(host, host)
 
     @property
     def port(self) -> int:
         """0 for unix, or for "any free port"."""
-        return 0 if self.is_unix else _host_port(self, self)[1] or 0
+        return 0 if self.is_unix else host_port(self, self)[1] or 0
 
 
 class UpstreamUrl(TextWord):
-    """A backend: "http://host:port" (port 80 if absent), "http+srv://name" or "http+unix:/path"."""
+    """A backend: "http://host:port" (port 80 if absent), "http+srv://name" or "http+unix:/path";
+    "h2c://host:port" speaks HTTP/2 in plain text."""
 
     examples = ["http://127.0.0.1:9001", "http+srv://_http._tcp.app", "http+unix:/run/app.sock"]
 
@@ -264,7 +262,7 @@ class UpstreamUrl(TextWord):
         text = cls._text(value, wanted)
         scheme, colon, rest = text.partition(":")
         if text.startswith("http+unix:"):
-            _unix_path(rest, text)
+            check_unix_path(rest, text)
             return cls(text)
         if not colon or not rest.startswith("//"):
             plain = text and "://" not in text and text.isascii()
@@ -272,7 +270,7 @@ class UpstreamUrl(TextWord):
             raise ValueError(f"{quote(text)} is not a backend URL{hint}")
         if scheme == "https":
             raise ValueError(f"{quote(text)}: TLS to upstreams is not there yet, use http://")
-        if scheme not in ("http", "http+srv"):
+        if scheme not in ("http", "http+srv", "h2c"):
             raise ValueError(f"{quote(text)}: unknown scheme {quote(scheme)}; {wanted}")
         authority, slash, tail = rest[2:].partition("/")
         if tail or any(c in text for c in "?#"):
@@ -282,12 +280,17 @@ class UpstreamUrl(TextWord):
             )
         if "@" in authority:
             raise ValueError("a backend URL takes no user name or password")
-        host, port = _host_port(authority, text, port_optional=True)
+        host, port = host_port(authority, text, port_optional=True)
         if not host:
             raise ValueError(f"{quote(text)} has no host")
-        if scheme == "http+srv" and (port is not None or _is_ip(host)):
+        if scheme == "http+srv" and (port is not None or is_ip(host)):
             raise ValueError(f"{quote(text)}: SRV records have a name, and tell the port")
         return cls(text[:-1] if slash else text)
+
+    @property
+    def scheme(self) -> str:
+        """What is spoken there: "http" or "h2c"."""
+        return "h2c" if self.startswith("h2c:") else "http"
 
     @property
     def is_unix(self) -> bool:
@@ -310,14 +313,14 @@ class UpstreamUrl(TextWord):
     @property
     def host(self) -> str:
         """Without brackets; empty for unix."""
-        return "" if self.is_unix else _host_port(self.authority, self, port_optional=True)[0]
+        return "" if self.is_unix else host_port(self.authority, self, port_optional=True)[0]
 
     @property
     def port(self) -> int:
         """80 if not given; 0 for unix and SRV."""
         if self.is_unix or self.is_srv:
             return 0
-        port = _host_port(self.authority, self, port_optional=True)[1]
+        port = host_port(self.authority, self, port_optional=True)[1]
         return 80 if port is None else port
 
 
@@ -354,65 +357,3 @@ def word_schema(kind: type[Any]) -> dict[str, Any]:
 def _kind(value: object) -> str:
     names = {bool: "a boolean", dict: "a table", list: "a list", int: "a number", str: "text"}
     return names.get(type(value), "nothing" if value is None else f"a {type(value).__name__}")
-
-
-def printable(text: str) -> str:
-    """What a terminal may be given: control and half characters become \\xHH, \\uHHHH."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def quote(value: object) -> str:
-    """A value in a message: short, on one line."""
-    text = str(value)
-    return f'"{printable(text if len(text) <= 80 else text[:77] + "...")}"'
-
-
-def _unix_path(path: str, shown: str) -> None:
-    if not path.startswith("/"):
-        raise ValueError(f"{quote(shown)}: the socket's path must be absolute")
-    if len(path.encode(errors="surrogateescape")) > UNIX_PATH_MAX:
-        raise ValueError(f"{quote(shown)}: a socket's path has at most {UNIX_PATH_MAX} bytes")
-
-
-def _host_port(text: str, shown: str, port_optional: bool = False) -> tuple[str, int | None]:
-    """(host without brackets, port). None only where the port may be missing."""
-    if text.startswith("["):
-        host, bracket, rest = text[1:].partition("]")
-        if not bracket:
-            raise ValueError(f"{quote(shown)} lacks the closing bracket")
-        if ":" not in host or not _is_ip(host):
-            raise ValueError(f"{quote(shown)}: {quote(host)} is no IPv6 address")
-        if "%" in host:
-            raise ValueError(f"{quote(shown)} has a scope id, which is not supported")
-        if rest and not rest.startswith(":"):
-            raise ValueError(f"{quote(shown)} has text between the bracket and the port")
-        port = rest[1:] if rest else None
-    else:
-        if text.count(":") > 1:
-            raise ValueError(f"{quote(shown)}: write an IPv6 address in brackets, [::1]:8080")
-        host, colon, after = text.partition(":")
-        port = after if colon else None
-        lone = port is None and not port_optional and host.isdecimal()
-        if host and not lone and not _plain_host(host):
-            raise ValueError(f"{quote(shown)}: {quote(host)} is neither an address nor a name")
-    if port is None:
-        if port_optional:
-            return host, None
-        if host.isascii() and host.isdecimal():
-            raise ValueError(f'{quote(shown)} has no port; did you mean ":{host}"?')
-        raise ValueError(f"{quote(shown)} has no port")
-    if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
-        raise ValueError(f"{quote(shown)}: the port must be a number from 0 to 65535")
-    return host, int(port)
-
-
-def _plain_host(host: str) -> bool:
-    return _is_ip(host) if re.fullmatch(r"[0-9.]+", host) else bool(HOST_NAME.fullmatch(host))
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

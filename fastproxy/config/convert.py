@@ -21,6 +21,7 @@ import msgspec
 from msgspec.structs import FieldInfo
 
 from fastproxy import schema
+from fastproxy.addresses import quote
 from fastproxy.config.load import Where
 
 Report = Callable[[Where, str, str], None]
@@ -329,7 +330,7 @@ def _choices(known: Iterable[Any]) -> str:
 
 def _got(value: Any) -> str:
     if isinstance(value, str):
-        return schema.quote(value)
+        return quote(value)
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, dict):
@@ -339,7 +340,7 @@ def _got(value: Any) -> str:
     if value is None:
         return "nothing"
     try:
-        return schema.quote(value)[1:-1]
+        return quote(value)[1:-1]
     except ValueError:  # an int of more digits than Python prints
         return "a number that is far too long"
 

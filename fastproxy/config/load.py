@@ -21,9 +21,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from fastproxy.addresses import printable, quote
 from fastproxy.config import places
 from fastproxy.errors import ConfigError, Problem
-from fastproxy.schema import printable, quote
 
 FILE_BYTES_MAX = 16 * 1024 * 1024
 NODES_MAX = 1_000_000  # tables, lists and values: a YAML file of 1 KB can stand for billions

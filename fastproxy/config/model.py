@@ -39,6 +39,10 @@ class Listener(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """TCP_DEFER_ACCEPT: wake only for connections that have sent something, for this long."""
     keepalive: bool = True
     """SO_KEEPALIVE on accepted connections, so that vanished clients are noticed."""
+    http2: bool | None = None
+    """HTTP/2. Absent: TLS listeners offer it (ALPN), plain ones do not. true on a plain listener:
+    clients that begin with HTTP/2 (h2c with prior knowledge) are understood, beside HTTP/1.1.
+    false: HTTP/1.1 only."""
     mode: Annotated[str, Meta(pattern=r"^0?[0-7]{3}\Z", extra=WANTED_MODE)] = "0666"
     """Permissions of a unix socket, octal."""
     owner: Annotated[str, Meta(pattern=OWNER_PATTERN, extra=WANTED_OWNER)] = ""

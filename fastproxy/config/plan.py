@@ -40,6 +40,7 @@ PLAN_VERSION = 1
 PLAN_BYTES_MAX = 0x7FFFFFFF
 HOST_PASS, HOST_UPSTREAM, HOST_FIXED = range(3)
 KEY_NONE, KEY_CLIENT_IP, KEY_TEMPLATE = range(3)
+UPSTREAM_HTTP1, UPSTREAM_AUTO, UPSTREAM_HTTP2, UPSTREAM_H2C = range(4)
 KEYS_UNKNOWN = (
     "response_header", "backend", "status", "bytes_in", "bytes_out", "time_total", "time_connect",
     "time_first_byte", "retries", "end_state",
@@ -176,6 +177,7 @@ def _listeners(blob: pack.Blob, config: Config) -> list[Mapping[str, Any]]:
             "port": listener.bind.port,
             "is_unix": listener.bind.is_unix,
             "keepalive": listener.keepalive,
+            "http2": bool(listener.http2),
         }
         for listener in config.all_listeners()
     ]
@@ -193,6 +195,7 @@ def _upstream(blob: pack.Blob, name: str, upstream: Upstream, times: Timeouts) -
         "name": blob.text(name),
         "host": blob.text(fixed),
         "host_policy": policies[kind],
+        "protocol": protocol(upstream),
         "queue_priority": compile_template(blob, upstream.queue.priority),
         "session": session_plan(blob, name, upstream.session),
         "subset": compile_template(blob, upstream.subset.value),
@@ -202,6 +205,13 @@ def _upstream(blob: pack.Blob, name: str, upstream: Upstream, times: Timeouts) -
         own = getattr(upstream.timeouts, key)
         row[f"{key}_ms"] = (own if own is not None else getattr(times, f"upstream_{key}")).ms
     return row
+
+
+def protocol(upstream: Upstream) -> int:
+    """What its backends speak (UpstreamProtocol of engine/table.pxd)."""
+    if any(member.url.scheme == "h2c" for member in upstream.members()):
+        return UPSTREAM_H2C
+    return UPSTREAM_HTTP1
 
 
 def _key(blob: pack.Blob, name: str, upstream: Upstream) -> Mapping[str, Any]:
@@ -248,6 +258,7 @@ def _settings(blob: pack.Blob, config: Config) -> Mapping[str, Any]:
         "tunnel_idle_ms": times.tunnel_idle.ms,
         "drain_ms": times.drain.ms,
         "lingering_ms": times.lingering.ms,
+        "tls_handshake_ms": times.tls_handshake.ms,
         "upstream_keepalive_ms": times.upstream_keepalive.ms,
         "upstream_age_ms": times.upstream_age.ms,
         "request_line_bytes": int(limits.request_line),

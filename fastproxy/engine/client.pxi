@@ -11,7 +11,6 @@ cdef void client_open(Engine *eng, int fd, Listener *listener,
     cdef const Settings *settings = eng.plan.settings
     if conn == NULL:
         return
-    connection_move(conn, PEER_IDLE)
     conn.listener = listener.index
     if address.ss_family == AF_INET:
         conn.peer[10] = 0xff
@@ -24,7 +23,7 @@ cdef void client_open(Engine *eng, int fd, Listener *listener,
     else:
         conn.flags |= CONN_UNIX
     eng.client_count += 1
-    list_link(eng, conn)
+    connection_move(conn, PEER_HANDSHAKE)
     if settings.connections_per_ip != 0 and not conn.flags & CONN_UNIX:
         conn.ip_slot = client_ip_enter(board_of(eng), eng.slot,
                                        address_hash(board_of(eng), conn.peer),
@@ -39,12 +38,19 @@ cdef void client_open(Engine *eng, int fd, Listener *listener,
             count_add(&eng.me.odd[<int> ODD_IP_TABLE_FULL], 1)
     if is_trusted(eng.plan, conn):
         conn.flags |= CONN_TRUSTED
+    if plan_listener(eng.plan, conn.listener).tls != 0:
+        client_open_secure(eng, conn)
+        return
+    client_await(eng, conn)
     connection_timer(eng, conn, DRAIN_NEWCOMER_MS if eng.draining else settings.client_header_ms)
 
 
 cdef void client_close(Engine *eng, Connection *conn) noexcept nogil:
     """Close now. Its exchange, if any, must have been let go before."""
     list_unlink(conn)
+    if conn.flags & CONN_STREAM:
+        connection_free(eng, conn)
+        return
     if conn.flags & CONN_COUNTED_IP:
         client_ip_leave(board_of(eng), eng.slot, conn.ip_slot)
     eng.client_count -= 1
@@ -78,7 +84,7 @@ cdef inline void list_unlink(Connection *conn) noexcept nogil:
     if conn.flags & CONN_IN_LIST:
         conn.list_prev.list_next = conn.list_next
         conn.list_next.list_prev = conn.list_prev
-        conn.flags &= <uint16_t> ~CONN_IN_LIST
+        conn.flags &= <uint32_t> ~CONN_IN_LIST
 
 
 # ---- pump -----------------------------------------------------------------------------------
@@ -99,6 +105,10 @@ cdef void client_pump(Engine *eng, Connection *conn) noexcept nogil:
             go_on = client_step_head(eng, conn)
         elif conn.state == PEER_TUNNEL:
             go_on = tunnel_step(eng, conn, conn.exchange.upstream)
+        elif conn.state == PEER_HANDSHAKE:
+            go_on = client_step_handshake(eng, conn)
+        elif conn.state == PEER_CARRIER:
+            go_on = False
         elif conn.state == PEER_DRAINING or conn.state == PEER_LINGERING:
             go_on = client_step_discard(eng, conn)
         elif conn.state == PEER_CLOSING:
@@ -178,6 +188,12 @@ cdef bint client_step_idle(Engine *eng, Connection *conn) noexcept nogil:
             return False
         base = eng.scratch
         size = <size_t> got
+    if client_prefers_http2(eng, conn, base, size):
+        if base == eng.scratch and not buffer_add(&eng.blocks, &conn.input, base, size):
+            client_close(eng, conn)
+        else:
+            client_carry(eng, conn)
+        return False
     parser_init_request(parser, eng.scan, &eng.plan.request_limits)
     used = parse_request(parser, base, size, &fault)
     list_unlink(conn)
@@ -231,6 +247,9 @@ cdef bint client_step_head(Engine *eng, Connection *conn) noexcept nogil:
             client_close(eng, conn)
         return False
     input.len += <uint32_t> got
+    if client_prefers_http2(eng, conn, input.ptr + input.off, buffer_size(input)):
+        client_carry(eng, conn)
+        return False
     used = parse_request(parser, input.ptr + input.off, buffer_size(input), &fault)
     if used == 0:
         return True

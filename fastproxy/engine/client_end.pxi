@@ -73,6 +73,9 @@ cdef void client_shut(Engine *eng, Connection *conn) noexcept nogil:
         client_close(eng, conn)
         return
     conn.transport.finish(eng, conn)
+    if conn.flags & CONN_STREAM:
+        client_close(eng, conn)     # its close tells the peer to send no more of it
+        return
     buffer_drop(&eng.blocks, &conn.input)
     connection_move(conn, PEER_LINGERING)
     connection_timer(eng, conn, eng.plan.settings.lingering_ms)
@@ -83,8 +86,11 @@ cdef void client_timeout(Engine *eng, Connection *conn) noexcept nogil:
     """The connection's timer fired; what it meant is in the state."""
     cdef Exchange *x = conn.exchange
     cdef Fault fault
+    if conn.state == PEER_CARRIER:
+        eng.http2.timeout(eng, conn)
+        return
     if buffer_size(&conn.output) != 0 and conn.state != PEER_LINGERING:
-        if connection_moves(conn):
+        if connection_moves(eng, conn):
             connection_timer(eng, conn, eng.plan.settings.client_write_ms)
             return
         # The client does not read.
@@ -93,7 +99,7 @@ cdef void client_timeout(Engine *eng, Connection *conn) noexcept nogil:
             conn.exchange = NULL
             x.client = NULL
             exchange_abandon(eng, x)
-        connection_reset(conn)
+        conn.transport.reset(eng, conn)
         client_close(eng, conn)
     elif conn.state == PEER_HEAD:
         fault.status = 408

@@ -93,7 +93,7 @@ cdef void asker_cut(Engine *eng, Exchange *x) noexcept nogil:
         return
     if x.state == EXCHANGE_RECEIVING and x.answer_flow.kind != BODY_LENGTH and (
             not x.answer_flow.out_chunked):
-        connection_reset(conn)
+        conn.transport.reset(eng, conn)
         conn.flags |= CONN_WRITE_DEAD   # close now: a FIN first would say that this was all
     x.flags |= X_ANSWER_CLOSES
     conn.flags |= CONN_CLOSE_AFTER
@@ -121,6 +121,11 @@ cdef void codecs_init() noexcept nogil:
     TCP.write = tcp_write
     TCP.finish = tcp_finish
     TCP.close = tcp_close
+    TCP.handshake = NULL
+    TCP.refused = tcp_refused
+    TCP.unsent = tcp_unsent
+    TCP.unasked = tcp_unasked
+    TCP.reset = tcp_reset
     HTTP1_ASKER.head = asker_head
     HTTP1_ASKER.body = asker_body
     HTTP1_ASKER.interim = asker_interim

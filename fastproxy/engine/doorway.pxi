@@ -45,6 +45,7 @@ cdef bint exchange_resume(Engine *eng, uint32_t index, uint32_t generation, int 
         collector_own(eng, x, fields, body)
     if x.state != EXCHANGE_FINISHED:
         exchange_finish(eng, x)
+    carriers_flush(eng)
     bury_the_dead(eng)
     return True
 
@@ -134,5 +135,6 @@ cdef uint32_t subrequest_begin(Engine *eng, char *data, size_t size,
         exchange_fail(eng, x, 413, b"a subrequest's body is too large")
     else:
         exchange_begin(eng, x, &parser.head, data + used, size - <size_t> used)
+    carriers_flush(eng)
     bury_the_dead(eng)
     return key

@@ -49,6 +49,12 @@ cdef Exchange *exchange_take(Engine *eng, Connection *client,
         x.flags |= X_TRUSTED
     if client.flags & CONN_UNIX:
         x.flags |= X_PEER_UNIX
+    if client.flags & CONN_SECURE:
+        x.flags |= X_SECURE
+        if client.flags & CONN_EARLY:
+            x.flags |= X_EARLY
+    if client.flags & CONN_STREAM:
+        x.flags |= X_HTTP2
     return x
 
 
@@ -121,6 +127,8 @@ cdef bint exchange_dial_backend(Engine *eng, Exchange *x, bint may_reuse) noexce
     x.dialed_us = eng.now_us
     if may_reuse:
         conn = parked_take(eng, backend, not x.flags & X_REPLAYABLE)
+        if conn == NULL and eng.carriers[backend.row] != NULL:
+            conn = carrier_stream(eng, x, backend)
     if conn != NULL:
         count_add(&eng.me.upstream_reused, 1)
         x.connected_us = eng.now_us
@@ -241,7 +249,7 @@ cdef int64_t exchange_answer(Engine *eng, Exchange *x, Head *head, const Framing
     x.status = head.status
     choose_answered(eng, x)
     flow_begin(&x.answer_flow, framing, &x.answer_chunked, SIDE_UPSTREAM)
-    if x.flags & X_TE_TRAILERS and x.plan.settings.forward_trailers:
+    if x.flags & X_TE_TRAILERS and x.flags & X_TRAILERS:
         trailers_pass(eng, &x.answer_flow)
     if framing.keep_alive and framing.body != BODY_CLOSE:
         x.flags |= X_UPSTREAM_KEEPS

@@ -8,12 +8,6 @@ cdef str _text(Span s):
 
 
 cdef class WorkerEngine:
-    cdef Engine *eng
-    cdef object doorway         # the module; imported late, since the master has no event loop
-    cdef dict responders
-    cdef dict waiting
-    cdef set tasks
-
     def __cinit__(self, int slot, int board):
         cdef Engine *eng
         cdef itimerspec every

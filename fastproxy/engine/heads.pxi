@@ -189,7 +189,7 @@ cdef void put_forwarding(Engine *eng, Exchange *x, Request *request, Out *out,
             put(out, b"\r\n", 2)
         if not (trusted and has_field(head, FIELD_X_FORWARDED_PROTO)) and ours(
                 x, edits, FIELD_X_FORWARDED_PROTO, b"X-Forwarded-Proto"):
-            put(out, b"X-Forwarded-Proto: http\r\n", 25)
+            put_line(out, b"X-Forwarded-Proto", span(b"https", 5 if x.flags & X_SECURE else 4))
         if request.authority.len != 0 and not (
                 trusted and has_field(head, FIELD_X_FORWARDED_HOST)) and ours(
                 x, edits, FIELD_X_FORWARDED_HOST, b"X-Forwarded-Host"):
@@ -199,19 +199,18 @@ cdef void put_forwarding(Engine *eng, Exchange *x, Request *request, Out *out,
             put(out, b"X-Forwarded-Port: ", 18)
             put_uint(out, listener_port(x))
             put(out, b"\r\n", 2)
-    put_via(x, head, edits, out)
+    put_via(x, head, edits, x.flags & X_HTTP2 != 0, out)
     if ours(x, edits, FIELD_X_REQUEST_ID, b"X-Request-ID"):
         put_line(out, b"X-Request-ID", span(x.request_id, x.request_id_len))
 
 
-cdef inline void put_via(Exchange *x, const Head *head, const EditList *edits,
+cdef inline void put_via(Exchange *x, const Head *head, const EditList *edits, bint second,
                          Out *out) noexcept nogil:
-    """Via, behind those that are there (RFC 9110 7.6.3): the version is the message's own."""
+    """Via, behind those that are there (RFC 9110 7.6.3): the version is the message's own, HTTP/2
+    if `second`."""
     if not x.plan.settings.via or not ours(x, edits, FIELD_VIA, b"Via"):
         return
-    put(out, b"Via: 1.", 7)
-    put_uint(out, head.minor)
-    put_char(out, c' ')
+    put(out, b"Via: 2.0 " if second else b"Via: 1.1 " if head.minor else b"Via: 1.0 ", 9)
     put_span(out, text_span(x.plan.base, x.plan.settings.via_name))
     put(out, b"\r\n", 2)
 
@@ -224,6 +223,16 @@ cdef inline bint ours(Exchange *x, const EditList *edits, uint8_t id,
 
 cdef inline bint has_field(const Head *head, uint8_t id) noexcept nogil:
     return (head.ids >> id) & 1
+
+
+cdef inline bint is_grpc(const Head *head) noexcept nogil:
+    """Is this a gRPC message? Its status is in trailers, so these are always passed on."""
+    cdef Span kind
+    if not has_field(head, FIELD_CONTENT_TYPE):
+        return False
+    kind = value_of(head, &head.fields[head.last[<int> FIELD_CONTENT_TYPE]])
+    return kind.len >= 16 and lower_is(span(kind.ptr, 16), b"application/grpc", 16) and (
+        kind.len == 16 or kind.ptr[16] in (c'+', c';'))
 
 
 cdef void put_joined(Out *out, const Head *head, uint8_t id) noexcept nogil:
@@ -252,7 +261,7 @@ cdef void put_forwarded(Exchange *x, Request *request, Span peer, Out *out) noex
         put(out, b";host=\"", 7)
         put_span(out, request.authority)
         put_char(out, c'"')
-    put(out, b";proto=http", 11)
+    put(out, b";proto=https", 12 if x.flags & X_SECURE else 11)
 
 
 cdef inline void put_length(Out *out, uint64_t length) noexcept nogil:
@@ -271,7 +280,7 @@ cdef void put_request_framing(Engine *eng, Exchange *x, Out *out) noexcept nogil
         put(out, b"Transfer-Encoding: chunked\r\n", 28)
     if x.flags & X_UPGRADE:
         put(out, b"Connection: upgrade\r\nUpgrade: websocket\r\n", 41)
-    elif x.flags & X_TE_TRAILERS and x.plan.settings.forward_trailers:
+    elif x.flags & X_TE_TRAILERS and x.flags & X_TRAILERS:
         put(out, b"Connection: te\r\nTE: trailers\r\n", 30)
 
 
@@ -303,7 +312,7 @@ cdef void head_to_client(Engine *eng, Exchange *x, Head *head, Out *out) noexcep
     if not has_field(head, FIELD_DATE) and (
             edits == NULL or ours(x, edits, FIELD_DATE, b"Date")):
         put_line(out, b"Date", literal(eng.date))
-    put_via(x, head, edits, out)
+    put_via(x, head, edits, x.upstream != NULL and x.upstream.flags & CONN_STREAM != 0, out)
     if x.bond.kind != SESSION_NONE:
         session_answer(eng, x, head, out)
     if x.answer_flow.out_chunked:
@@ -322,7 +331,8 @@ cdef inline void client_keeps_or_closes(Engine *eng, Exchange *x,
     """Does this connection serve another request after this answer?"""
     if conn == NULL:
         return
-    if (not x.flags & X_CLIENT_KEEPS or eng.draining or conn.flags & (CONN_EOF | CONN_CLOSE_AFTER)
+    if (not x.flags & X_CLIENT_KEEPS or eng.draining
+            or conn.flags & (CONN_EOF | CONN_CLOSE_AFTER | CONN_STREAM)
             or conn.requests >= x.plan.settings.requests_per_connection):
         x.flags |= X_ANSWER_CLOSES
     elif not x.request_flow.done:

@@ -20,11 +20,14 @@ cdef enum PeerState:
     PEER_CLOSING = 5        # exchange NULL, only output is left; then shut down and linger
     PEER_LINGERING = 6      # exchange NULL, our side is shut down; input is thrown away
     PEER_TUNNEL = 7         # exchange set, both sides relay bytes
+    PEER_HANDSHAKE = 8      # exchange NULL, the transport shakes hands: no byte of HTTP yet
     # the upstream side
-    PEER_CONNECTING = 8     # exchange set, waits for the first writability
-    PEER_BUSY = 9           # exchange set, exchange.upstream is this
-    PEER_PARKED = 10        # exchange NULL, in the idle pool; readable means EOF or fault
-    PEER_STATES = 11
+    PEER_CONNECTING = 9     # exchange set, waits for the first writability, then for the handshake
+    PEER_BUSY = 10          # exchange set, exchange.upstream is this
+    PEER_PARKED = 11        # exchange NULL, in the idle pool; readable means EOF or fault
+    # either side
+    PEER_CARRIER = 12       # exchange NULL, carries streams, which are connections of their own
+    PEER_STATES = 13
 
 
 cdef enum ExchangeState:
@@ -46,18 +49,20 @@ cdef extern from * nogil:
     #include <stdint.h>
     #define MAY(s) (1u << (s))
     /* From (row) to (bits). FREE is entered by release only, left by taking from the pool. */
-    static const uint32_t PEER_MOVES[11] = {
-        /* FREE       */ MAY(1) | MAY(8),
-        /* IDLE       */ MAY(2) | MAY(3) | MAY(0),
-        /* HEAD       */ MAY(3) | MAY(0),
+    static const uint32_t PEER_MOVES[13] = {
+        /* FREE       */ MAY(1) | MAY(8) | MAY(9),
+        /* IDLE       */ MAY(2) | MAY(3) | MAY(12) | MAY(0),
+        /* HEAD       */ MAY(3) | MAY(12) | MAY(0),
         /* RUNNING    */ MAY(1) | MAY(4) | MAY(5) | MAY(7) | MAY(0),
         /* DRAINING   */ MAY(1) | MAY(0),
         /* CLOSING    */ MAY(6) | MAY(0),
         /* LINGERING  */ MAY(0),
         /* TUNNEL     */ MAY(0),
-        /* CONNECTING */ MAY(9) | MAY(0),
-        /* BUSY       */ MAY(7) | MAY(10) | MAY(0),
-        /* PARKED     */ MAY(9) | MAY(0),
+        /* HANDSHAKE  */ MAY(1) | MAY(12) | MAY(0),
+        /* CONNECTING */ MAY(10) | MAY(12) | MAY(0),
+        /* BUSY       */ MAY(7) | MAY(11) | MAY(0),
+        /* PARKED     */ MAY(10) | MAY(0),
+        /* CARRIER    */ MAY(0),
     };
     static const uint32_t EXCHANGE_MOVES[10] = {
         /* FREE      */ MAY(1),
@@ -72,14 +77,14 @@ cdef extern from * nogil:
         /* FINISHED  */ MAY(0),
     };
     #undef MAY
-    static const char *const PEER_NAMES[11] = {"FREE", "IDLE", "HEAD", "RUNNING", "DRAINING",
-        "CLOSING", "LINGERING", "TUNNEL", "CONNECTING", "BUSY", "PARKED"};
+    static const char *const PEER_NAMES[13] = {"FREE", "IDLE", "HEAD", "RUNNING", "DRAINING",
+        "CLOSING", "LINGERING", "TUNNEL", "HANDSHAKE", "CONNECTING", "BUSY", "PARKED", "CARRIER"};
     static const char *const EXCHANGE_NAMES[10] = {"FREE", "ROUTED", "JUDGED", "PARKED", "QUEUED",
         "DIALING", "WAITING", "RECEIVING", "TUNNEL", "FINISHED"};
     """
-    const uint32_t PEER_MOVES[11]
+    const uint32_t PEER_MOVES[13]
     const uint32_t EXCHANGE_MOVES[10]
-    const char *const PEER_NAMES[11]
+    const char *const PEER_NAMES[13]
     const char *const EXCHANGE_NAMES[10]
 
 

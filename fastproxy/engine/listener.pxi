@@ -248,6 +248,7 @@ cdef void engine_drain(Engine *eng) noexcept nogil:
             accepted += 1
     drain_look(eng)
     idle_hurry(eng)
+    carriers_drain(eng)
     bury_the_dead(eng)
 
 
@@ -298,7 +299,7 @@ cdef Connection *idle_find(Engine *eng) noexcept nogil:
     while conn != &eng.idle and looks < IDLE_LOOKS_MAX:
         if (buffer_size(&conn.output) == 0 and not conn.ready & READY_READ
                 and (conn.requests != 0 or eng.now_ms - conn.opened_ms > DRAIN_NEWCOMER_MS)
-                and not socket_has_bytes(conn)):
+                and not conn.transport.unasked(eng, conn)):
             return conn
         conn = conn.list_next
         looks += 1

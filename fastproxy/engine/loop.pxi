@@ -39,7 +39,7 @@ cdef bint engine_turn(Engine *eng) noexcept nogil:
     cdef uint64_t until_ms = guest_deadline(eng)
     while True:
         count = epoll_wait(eng.epfd, events, EVENTS_PER_ROUND, wait_ms(eng, until_ms))
-        if count > 0 or eng.run_head != NULL:
+        if count > 0 or eng.run_head != NULL or eng.due_carriers != NULL:
             round_work(eng, events, count)
         elif eng.now_ms >= until_ms:
             break
@@ -51,7 +51,7 @@ cdef bint engine_turn(Engine *eng) noexcept nogil:
 
 cdef inline int wait_ms(Engine *eng, uint64_t until_ms) noexcept nogil:
     """How long the engine may sleep now, as epoll_wait wants it."""
-    if eng.run_head != NULL or until_ms == 0:
+    if eng.run_head != NULL or eng.due_carriers != NULL or until_ms == 0:
         return 0
     if until_ms == NEVER_MS:
         return -1
@@ -70,6 +70,8 @@ cdef inline void round_work(Engine *eng, const epoll_event *events, int count) n
     run_queue_work(eng)
     if eng.queue_due:
         queues_look(eng)
+    if eng.due_carriers != NULL:
+        carriers_flush(eng)
     bury_the_dead(eng)
     publish_gauges(eng)
 
@@ -125,7 +127,9 @@ cdef inline bint quantum_used(const Connection *conn, int steps) noexcept nogil:
 
 
 cdef void connection_pump(Engine *eng, Connection *conn) noexcept nogil:
-    if conn.role == ROLE_CLIENT:
+    if conn.state == PEER_CARRIER:
+        eng.http2.pump(eng, conn)
+    elif conn.role == ROLE_CLIENT:
         client_pump(eng, conn)
     else:
         upstream_pump(eng, conn)
@@ -156,7 +160,7 @@ cdef void run_queue_work(Engine *eng) noexcept nogil:
         if eng.run_head == NULL:
             eng.run_tail = NULL
         conn.run_next = NULL
-        conn.flags &= <uint16_t> ~CONN_QUEUED
+        conn.flags &= <uint32_t> ~CONN_QUEUED
         if conn.state == PEER_FREE:
             conn.run_next = eng.dead_connections
             eng.dead_connections = conn

@@ -11,10 +11,14 @@ cdef inline const UpstreamRow *upstream_row(const Exchange *x) noexcept nogil:
 
 
 cdef inline const ListenerRow *listener_row(const Exchange *x) noexcept nogil:
-    """The plan's row of the listener this exchange came by; a plan with fewer names its last."""
-    cdef uint32_t count = x.plan.header.listeners.count
-    cdef uint32_t index = x.listener if x.listener < count else count - 1
-    return (<const ListenerRow *> (x.plan.base + x.plan.header.listeners.off)) + index
+    return plan_listener(x.plan, x.listener)
+
+
+cdef inline const ListenerRow *plan_listener(const PlanMap *plan, uint16_t index) noexcept nogil:
+    """The row of this listener; a plan with fewer names its last."""
+    cdef uint32_t count = plan.header.listeners.count
+    return ((<const ListenerRow *> (plan.base + plan.header.listeners.off))
+            + (index if index < count else count - 1))
 
 
 cdef uint16_t listener_port(const Exchange *x) noexcept nogil:
@@ -24,6 +28,7 @@ cdef uint16_t listener_port(const Exchange *x) noexcept nogil:
     cdef uint16_t port = listener_row(x).port
     if port != 0 or x.flags & X_PEER_UNIX or x.client == NULL:
         return port
+    # A stream has no socket of its own; who asks for port 0 and HTTP/2 is told 0.
     if getsockname(x.client.fd, <sockaddr *> &address, &size) != 0:
         return 0
     if address.ss_family == AF_INET6:

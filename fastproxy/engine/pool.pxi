@@ -10,10 +10,10 @@ cdef bint parked_put(Engine *eng, Connection *conn, const Settings *settings) no
     if (conn.ready & (READY_FIN | READY_DEAD) or conn.flags & (CONN_EOF | CONN_WRITE_DEAD)
             or buffer_size(&conn.input) != 0 or buffer_size(&conn.output) != 0
             or conn.requests >= settings.upstream_requests or eng.draining
-            or eng.parked_count[row] >= settings.upstream_idle
+            or eng.parked_count[row] >= settings.upstream_idle or conn.flags & CONN_STREAM
             or eng.now_ms - conn.opened_ms >= settings.upstream_age_ms):
         return False
-    if conn.ready & READY_READ and socket_has_bytes(conn):
+    if conn.ready & READY_READ and conn.transport.unasked(eng, conn):
         return False
     connection_move(conn, PEER_PARKED)
     conn.parked_round = eng.round
@@ -29,19 +29,10 @@ cdef bint parked_put(Engine *eng, Connection *conn, const Settings *settings) no
     return True
 
 
-cdef bint socket_has_bytes(Connection *conn) noexcept nogil:
-    """Ask the kernel: is anything there to read (bytes nobody asked for, or FIN)?"""
-    cdef char one
-    if recv_bytes(conn.fd, &one, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 or errno != EAGAIN:
-        return True
-    conn.ready &= <uint8_t> ~READY_READ
-    return False
-
-
 cdef void parked_unlink(Engine *eng, Connection *conn) noexcept nogil:
     if not conn.flags & CONN_IN_LIST:
         return
-    conn.flags &= <uint16_t> ~CONN_IN_LIST
+    conn.flags &= <uint32_t> ~CONN_IN_LIST
     if conn.list_prev != NULL:
         conn.list_prev.list_next = conn.list_next
     else:
@@ -80,7 +71,7 @@ cdef Connection *parked_take(Engine *eng, const RosterBackend *backend,
                 or conn.backend_generation != backend.generation
                 or eng.now_ms - conn.opened_ms >= eng.plan.settings.upstream_age_ms
                 or ((must_be_alive or conn.parked_round == eng.round)
-                    and socket_has_bytes(conn))):
+                    and conn.transport.unasked(eng, conn))):
             upstream_close(eng, conn)
             continue
         parked_unlink(eng, conn)

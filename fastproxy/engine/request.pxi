@@ -69,7 +69,8 @@ cdef bint exchange_frame(Engine *eng, Exchange *x, Head *head) noexcept nogil:
     if framing.upgrade == UPGRADE_WEBSOCKET:
         x.flags |= X_UPGRADE
     flow_begin(&x.request_flow, framing, &x.request_chunked, SIDE_CLIENT)
-    if x.plan.settings.forward_trailers:
+    if x.plan.settings.forward_trailers or is_grpc(head):
+        x.flags |= X_TRAILERS
         trailers_pass(eng, &x.request_flow)
     if framing.expect_continue and not x.request_flow.done:
         x.flags |= X_EXPECTS

@@ -25,6 +25,9 @@ class Timeouts(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """From the first byte of a request to the end of its head. An absolute deadline, so that one
     byte a second does not hold a connection (slowloris): real clients need milliseconds. Answers
     408 and closes."""
+    tls_handshake: Duration = Duration("10s")
+    """From the connection to the end of its TLS handshake, absolute. Real clients need two round
+    trips. Closes."""
     client_body: Duration = Duration("30s")
     """Idle time between two reads of a request body; progress starts it anew, so slow uploads of
     any length pass. Answers 408 and closes."""

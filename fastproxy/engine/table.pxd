@@ -28,6 +28,7 @@ cdef struct Settings:
     uint64_t tunnel_idle_ms
     uint64_t drain_ms               # told for completeness: the worker has it from the master
     uint64_t lingering_ms           # reading on after an error answer
+    uint64_t tls_handshake_ms       # absolute
     uint64_t upstream_keepalive_ms  # idle in the pool
     uint64_t upstream_age_ms
     uint32_t request_line_bytes
@@ -65,12 +66,21 @@ cdef struct ListenerRow:
     uint16_t port                   # 0 for unix
     uint8_t is_unix
     uint8_t keepalive               # SO_KEEPALIVE on accepted connections
+    uint8_t tls                     # clients speak TLS: which certificates is in the keyring
+    uint8_t http2                   # offered by ALPN, or its preface understood in plain text
 
 
 cdef enum HostPolicy:
     HOST_PASS = 0
     HOST_UPSTREAM = 1
     HOST_FIXED = 2
+
+
+cdef enum UpstreamProtocol:
+    UPSTREAM_HTTP1 = 0
+    UPSTREAM_AUTO = 1               # TLS: what the backend takes by ALPN
+    UPSTREAM_HTTP2 = 2              # TLS: HTTP/2, or the backend is not used
+    UPSTREAM_H2C = 3                # HTTP/2 in plain text, with prior knowledge
 
 
 cdef enum KeyKind:
@@ -83,6 +93,8 @@ cdef struct UpstreamRow:
     Text name
     Text host                       # HOST_FIXED
     uint8_t host_policy             # HostPolicy
+    uint8_t tls                     # backends speak TLS: how is in the keyring
+    uint8_t protocol                # UpstreamProtocol
     uint8_t key_kind                # KeyKind: what `balance = "hash"` hashes
     uint8_t key_ipv6_prefix         # KEY_CLIENT_IP: bits of an IPv6 address that count
     uint32_t key_fixed              # KEY_TEMPLATE: bytes of its literals; no more: there is no key

@@ -96,7 +96,7 @@ cdef void scene_fill(Engine *eng, Exchange *x, Request *request, const Head *ans
     cdef Scene *scene = &eng.scene
     scene.response = answer
     scene.worker = <uint16_t> eng.slot
-    scene.scheme = span(b"http", 4)
+    scene.scheme = span(b"https", 5 if x.flags & X_SECURE else 4)
     scene.listener = text_span(x.plan.base, listener_row(x).name)
     scene.server_port = listener_port(x)
     scene.time_iso = time_iso(eng)
@@ -111,7 +111,8 @@ cdef void scene_fill(Engine *eng, Exchange *x, Request *request, const Head *ans
     scene.time_total_us = eng.now_us - x.started_us
     scene.time_connect_us = x.connected_us - x.dialed_us if x.connected_us != 0 else 0
     scene.time_first_byte_us = x.first_byte_us - x.started_us if x.first_byte_us != 0 else 0
-    scene.minor = 0 if x.flags & X_CLIENT_10 else 1
+    scene.version[0] = c'2' if x.flags & X_HTTP2 else c'1'
+    scene.version[1] = c'0' if x.flags & (X_HTTP2 | X_CLIENT_10) else c'1'
     scene_of_peer(eng, x, scene, request)
     scene_of_route(x, scene)
     scene_of_head(scene, request)

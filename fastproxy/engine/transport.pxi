@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: MIT
-# Transports: plain TCP (and unix sockets), and what every connection needs of one.
+# Transports: plain TCP (and unix sockets), and what every connection needs of one. TLS and streams
+# of HTTP/2 are transports of sister extensions.
 # The contract of the function pointers stands at `Transport` in types.pxd.
-
-cdef Transport TCP
-
 
 cdef ssize_t tcp_read(Engine *eng, Connection *conn, char *buf, size_t size,
                       bint *drained) noexcept nogil:
@@ -51,6 +49,44 @@ cdef void tcp_finish(Engine *eng, Connection *conn) noexcept nogil:
 
 cdef void tcp_close(Engine *eng, Connection *conn) noexcept nogil:
     close(conn.fd)
+
+
+cdef void tcp_refused(Engine *eng, Connection *conn) noexcept nogil:
+    """Watch for EPOLLOUT (EPOLL_CTL_MOD looks anew, so an edge between the refusal and now is not
+    lost)."""
+    cdef epoll_event event
+    if conn.flags & CONN_WATCHES_WRITE:
+        return
+    conn.flags |= CONN_WATCHES_WRITE
+    event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET
+    event.data.u64 = (<uint64_t> conn.item.generation << 32) | conn.item.index
+    count_add(&eng.me.epoll_ctl, 1)
+    epoll_ctl(eng.epfd, EPOLL_CTL_MOD, conn.fd, &event)
+
+
+cdef uint32_t tcp_unsent(Engine *eng, Connection *conn) noexcept nogil:
+    """What our kernel holds for the peer and the peer's has not acknowledged (tcp(7), SIOCOUTQ)."""
+    cdef int held = 0
+    if ioctl(conn.fd, SIOCOUTQ, &held) != 0 or held < 0:
+        return 0
+    return <uint32_t> held
+
+
+cdef bint tcp_unasked(Engine *eng, Connection *conn) noexcept nogil:
+    """Ask the kernel: is anything there to read (bytes nobody asked for, or FIN)?"""
+    cdef char one
+    if recv_bytes(conn.fd, &one, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 or errno != EAGAIN:
+        return True
+    conn.ready &= <uint8_t> ~READY_READ
+    return False
+
+
+cdef void tcp_reset(Engine *eng, Connection *conn) noexcept nogil:
+    """Closing shall send RST."""
+    cdef linger now
+    now.l_onoff = 1
+    now.l_linger = 0
+    setsockopt(conn.fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now))
 
 
 # ---- connections ----------------------------------------------------------------------------
@@ -101,6 +137,9 @@ cdef void connection_free(Engine *eng, Connection *conn) noexcept nogil:
     if conn.partial != NULL:
         block_give(&eng.blocks, <char *> conn.partial, partial_cap())
         conn.partial = NULL
+    if conn.state == PEER_CARRIER:
+        eng.http2.free(eng, conn)
+        carrier_unlink(eng, conn)
     conn.transport.close(eng, conn)
     conn.fd = -1
     connection_move(conn, PEER_FREE)
@@ -142,42 +181,20 @@ cdef inline size_t read_size(Engine *eng, Connection *conn, uint32_t largest) no
     return size if size < largest else largest
 
 
-cdef inline uint32_t unsent_bytes(const Connection *conn) noexcept nogil:
-    """What our kernel holds for the peer and the peer's has not acknowledged (tcp(7), SIOCOUTQ)."""
-    cdef int held = 0
-    if ioctl(conn.fd, SIOCOUTQ, &held) != 0 or held < 0:
-        return 0
-    return <uint32_t> held
-
-
-cdef bint connection_moves(Connection *conn) noexcept nogil:
+cdef bint connection_moves(Engine *eng, Connection *conn) noexcept nogil:
     """A timer says the peer takes nothing: is that so? A full send buffer wakes us when a third is
     free again and not sooner, however steadily the peer reads."""
-    cdef uint32_t held = unsent_bytes(conn)
+    cdef uint32_t held = conn.transport.unsent(eng, conn)
     cdef bint moved = held < conn.unsent
     conn.unsent = held
     return moved
 
 
-cdef void connection_refused(Engine *eng, Connection *conn) noexcept nogil:
-    """It took less than it was offered: readiness will tell when it takes more (EPOLL_CTL_MOD
-    looks anew, so an edge between the refusal and now is not lost)."""
-    cdef epoll_event event
+cdef inline void connection_refused(Engine *eng, Connection *conn) noexcept nogil:
+    """It took less than it was offered: readiness will tell when it takes more."""
     conn.ready &= <uint8_t> ~READY_WRITE
-    conn.unsent = unsent_bytes(conn)
-    if conn.flags & CONN_WATCHES_WRITE:
-        return
-    conn.flags |= CONN_WATCHES_WRITE
-    event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET
-    event.data.u64 = (<uint64_t> conn.item.generation << 32) | conn.item.index
-    count_add(&eng.me.epoll_ctl, 1)
-    epoll_ctl(eng.epfd, EPOLL_CTL_MOD, conn.fd, &event)
-
-
-cdef enum Sent:
-    SENT_ALL = 0
-    SENT_KEPT = 1               # all was accepted, some of it is kept
-    SENT_DEAD = 2               # the connection cannot be written any more
+    conn.unsent = conn.transport.unsent(eng, conn)
+    conn.transport.refused(eng, conn)
 
 
 cdef Sent connection_send(Engine *eng, Connection *conn, iovec *spans, int count) noexcept nogil:
@@ -246,11 +263,3 @@ cdef Sent connection_flush(Engine *eng, Connection *conn) noexcept nogil:
         connection_refused(eng, conn)
         return SENT_KEPT
     return SENT_ALL
-
-
-cdef void connection_reset(Connection *conn) noexcept nogil:
-    """Closing shall send RST: the peer must not take what it has for complete."""
-    cdef linger now
-    now.l_onoff = 1
-    now.l_linger = 0
-    setsockopt(conn.fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now))

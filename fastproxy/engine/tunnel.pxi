@@ -146,7 +146,7 @@ cdef void tunnel_half_close(Engine *eng, Connection *source, Connection *target)
 cdef void tunnel_flushed(Engine *eng, Connection *conn, Connection *other) noexcept nogil:
     """What was kept for conn is out: other may be read again, or its FIN passed on."""
     if conn.flags & CONN_FINISH_AFTER:
-        conn.flags &= <uint16_t> ~CONN_FINISH_AFTER
+        conn.flags &= <uint32_t> ~CONN_FINISH_AFTER
         tunnel_half_close(eng, other, conn)
     elif other.flags & CONN_EOF and conn.flags & CONN_EOF:
         tunnel_end(eng, conn.exchange, b"-")

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
 """The engine's own types: Engine, Connection, Exchange, and the plugs between them.
 
-A *transport* moves bytes of a connection (plain TCP now, TLS later). A *codec* turns bytes into
-heads and bodies and back: an AskerCodec serves the side that asked, a ServerCodec the side that
-answers. The exchange stands between them and never asks which protocol a side speaks. Each plug is
-a struct of function pointers with its contract written here.
+A *transport* moves bytes of a connection: plain TCP, TLS, or one stream of an HTTP/2 connection,
+its *carrier*. A *codec* turns bytes into heads and bodies and back: an AskerCodec serves the side
+that asked, a ServerCodec the side that answers. The exchange stands between them and never asks
+which protocol a side speaks. Each plug is a struct of function pointers with its contract written
+here.
 
 Worker only. Nothing here is touched by two threads but LogWriter's sheets.
 """
@@ -17,6 +18,8 @@ from fastproxy.clib.logwriter cimport LogWriter
 from fastproxy.clib.posix cimport iovec
 from fastproxy.clib.scan cimport Scan
 from fastproxy.engine.maps cimport PlanMap, RosterMap
+from fastproxy.engine.parts cimport (
+    DOORWAY_RING, IDLE_BUCKETS, LISTENERS_MAX, Guest, Knock, Listener)
 from fastproxy.engine.table cimport Settings, UpstreamRow
 from fastproxy.engine.timers cimport Timer, Wheel
 from fastproxy.http1.chunked cimport Chunked
@@ -37,11 +40,6 @@ from fastproxy.scoreboard.table cimport (
 
 # ---- plugs ----------------------------------------------------------------------------------
 
-cdef enum Io:
-    IO_AGAIN = -1               # nothing now; readiness will tell
-    IO_ERROR = -2               # the connection is dead
-
-
 cdef struct Transport:
     # read: > 0 bytes into buf, 0 end of input, IO_AGAIN, IO_ERROR. Sets `drained` if nothing more
     #       can be there before readiness tells (for TCP: a short read without a FIN pending).
@@ -49,10 +47,52 @@ cdef struct Transport:
     #       The caller offers the untaken rest unchanged next time.
     #       With CONN_LAST_PIECE it may hold the bytes back until `finish`, to send both at once.
     # finish: no more output will come (half close). close: forget the connection's state.
+    # handshake: NULL: bytes may flow at once. Else it is called on every readiness until it says 1
+    #       (done, `protocol` is known) or IO_ERROR; IO_AGAIN: not yet.
+    # refused: less was taken than offered: see to it that READY_WRITE comes when more would be.
+    # unsent: bytes taken that the peer has not acknowledged, to see whether a slow one moves.
+    # unasked: is there anything on an idle connection that nobody asked for (or its end)?
+    # reset: closing shall tell the peer that what it has is not all.
     ssize_t (*read)(Engine *, Connection *, char *, size_t, bint *) noexcept nogil
     ssize_t (*write)(Engine *, Connection *, iovec *, int) noexcept nogil
     void (*finish)(Engine *, Connection *) noexcept nogil
     void (*close)(Engine *, Connection *) noexcept nogil
+    int (*handshake)(Engine *, Connection *) noexcept nogil
+    void (*refused)(Engine *, Connection *) noexcept nogil
+    uint32_t (*unsent)(Engine *, Connection *) noexcept nogil
+    bint (*unasked)(Engine *, Connection *) noexcept nogil
+    void (*reset)(Engine *, Connection *) noexcept nogil
+
+
+cdef struct TlsPlug:
+    # Makes a TCP connection a TLS one (transport, `tls`); a handshake follows. False: it cannot be
+    # (no memory, no such context).
+    # accept:  a client has come by a listener that speaks TLS.
+    # connect: we have reached a backend of conn.exchange's upstream that wants TLS.
+    bint (*accept)(Engine *, Connection *) noexcept nogil
+    bint (*connect)(Engine *, Connection *) noexcept nogil
+
+
+cdef struct CarrierPlug:
+    # HTTP/2: one connection (PEER_CARRIER) carries streams, which are connections of their own
+    # (CONN_STREAM). engine/carrier.pxi is the other side of this contract.
+    # accept:  this client speaks HTTP/2 from its first byte on; bytes read already stand in
+    #          conn.input. False: no memory.
+    # connect: the same for an upstream, once it is reached.
+    # stream:  upstream: one more stream, for an exchange that is about to send; NULL: none now.
+    # pump:    what connection_pump is to others.
+    # flush:   the round is over: send what the streams have given (after carrier_due).
+    # timeout: the carrier's timer fired.
+    # drain:   we leave: no more streams, go when the last one has ended.
+    # free:    the carrier is about to be closed: end its streams, forget the session.
+    bint (*accept)(Engine *, Connection *) noexcept nogil
+    bint (*connect)(Engine *, Connection *) noexcept nogil
+    Connection *(*stream)(Engine *, Connection *) noexcept nogil
+    void (*pump)(Engine *, Connection *) noexcept nogil
+    void (*flush)(Engine *, Connection *) noexcept nogil
+    void (*timeout)(Engine *, Connection *) noexcept nogil
+    void (*drain)(Engine *, Connection *) noexcept nogil
+    void (*free)(Engine *, Connection *) noexcept nogil
 
 
 cdef struct AskerCodec:
@@ -90,12 +130,6 @@ cdef struct ServerCodec:
     void (*drop)(Engine *, Exchange *, bint) noexcept nogil
 
 
-cdef enum Verdict:
-    VERDICT_PASS = 0            # go on to the upstream
-    VERDICT_REPLY = 1           # answered here; nothing more to do
-    VERDICT_AWAIT = 2           # parked: Python will say
-
-
 # A body filter sees each piece of a body before the other side does, and may change `piece` (to
 # bytes that live at least until it is called again). A fault's status refuses the body: 0 is fine.
 # NULL is the direct path.
@@ -104,34 +138,6 @@ ctypedef int (*BodyFilter)(Engine *, Exchange *, Span *, bint) noexcept nogil
 
 # ---- connections ----------------------------------------------------------------------------
 
-cdef enum Role:
-    ROLE_CLIENT = 0
-    ROLE_UPSTREAM = 1
-
-
-cdef enum Ready:
-    READY_READ = 1
-    READY_WRITE = 2
-    READY_FIN = 4               # the peer's FIN was seen by epoll
-    READY_DEAD = 8              # RST or error
-
-
-cdef enum ConnectionFlag:
-    CONN_QUEUED = 1             # in the run queue
-    CONN_EOF = 2                # read returned 0
-    CONN_WRITE_DEAD = 4         # a write failed; reading may still bring an answer
-    CONN_CLOSE_AFTER = 8        # close when the exchange ends (client)
-    CONN_TRUSTED = 16           # the peer is in trusted_proxies
-    CONN_COUNTED_IP = 32        # holds a slot in the per-address table
-    CONN_REUSED = 64            # upstream: served an exchange before this one
-    CONN_UNIX = 128
-    CONN_IN_LIST = 256          # in the idle list (client) or the idle pool (upstream)
-    CONN_SHUT = 512             # our side is shut down (finish was called)
-    CONN_FINISH_AFTER = 1024    # tunnel: shut our side down when the output is flushed
-    CONN_LAST_PIECE = 2048      # client: what is sent now is the last, `finish` follows at once
-    CONN_WATCHES_WRITE = 4096   # registered for EPOLLOUT
-
-
 cdef struct Connection:
     PoolItem item
     int32_t fd
@@ -139,9 +145,13 @@ cdef struct Connection:
     uint8_t state               # PeerState
     uint8_t ready               # Ready bits
     uint8_t reading             # log2 of the next read's size
-    uint16_t flags              # ConnectionFlag bits
+    uint32_t flags              # ConnectionFlag bits
     uint16_t listener           # client
+    uint8_t protocol            # Protocol
     Timer timer
+    void *tls                   # the TLS transport's own, or NULL
+    void *carried               # carrier: its session; stream: what the session knows of it
+    Connection *due_next        # carrier: Engine.due_carriers
     const Transport *transport
     Exchange *exchange
     Connection *run_next        # run queue, or the list of the dead
@@ -187,34 +197,6 @@ cdef struct Request:
     Span query
     uint16_t port
     RouteHit hit
-
-
-cdef enum ExchangeFlag:
-    X_CLIENT_KEEPS = 1          # the client wants to go on afterwards
-    X_ANSWER_BEGUN = 2          # final answer bytes went to the asker
-    X_ANSWER_CLOSES = 4         # the answer said Connection: close (or must be ended by close)
-    X_UPSTREAM_KEEPS = 8        # the upstream's answer allows reuse
-    X_EXPECTS = 16              # the client waits for 100
-    X_UPGRADE = 32              # a WebSocket upgrade is asked for
-    X_REPLAYABLE = 64           # idempotent, and all of the request is kept
-    X_REPLAYED = 128
-    X_HEAD = 256                # HEAD: the answer has no body
-    X_UPSTREAM_BYTES = 512      # the upstream answered at least one byte
-    X_NO_CLIENT_LOG = 1024      # no access-log line
-    X_CLIENT_10 = 2048          # HTTP/1.0
-    X_IN_FLIGHT = 4096          # counted in the in-flight column
-    X_COUNTED = 8192            # it is in the counts of requests
-    X_TE_TRAILERS = 16384
-    X_BODY_ERROR = 32768        # the request body broke; no replay, no reuse
-    X_REJECTED = 65536          # refused before routing
-    X_HELD = 131072             # Python still wants its collected answer: not released yet
-    X_JSON = 262144             # errors as JSON (RFC 9457)
-    X_TRUSTED = 524288          # the peer is in trusted_proxies
-    X_PEER_UNIX = 1048576       # the peer has no address (unix socket, or no client at all)
-    X_NO_ROOM = 2097152         # no descriptor or memory for an upstream connection
-    X_HAS_KEY = 4194304         # `key` is the hash of what decides about the backend
-    X_CAPPED = 268435456        # its place is at a member that has a most: others may wait for it
-    X_BLAMELESS = 536870912     # what ends it is no fault of the backend
 
 
 cdef struct Exchange:
@@ -278,54 +260,7 @@ cdef struct Queue:
     uint32_t length
 
 
-# ---- listeners ------------------------------------------------------------------------------
-
-cdef enum:
-    LISTENERS_MAX = 4096        # slots x listeners
-    IDLE_BUCKETS = 4096
-
-
-cdef struct Listener:
-    int32_t fd
-    int32_t slot                # -1: shared (unix)
-    uint16_t index
-    uint8_t armed               # in the epoll set
-    uint8_t wanted              # should be in it
-    uint8_t helping             # wanted because its owner has many connections and we have few
-    uint8_t streak              # rounds running that brought a connection, up to ACCEPTS_PER_WAKE
-    uint32_t round              # Engine.round of the last wake
-    uint64_t seen_us            # when the one that is left to a helper was seen
-
-
-cdef enum Odd:
-    # Index into WorkerRow.odd: survivable, and worth a look if it grows.
-    ODD_IP_TABLE_FULL = 0
-    ODD_NO_FD = 1
-    ODD_KNOCK_LOST = 2
-    ODD_SUBREQUEST_LARGE = 3
-
-
-cdef enum:
-    DOORWAY_RING = 4096
-
-
-cdef struct Knock:
-    # For Python: this exchange is PARKED and wants a reply.
-    uint32_t index
-    uint32_t generation
-
-
 # ---- the engine -----------------------------------------------------------------------------
-
-cdef struct Guest:
-    # The event loop that Python runs on, as the engine sees it (guest.pxi). loop NULL: there is
-    # none, turns do not wait.
-    void *loop
-    int32_t door                # eventfd, readable for the guest while we want to be called
-    uint8_t due                 # it has events
-    int (*timeout_ms)(const void *) noexcept nogil      # until its next timer; -1: it has none
-    uint64_t (*now_ms)(const void *) noexcept nogil
-
 
 cdef struct Engine:
     int32_t epfd
@@ -359,6 +294,12 @@ cdef struct Engine:
     uint32_t upstream_idle_count
     Connection *parked[IDLE_BUCKETS]    # idle upstream connections, newest first, by row
     uint32_t parked_count[IDLE_BUCKETS]
+    Connection *carriers[IDLE_BUCKETS]  # upstream connections that carry streams, by row
+    Connection *due_carriers    # have something to send when the round is over
+    const TlsPlug *tls          # NULL: there is none
+    const CarrierPlug *http2
+    void *tls_keys              # the TLS plug's contexts
+    void *http2_room            # the HTTP/2 plug's worker-wide room
     PlanMap *plan
     RosterMap *roster
     PickCursor cursors[UPSTREAMS_MAX]

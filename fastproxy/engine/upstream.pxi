@@ -1,86 +1,6 @@
 # SPDX-License-Identifier: MIT
 # The upstream side: connections that answer, in HTTP/1.1, and their ServerCodec (HTTP1_SERVER,
-# filled in codecs.pxi). Idle ones wait in pool.pxi.
-
-# ---- connecting -----------------------------------------------------------------------------
-
-cdef bint upstream_connect(Engine *eng, Exchange *x, const RosterBackend *backend) noexcept nogil:
-    """Begin a connection to this backend. False: refused at once (X_NO_ROOM: not its fault)."""
-    cdef const sockaddr *address = <const sockaddr *> backend.address
-    cdef const UpstreamRow *row = upstream_row(x)
-    cdef Connection *conn
-    cdef int one = 1
-    cdef int result
-    cdef bint is_unix = address.sa_family == AF_UNIX
-    cdef int fd = socket(address.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
-    if fd < 0 and (errno == EMFILE or errno == ENFILE) and (
-            parked_close_any(eng) or idle_close_oldest(eng)):
-        fd = socket(address.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
-    if fd < 0:
-        count_add(&eng.me.odd[<int> ODD_NO_FD], 1)
-        x.flags |= X_NO_ROOM
-        return False
-    if not is_unix:
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
-    result = connect(fd, address, backend.address_len)
-    if result != 0 and errno != EINPROGRESS:
-        close(fd)
-        return False
-    count_add(&eng.me.upstream_connects, 1)
-    conn = connection_open(eng, fd, ROLE_UPSTREAM)
-    if conn == NULL:
-        x.flags |= X_NO_ROOM
-        return False
-    connection_move(conn, PEER_CONNECTING)
-    conn.backend = backend.row
-    conn.backend_generation = backend.generation
-    if is_unix:
-        conn.flags |= CONN_UNIX
-    eng.upstream_count += 1
-    upstream_attach(x, conn)
-    connection_timer(eng, conn, row.connect_ms)
-    return True
-
-
-cdef inline void upstream_attach(Exchange *x, Connection *conn) noexcept nogil:
-    x.upstream = conn
-    x.server = &HTTP1_SERVER
-    conn.exchange = x
-
-
-cdef void upstream_connected(Engine *eng, Connection *conn) noexcept nogil:
-    """The first readiness of a connecting fd: up, or refused. May end the exchange."""
-    cdef Exchange *x = conn.exchange
-    cdef int trouble = 0
-    cdef socklen_t size = sizeof(trouble)
-    if not conn.ready & (READY_WRITE | READY_DEAD):
-        return
-    if getsockopt(conn.fd, SOL_SOCKET, SO_ERROR, &trouble, &size) != 0 or trouble != 0:
-        upstream_refused(eng, conn)
-        return
-    conn.ready &= <uint8_t> ~READY_DEAD
-    timer_clear(&conn.timer)
-    x.connected_us = eng.now_us
-    connection_move(conn, PEER_BUSY)
-    exchange_send(eng, x)
-
-
-cdef void upstream_refused(Engine *eng, Connection *conn) noexcept nogil:
-    """It could not be reached; nothing was sent: on to the next one."""
-    cdef Exchange *x = conn.exchange
-    x.upstream = NULL
-    upstream_close(eng, conn)
-    exchange_dial_failed(eng, x)
-    exchange_dial(eng, x)
-
-
-cdef void upstream_close(Engine *eng, Connection *conn) noexcept nogil:
-    """Close now; the exchange, if any, was let go before."""
-    parked_unlink(eng, conn)
-    conn.exchange = NULL
-    eng.upstream_count -= 1
-    connection_free(eng, conn)
-
+# filled in codecs.pxi). They are made in dial.pxi, idle ones wait in pool.pxi.
 
 # ---- pump -----------------------------------------------------------------------------------
 
@@ -88,7 +8,8 @@ cdef void upstream_pump(Engine *eng, Connection *conn) noexcept nogil:
     cdef int steps = 0
     cdef bint go_on = True
     if conn.state == PEER_PARKED:
-        if conn.ready & (READY_READ | READY_FIN | READY_DEAD):
+        if (conn.ready & (READY_READ | READY_FIN | READY_DEAD)
+                and conn.transport.unasked(eng, conn)):
             upstream_close(eng, conn)
         return
     if conn.state == PEER_CONNECTING:
@@ -318,10 +239,13 @@ cdef void upstream_write_dead(Engine *eng, Exchange *x) noexcept nogil:
 cdef void upstream_timeout(Engine *eng, Connection *conn) noexcept nogil:
     """The connection's timer fired; what it meant is in the state."""
     cdef Exchange *x = conn.exchange
+    if conn.state == PEER_CARRIER:
+        eng.http2.timeout(eng, conn)
+        return
     if conn.state == PEER_PARKED:
         upstream_close(eng, conn)
         return
-    if conn.state == PEER_BUSY and connection_moves(conn):
+    if conn.state == PEER_BUSY and connection_moves(eng, conn):
         upstream_timer(eng, x)          # it still takes the request, slowly
         return
     count_add(&backend_count(board_of(eng), eng.slot, x.backend_row).timeouts, 1)

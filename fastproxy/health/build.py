@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fastproxy import _core
+from fastproxy.addresses import quote
 from fastproxy.errors import Problem
 from fastproxy.health.expect import Expectation, ranges
 from fastproxy.health.settings import Health, Tls
-from fastproxy.schema import quote
 
 if TYPE_CHECKING:
     from ssl import SSLContext

@@ -16,8 +16,8 @@ from typing import Any
 import msgspec
 
 from fastproxy import _core
+from fastproxy.addresses import quote
 from fastproxy.health.settings import Expect
-from fastproxy.schema import quote
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "MISSING"})()
 

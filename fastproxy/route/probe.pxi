@@ -141,8 +141,9 @@ cdef class ProbeScene:
             scene.retries = value
         elif name == "worker":
             scene.worker = value
-        elif name == "minor":
-            scene.minor = value
+        elif name == "version":
+            scene.version[0] = <char> (48 + value // 10)
+            scene.version[1] = <char> (48 + value % 10)
         elif name == "bytes_in":
             scene.bytes_in = value
         elif name == "bytes_out":

@@ -98,6 +98,13 @@ cdef inline void put_lines(Out *out, const Head *head, uint8_t id, Span name,
         index = field_next(head, index + 1, id, name)
 
 
+cdef inline void put_protocol(Out *out, const Scene *scene) noexcept nogil:
+    put(out, b"HTTP/", 5)
+    put_char(out, scene.version[0])
+    put_char(out, b".")
+    put_char(out, scene.version[1])
+
+
 cdef inline void put_request_line(Out *out, const Scene *scene, uint8_t escape) noexcept nogil:
     if scene.method.len == 0:
         put_absent(out, escape)
@@ -105,8 +112,8 @@ cdef inline void put_request_line(Out *out, const Scene *scene, uint8_t escape) 
     put_escaped(out, scene.method, escape, False)
     put_char(out, b" ")
     put_escaped(out, scene.target, escape, True)
-    put(out, b" HTTP/1.", 8)
-    put_char(out, <char> (48 + scene.minor % 10))
+    put_char(out, b" ")
+    put_protocol(out, scene)
 
 
 cdef inline PartKind field_of(const Head *head, const TemplatePart *part, Span name,
@@ -232,8 +239,7 @@ cdef inline void render_other(Out *out, const char *base, const TemplatePart *pa
     if variable == VAR_STATUS:
         put_three(out, scene.status)
     elif variable == VAR_PROTOCOL:
-        put(out, b"HTTP/1.", 7)
-        put_char(out, <char> (48 + scene.minor % 10))
+        put_protocol(out, scene)
     elif variable == VAR_REQUEST_LINE:
         put_request_line(out, scene, escape)
     elif variable == VAR_ARGS:

@@ -104,7 +104,7 @@ cdef struct Scene:
     uint16_t status
     uint16_t retries
     uint16_t worker
-    uint8_t minor
+    char version[2]             # of HTTP, major and minor
     char end_state[2]
     uint64_t bytes_in
     uint64_t bytes_out

@@ -21,7 +21,8 @@ from tests.tidy.source import PACKAGE, ROOT, code, label, tree
 
 LAYERS = [
     ["clib"],
-    ["memory", "errors", "schema"],
+    ["memory", "errors", "addresses"],
+    ["schema"],
     ["scoreboard"],
     ["http1"],
     ["regex"],
@@ -31,6 +32,7 @@ LAYERS = [
     ["_core"],
     ["_probe"],
     ["tls", "http2", "static", "compress", "health", "discovery", "telemetry"],
+    ["_tls", "_http2"],
     ["config"],
     ["admin"],
     ["process"],

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: MIT
+"""Parts of the engine that know nothing of connections and exchanges. Types only; worker only."""
+
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+
+# ---- listeners ------------------------------------------------------------------------------
+
+cdef enum:
+    LISTENERS_MAX = 4096        # slots x listeners
+    IDLE_BUCKETS = 4096
+
+
+cdef struct Listener:
+    int32_t fd
+    int32_t slot                # -1: shared (unix)
+    uint16_t index
+    uint8_t armed               # in the epoll set
+    uint8_t wanted              # should be in it
+    uint8_t helping             # wanted because its owner has many connections and we have few
+    uint8_t streak              # rounds running that brought a connection, up to ACCEPTS_PER_WAKE
+    uint32_t round              # Engine.round of the last wake
+    uint64_t seen_us            # when the one that is left to a helper was seen
+
+
+cdef enum Odd:
+    # Index into WorkerRow.odd: survivable, and worth a look if it grows.
+    ODD_IP_TABLE_FULL = 0
+    ODD_NO_FD = 1
+    ODD_KNOCK_LOST = 2
+    ODD_SUBREQUEST_LARGE = 3
+
+
+cdef enum:
+    DOORWAY_RING = 4096
+
+
+cdef struct Knock:
+    # For Python: this exchange is PARKED and wants a reply.
+    uint32_t index
+    uint32_t generation
+
+
+# ---- the event loop -------------------------------------------------------------------------
+
+cdef struct Guest:
+    # The event loop that Python runs on, as the engine sees it (guest.pxi). loop NULL: there is
+    # none, turns do not wait.
+    void *loop
+    int32_t door                # eventfd, readable for the guest while we want to be called
+    uint8_t due                 # it has events
+    int (*timeout_ms)(const void *) noexcept nogil      # until its next timer; -1: it has none
+    uint64_t (*now_ms)(const void *) noexcept nogil
