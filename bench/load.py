@@ -94,7 +94,7 @@ class Loader:
         if not h2load.program():
             raise LoadError("h2load is not installed: sudo apt-get install nghttp2-client")
         threads, asked = len(self.where), scenario.request
-        times, body = self.log.with_name("requests.tsv"), self.log.with_name("body")
+        times, body = self.log.with_name("requests.tsv"), self.log.with_name("request.body")
         body.write_bytes(message(asked))
         times.unlink(missing_ok=True)
         command = h2load.command(scenario, HOST, port, seconds, threads, times, body)

@@ -36,7 +36,7 @@ def handshakes(key: str, resumed: bool) -> Scenario:
         setting=Setting(tls=key),
         peers=PEERS,
         targets=(Target("handshakes", ("nginx",), least=1.0),),
-        quick=key == "ecdsa" and not resumed,
+        quick=False,
     )
 
 
@@ -79,6 +79,7 @@ ALL = [
         setting=Setting(tls="ecdsa", http2=True),
         peers=PEERS,
         targets=(ratio(0.8, *SECURE),),
+        quick=False,
     ),
     Scenario(
         "h2c-small",
