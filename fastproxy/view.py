@@ -20,7 +20,7 @@ SECOND = 1.0
 COLOURS = {"serving": "green", "starting": "yellow", "draining": "yellow", "gone": "red",
            "up": "green", "down": "red", "drain": "yellow", "maint": "yellow"}  # fmt: skip
 CLASSES = ("2xx", "3xx", "4xx", "5xx")
-WORDS = ("slot", "pid", "state", "route", "upstream", "backend", "check")
+WORDS = ("slot", "pid", "state", "route", "upstream", "backend", "check", "name", "error")
 WIDE = 120
 PIPE_WIDTH = 160
 Fetch = Callable[[], dict[str, Any]]
@@ -118,6 +118,7 @@ def render(
         _workers(report, narrow),
         *([_routes(report, narrow)] if report["routes"] else []),
         *([_backends(report, narrow)] if report["upstreams"] else []),
+        *([_names(report)] if report.get("names") else []),
     )
 
 
@@ -236,6 +237,24 @@ def _backends(report: dict[str, Any], narrow: bool) -> Table:
     ]
     less = ("weight", "in flight", "3xx", "4xx", "retries", "p90 ms")
     return _table("backends", rows, less if narrow else ())
+
+
+def _names(report: dict[str, Any]) -> Table:
+    """Host names of backends: what the name servers said last, and when."""
+    rows = [
+        {
+            "name": row["name"],
+            "addresses": f"{row['addresses']:,}",
+            "age": "never" if row["age_seconds"] is None else _span(row["age_seconds"]),
+            "ttl": _span(row["ttl_seconds"]),
+            "failures": f"{row['failures']:,}",
+            "error": Text(row["error"], style="yellow"),
+        }
+        for row in report["names"]
+    ]
+    if not any(row["error"] for row in report["names"]):
+        rows = [{key: row[key] for key in row if key != "error"} for row in rows]
+    return _table("names", rows, ())
 
 
 def _table(title: str, rows: list[dict[str, Any]], left_out: tuple[str, ...]) -> Table:
