@@ -161,7 +161,7 @@ def extension(name: str) -> Extension:
         f"fastproxy.{name}",
         [f"fastproxy/{name}.pyx"],
         include_dirs=[str(HERE)],
-        libraries=SISTERS[name][2] if name in SISTERS else ["pcre2-8", "pthread"],
+        libraries=[*(SISTERS[name][2] if name in SISTERS else []), "pcre2-8", "pthread"],
         extra_compile_args=compile_args,
         extra_link_args=link_args,
         define_macros=macros,

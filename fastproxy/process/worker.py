@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import gc
 import importlib
+import importlib.util
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -36,6 +38,8 @@ IGNORED = (
 DRAIN_LOOK_SECONDS = 0.02
 """How often a draining worker asks whether its last connection is gone."""
 TLS_PLUG = "fastproxy._tls"
+SISTERS = ("fastproxy._http2",)
+"""Extensions that plug into the engine, where they were built."""
 EXIT_OK = 0
 EXIT_FAILED = 1
 
@@ -124,6 +128,9 @@ def load(task: WorkerTask) -> Any:
 
     if task.keyring_fd >= 0:
         importlib.import_module(TLS_PLUG)
+    for name in SISTERS:
+        if importlib.util.find_spec(name):
+            importlib.import_module(name)
     for place in task.responders.values():
         if place.startswith("fastproxy."):
             importlib.import_module(place.partition(":")[0])
@@ -157,6 +164,10 @@ class Worker:
             if hasattr(module, "board"):
                 module.board = task.board  # what admin/status_page.py shows
             engine.responder(name, getattr(module, attribute))
+        if isinstance(engine, _core.WorkerEngine):
+            for name in SISTERS:
+                if name in sys.modules:
+                    sys.modules[name].attach(engine)
         if task.log_fd >= 0:
             engine.log_to(task.log_fd)
             os.close(task.log_fd)  # the engine has its own; ours would outlive a rotation

@@ -155,6 +155,8 @@ cdef struct WorkerRow:
     uint64_t tls_upstream_handshakes
     uint64_t tls_upstream_resumed
     uint64_t tls_upstream_failed
+    uint64_t http2[10]              # connections sent away, by Glitch of http2/limits.pxd
+    uint8_t pad2[48]
 
 
 cdef struct BackendRow:
