@@ -2,7 +2,7 @@
 # Sessions: nghttp2 on one connection. Bytes in, frames out, timers, and leaving politely.
 
 cdef void count_glitch(Session *s, Glitch kind) noexcept nogil:
-    count_add(&s.eng.me.http2[<int> kind], 1)
+    count_add(&s.eng.me.http2_rapid_reset + <int> kind, 1)
 
 
 cdef bint glitch(Session *s, Glitch kind) noexcept nogil:
@@ -185,6 +185,9 @@ cdef void session_fault(Session *s, int trouble) noexcept nogil:
     count_add(&s.eng.me.faults, 1)
     if trouble == NGHTTP2_ERR_FLOODED:
         count_glitch(s, GLITCH_PING)
+        nghttp2_session_terminate_session(s.ng, NGHTTP2_ENHANCE_YOUR_CALM)
+    elif trouble == NGHTTP2_ERR_TOO_MANY_CONTINUATIONS:
+        count_glitch(s, GLITCH_CONTINUATION)
         nghttp2_session_terminate_session(s.ng, NGHTTP2_ENHANCE_YOUR_CALM)
     elif trouble != NGHTTP2_ERR_BAD_CLIENT_MAGIC:
         code = NGHTTP2_INTERNAL_ERROR if trouble == NGHTTP2_ERR_NOMEM else NGHTTP2_PROTOCOL_ERROR
