@@ -209,6 +209,8 @@ cdef void put_forwarding(Engine *eng, Exchange *x, Request *request, Out *out,
             put_uint(out, listener_port(x))
             put(out, b"\r\n", 2)
     put_via(x, head, edits, x.flags & X_HTTP2 != 0, out)
+    if x.flags & X_EARLY:
+        put(out, b"Early-Data: 1\r\n", 15)
     if ours(x, edits, FIELD_X_REQUEST_ID, b"X-Request-ID"):
         put_line(out, b"X-Request-ID", span(x.request_id, x.request_id_len))
 
