@@ -11,6 +11,7 @@ cdef extern from "nghttp2/nghttp2.h" nogil:
         NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE
         NGHTTP2_ERR_CALLBACK_FAILURE
         NGHTTP2_ERR_NOMEM
+        NGHTTP2_ERR_PROTO
         NGHTTP2_ERR_FLOODED
         NGHTTP2_ERR_BAD_CLIENT_MAGIC
         NGHTTP2_FLAG_NONE
@@ -173,9 +174,11 @@ cdef extern from "nghttp2/nghttp2.h" nogil:
     void nghttp2_option_set_builtin_recv_extension_type(nghttp2_option *, uint8_t) noexcept
 
     int nghttp2_session_server_new2(
-        nghttp2_session **, const nghttp2_session_callbacks *, void *, const nghttp2_option *) noexcept
+        nghttp2_session **, const nghttp2_session_callbacks *, void *,
+        const nghttp2_option *) noexcept
     int nghttp2_session_client_new2(
-        nghttp2_session **, const nghttp2_session_callbacks *, void *, const nghttp2_option *) noexcept
+        nghttp2_session **, const nghttp2_session_callbacks *, void *,
+        const nghttp2_option *) noexcept
     void nghttp2_session_del(nghttp2_session *) noexcept
     ssize_t nghttp2_session_mem_send(nghttp2_session *, const uint8_t **) noexcept
     ssize_t nghttp2_session_mem_recv(nghttp2_session *, const uint8_t *, size_t) noexcept
@@ -202,11 +205,13 @@ cdef extern from "nghttp2/nghttp2.h" nogil:
     int nghttp2_submit_rst_stream(nghttp2_session *, uint8_t, int32_t, uint32_t) noexcept
     int nghttp2_submit_ping(nghttp2_session *, uint8_t, const uint8_t *) noexcept
     int nghttp2_submit_response(
-        nghttp2_session *, int32_t, const nghttp2_nv *, size_t, const nghttp2_data_provider *) noexcept
+        nghttp2_session *, int32_t, const nghttp2_nv *, size_t,
+        const nghttp2_data_provider *) noexcept
     int32_t nghttp2_submit_request(
         nghttp2_session *, const void *, const nghttp2_nv *, size_t,
         const nghttp2_data_provider *, void *) noexcept
     int32_t nghttp2_submit_headers(
-        nghttp2_session *, uint8_t, int32_t, const void *, const nghttp2_nv *, size_t, void *) noexcept
+        nghttp2_session *, uint8_t, int32_t, const void *, const nghttp2_nv *, size_t,
+        void *) noexcept
     int nghttp2_submit_trailer(nghttp2_session *, int32_t, const nghttp2_nv *, size_t) noexcept
     const nghttp2_info *nghttp2_version(int) noexcept

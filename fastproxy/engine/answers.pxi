@@ -119,13 +119,17 @@ cdef inline int accept_weight(Span parameters) noexcept nogil:
 # ---- errors ---------------------------------------------------------------------------------
 
 cdef void answer_error(Engine *eng, Exchange *x, int status, const char *cause) noexcept nogil:
-    """AskerCodec.error: a small page, or RFC 9457 JSON. Says what is wrong, not who we are."""
+    """AskerCodec.error: a small page, RFC 9457 JSON, or a gRPC status. Says what is wrong, not who
+    we are."""
     cdef char room[1024]
     cdef Out body = out_over(room, sizeof(room))
     cdef Out fields
-    cdef char field_room[256]
+    cdef char field_room[1024]
     fields = out_over(field_room, sizeof(field_room))
-    if x.flags & X_JSON:
+    if x.flags & X_GRPC:
+        put_grpc_error(&fields, grpc_status_of(x, status), literal(cause))
+        status = 200
+    elif x.flags & X_JSON:
         put_text(&fields, b"Content-Type: application/problem+json\r\n")
         put_text(&body, b"{\"type\":\"about:blank\",\"title\":\"")
         put_text(&body, status_text(status))

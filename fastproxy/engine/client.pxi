@@ -155,10 +155,11 @@ cdef inline void client_timer_running(Engine *eng, Connection *conn, Exchange *x
     if buffer_size(&conn.output) != 0:
         return
     if (x.request_flow.done or x.state < EXCHANGE_WAITING or x.server == NULL
-            or x.server.blocked(eng, x)):
+            or x.flags & X_STREAM or x.server.blocked(eng, x)):
         timer_clear(&conn.timer)
     else:
-        connection_timer(eng, conn, eng.plan.settings.client_body_ms)
+        connection_timer(eng, conn, eng.plan.settings.tunnel_idle_ms if x.flags & X_GRPC
+                         else eng.plan.settings.client_body_ms)
 
 
 # ---- heads ----------------------------------------------------------------------------------

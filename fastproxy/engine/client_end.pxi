@@ -108,6 +108,8 @@ cdef void client_timeout(Engine *eng, Connection *conn) noexcept nogil:
         fault.side = SIDE_CLIENT
         client_refuse(eng, conn, NULL, &fault)
     elif conn.state == PEER_RUNNING:
+        if x.flags & X_STREAM:
+            return              # the timer of the other side serves both
         if x.flags & X_ANSWER_BEGUN:
             end_state(x, b"c", b"D")
             exchange_cut(eng, x)

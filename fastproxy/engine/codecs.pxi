@@ -34,7 +34,8 @@ cdef void asker_head(Engine *eng, Exchange *x, Head *head, Span piece, bint last
         exchange_fail(eng, x, 502, b"the answer's head is too large as rewritten")
         return
     if not x.flags & X_HEAD:
-        if piece.len <= READ_START_BYTES and out.cap - out.len > READ_START_BYTES + 64:
+        if piece.len <= READ_START_BYTES and (
+                out.cap - out.len > READ_START_BYTES + TRAILER_ROOM + 64):
             put_body_piece(&out, &x.answer_flow, piece, last)
         elif x.answer_flow.out_chunked:
             count += put_chunk(&x.answer_flow.trailers, piece, last, room, &spans[1])

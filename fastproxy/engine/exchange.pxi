@@ -192,50 +192,6 @@ cdef void exchange_redial(Engine *eng, Exchange *x) noexcept nogil:
         exchange_dial(eng, x)
 
 
-# ---- the request's body ---------------------------------------------------------------------
-
-cdef int64_t exchange_body_take(Engine *eng, Exchange *x, char *data, size_t size, Span *piece,
-                                bint *last) noexcept nogil:
-    """Decode body bytes and pass them through the filter. Returns how many bytes of `data` belong
-    to this request; -1: refused (the exchange is over)."""
-    cdef Fault fault
-    cdef int status
-    cdef int64_t used = flow_take(&x.request_flow, data, size, piece, last, &fault)
-    if used < 0:
-        x.flags |= X_BODY_ERROR | X_ANSWER_CLOSES
-        if x.flags & X_ANSWER_BEGUN:
-            exchange_cut(eng, x)
-        else:
-            exchange_reject(eng, x, &fault)
-        return -1
-    if x.request_flow.filter != NULL:
-        status = x.request_flow.filter(eng, x, piece, last[0])
-        if status != 0:
-            end_state(x, b"P", b"Q")
-            x.flags |= X_BODY_ERROR | X_ANSWER_CLOSES
-            x.request_flow.done = False
-            exchange_fail(eng, x, status, b"the request body is larger than allowed")
-            return -1
-    x.request_flow.moved += piece.len
-    x.bytes_in += piece.len
-    return used
-
-
-cdef size_t exchange_body(Engine *eng, Exchange *x, char *data, size_t size) noexcept nogil:
-    """More of the request's body came from the asker. Returns how much of it was taken."""
-    cdef Span piece
-    cdef bint last
-    cdef int64_t used = exchange_body_take(eng, x, data, size, &piece, &last)
-    if used < 0:
-        return size
-    x.flags &= ~<uint32_t> X_REPLAYABLE
-    if last:
-        x.body_sent_us = eng.now_us
-    if piece.len != 0 or last:
-        x.server.body(eng, x, piece, last)
-    return <size_t> used
-
-
 # ---- the answer -----------------------------------------------------------------------------
 
 cdef int64_t exchange_answer(Engine *eng, Exchange *x, Head *head, const Framing *framing,
@@ -253,10 +209,12 @@ cdef int64_t exchange_answer(Engine *eng, Exchange *x, Head *head, const Framing
         trailers_pass(eng, &x.answer_flow)
     if framing.keep_alive and framing.body != BODY_CLOSE:
         x.flags |= X_UPSTREAM_KEEPS
+    if streams(x, head):
+        x.flags |= X_STREAM
     if x.answer_flow.done:
         last = True
     elif size != 0:
-        used = flow_take(&x.answer_flow, rest, size, &piece, &last, &fault)
+        used = flow_take(eng, &x.answer_flow, rest, size, &piece, &last, &fault)
         if used < 0:
             upstream_fault(eng, x, &fault)
             return -1
@@ -277,7 +235,7 @@ cdef int64_t exchange_answer_body(Engine *eng, Exchange *x, char *data, size_t s
     cdef Span piece
     cdef bint last
     cdef Fault fault
-    cdef int64_t used = flow_take(&x.answer_flow, data, size, &piece, &last, &fault)
+    cdef int64_t used = flow_take(eng, &x.answer_flow, data, size, &piece, &last, &fault)
     if used < 0:
         end_state(x, b"S", b"D")
         exchange_cut(eng, x)
@@ -392,8 +350,9 @@ cdef void exchange_timeout(Engine *eng, Exchange *x) noexcept nogil:
     """The route's total timeout."""
     if x.state == EXCHANGE_TUNNEL or x.state == EXCHANGE_FINISHED:
         return
-    if x.flags & X_ANSWER_BEGUN or not x.request_flow.done:
-        x.flags |= X_BLAMELESS      # it may be the client who is slow
+    if x.flags & X_ANSWER_BEGUN or not x.request_flow.done or (
+            x.flags & X_GRPC and grpc_deadline_came(eng, x)):
+        x.flags |= X_BLAMELESS      # the client may be slow, or have given it too little time
     end_state(x, b"s", b"H" if cut_where(x) == c'Q' else cut_where(x))
     if x.state >= EXCHANGE_DIALING:
         count_add(&backend_count(board_of(eng), eng.slot, x.backend_row).timeouts, 1)

@@ -97,3 +97,5 @@ cdef enum ExchangeFlag:
     X_UNTRUSTED = 134217728     # a backend's certificate was not valid
     X_CAPPED = 268435456        # its place is at a member that has a most: others may wait for it
     X_BLAMELESS = 536870912     # what ends it is no fault of the backend
+    X_STREAM = 1073741824       # silence belongs to the answer: a gRPC call, an event stream
+    X_GRPC = 2147483648         # gRPC: errors of ours have a grpc-status

@@ -16,24 +16,34 @@ cdef inline void flow_begin(Flow *flow, const Framing *framing, Chunked *chunked
 
 
 cdef void trailers_pass(Engine *eng, Flow *flow) noexcept nogil:
-    """Collect trailer lines instead of dropping them (RFC 9110 6.5). Without memory: dropped."""
-    cdef uint32_t cap
+    """Collect trailer lines instead of dropping them (RFC 9110 6.5). They mostly come with the last
+    of a body and leave within the same call: room that the worker has once will do."""
     if flow.kind != BODY_CHUNKED:
         return
-    flow.trailers.ptr = block_take(&eng.blocks, TRAILER_ROOM, &cap)
-    if flow.trailers.ptr != NULL:
-        flow.trailers.cap = TRAILER_ROOM
-        flow.chunked.trailers = &flow.trailers
+    flow.trailers = out_over(eng.trailer_room, TRAILER_ROOM)
+    flow.chunked.trailers = &flow.trailers
+
+
+cdef void trailers_keep(Engine *eng, Flow *flow) noexcept nogil:
+    """Half of a trailer section has come: keep it until the rest does. Without memory: dropped."""
+    cdef uint32_t cap
+    cdef char *room = block_take(&eng.blocks, TRAILER_ROOM, &cap)
+    if room == NULL:
+        flow.trailers.len = 0
+        flow.chunked.trailers = NULL
+        return
+    memcpy(room, flow.trailers.ptr, flow.trailers.len)
+    flow.trailers.ptr = room
 
 
 cdef inline void trailers_drop(Engine *eng, Flow *flow) noexcept nogil:
-    if flow.trailers.ptr != NULL:
-        block_give(&eng.blocks, flow.trailers.ptr, BLOCK_SMALLEST)
-        flow.trailers.ptr = NULL
+    if flow.trailers.ptr != NULL and flow.trailers.ptr != eng.trailer_room:
+        block_give(&eng.blocks, flow.trailers.ptr, TRAILER_ROOM)
+    flow.trailers.ptr = NULL
 
 
-cdef inline int64_t flow_take(Flow *flow, char *data, size_t size, Span *piece, bint *last,
-                              Fault *fault) noexcept nogil:
+cdef inline int64_t flow_take(Engine *eng, Flow *flow, char *data, size_t size, Span *piece,
+                              bint *last, Fault *fault) noexcept nogil:
     """Take body bytes: how many belong to this body, the payload among them, and whether it is
     complete. -1: `fault`. A chunked payload is compacted in place."""
     cdef size_t start = 0
@@ -56,6 +66,8 @@ cdef inline int64_t flow_take(Flow *flow, char *data, size_t size, Span *piece, 
         if flow.chunked.done:
             flow.done = True
             last[0] = True
+        elif flow.trailers.len != 0 and flow.trailers.ptr == eng.trailer_room:
+            trailers_keep(eng, flow)
         return used
     piece[0] = span(data, size)
     return <int64_t> size
@@ -71,3 +83,47 @@ cdef inline void put_body_piece(Out *out, const Flow *flow, Span piece, bint las
         return
     for i in range(put_chunk(&flow.trailers, piece, last, room, spans)):
         put(out, <const char *> spans[i].iov_base, spans[i].iov_len)
+
+
+# ---- the request's body ---------------------------------------------------------------------
+
+cdef int64_t exchange_body_take(Engine *eng, Exchange *x, char *data, size_t size, Span *piece,
+                                bint *last) noexcept nogil:
+    """Decode body bytes and pass them through the filter. Returns how many bytes of `data` belong
+    to this request; -1: refused (the exchange is over)."""
+    cdef Fault fault
+    cdef int status
+    cdef int64_t used = flow_take(eng, &x.request_flow, data, size, piece, last, &fault)
+    if used < 0:
+        x.flags |= X_BODY_ERROR | X_ANSWER_CLOSES
+        if x.flags & X_ANSWER_BEGUN:
+            exchange_cut(eng, x)
+        else:
+            exchange_reject(eng, x, &fault)
+        return -1
+    if x.request_flow.filter != NULL:
+        status = x.request_flow.filter(eng, x, piece, last[0])
+        if status != 0:
+            end_state(x, b"P", b"Q")
+            x.flags |= X_BODY_ERROR | X_ANSWER_CLOSES
+            x.request_flow.done = False
+            exchange_fail(eng, x, status, b"the request body is larger than allowed")
+            return -1
+    x.request_flow.moved += piece.len
+    x.bytes_in += piece.len
+    return used
+
+
+cdef size_t exchange_body(Engine *eng, Exchange *x, char *data, size_t size) noexcept nogil:
+    """More of the request's body came from the asker. Returns how much of it was taken."""
+    cdef Span piece
+    cdef bint last
+    cdef int64_t used = exchange_body_take(eng, x, data, size, &piece, &last)
+    if used < 0:
+        return size
+    x.flags &= ~<uint32_t> X_REPLAYABLE
+    if last:
+        x.body_sent_us = eng.now_us
+    if piece.len != 0 or last:
+        x.server.body(eng, x, piece, last)
+    return <size_t> used

@@ -236,16 +236,6 @@ cdef inline bint has_field(const Head *head, uint8_t id) noexcept nogil:
     return (head.ids >> id) & 1
 
 
-cdef inline bint is_grpc(const Head *head) noexcept nogil:
-    """Is this a gRPC message? Its status is in trailers, so these are always passed on."""
-    cdef Span kind
-    if not has_field(head, FIELD_CONTENT_TYPE):
-        return False
-    kind = value_of(head, &head.fields[head.last[<int> FIELD_CONTENT_TYPE]])
-    return kind.len >= 16 and lower_is(span(kind.ptr, 16), b"application/grpc", 16) and (
-        kind.len == 16 or kind.ptr[16] in (c'+', c';'))
-
-
 cdef void put_joined(Out *out, const Head *head, uint8_t id) noexcept nogil:
     """All values of a list field, each with ", " behind it."""
     cdef uint16_t i

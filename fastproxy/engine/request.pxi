@@ -74,8 +74,11 @@ cdef bint exchange_frame(Engine *eng, Exchange *x, Head *head) noexcept nogil:
     if framing.upgrade == UPGRADE_WEBSOCKET:
         x.flags |= X_UPGRADE
     flow_begin(&x.request_flow, framing, &x.request_chunked, SIDE_CLIENT)
-    if x.plan.settings.forward_trailers or is_grpc(head):
+    if is_grpc(head):
+        x.flags |= X_GRPC | X_TRAILERS
+    elif x.plan.settings.forward_trailers:
         x.flags |= X_TRAILERS
+    if x.flags & X_TRAILERS:
         trailers_pass(eng, &x.request_flow)
     if framing.expect_continue and not x.request_flow.done:
         x.flags |= X_EXPECTS
@@ -182,6 +185,8 @@ cdef bint exchange_route(Engine *eng, Exchange *x, Request *request) noexcept no
         x.request_flow.filter = filter_max_body
     if x.route.request_timeout_ms != 0:
         timer_set(&eng.wheel, &x.timer, eng.now_ms + x.route.request_timeout_ms)
+    if x.flags & X_GRPC:
+        grpc_deadline(eng, x, request.head)
     return True
 
 

@@ -28,7 +28,7 @@ from fastproxy.http1.parse cimport HeadParser
 from fastproxy.http1.target cimport TargetParts
 from fastproxy.memory.buffer cimport BlockPool, Buffer
 from fastproxy.memory.limits cimport (
-    QUEUE_LINES, ROUTE_PARAMS_MAX, UPSTREAMS_MAX, WORKERS_MAX)
+    QUEUE_LINES, ROUTE_PARAMS_MAX, TRAILER_ROOM, UPSTREAMS_MAX, WORKERS_MAX)
 from fastproxy.memory.pool cimport Pool, PoolItem
 from fastproxy.memory.span cimport Out, Span
 from fastproxy.rewrite.table cimport RewriteRow
@@ -190,7 +190,7 @@ cdef struct Flow:
     uint64_t moved              # body bytes taken so far
     BodyFilter filter           # NULL: direct
     Chunked *chunked            # BODY_CHUNKED only: decoder, in the exchange
-    Out trailers                # trailer lines to pass on; ptr NULL: dropped
+    Out trailers                # trailer lines to pass on (flow.pxi); ptr NULL: dropped
     uint8_t kind                # BodyKind
     uint8_t out_chunked         # re-encode
     uint8_t done                # the last byte was taken
@@ -346,3 +346,4 @@ cdef struct Engine:
     char host_room[256]
     char ip_room[64]
     char peer_room[64]
+    char trailer_room[TRAILER_ROOM]     # trailer lines, from the bytes they came in to the send

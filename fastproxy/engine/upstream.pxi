@@ -51,6 +51,8 @@ cdef inline void upstream_timer(Engine *eng, Exchange *x) noexcept nogil:
     cdef uint64_t after
     if x.state == EXCHANGE_RECEIVING or buffer_size(&x.upstream.output) != 0:
         after = row.idle_ms
+        if x.flags & X_STREAM and buffer_size(&x.upstream.output) == 0:
+            after = x.plan.settings.tunnel_idle_ms
     elif not x.request_flow.done:
         after = 0               # the client's body timeout watches
     else:
@@ -249,6 +251,8 @@ cdef void upstream_timeout(Engine *eng, Connection *conn) noexcept nogil:
         upstream_timer(eng, x)          # it still takes the request, slowly
         return
     count_add(&backend_count(board_of(eng), eng.slot, x.backend_row).timeouts, 1)
+    if x.flags & X_STREAM and not x.request_flow.done:
+        x.flags |= X_BLAMELESS          # both were silent
     if conn.state == PEER_CONNECTING:
         x.end_state[0] = c's'
         x.end_state[1] = c'C'

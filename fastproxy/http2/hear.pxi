@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# What the peer says, as HTTP/1.1 text for the engine: frames, header blocks, and requests. Bodies and
-# answers are in hear_more.pxi.
+# What the peer says, as HTTP/1.1 text for the engine: frames, header blocks, and requests. The
+# bodies, and answers, are in hear_more.pxi.
 #
 # nghttp2 has checked the fields by then (RFC 9113 8.2, 8.3: names, values, order, which belong
 # here, Content-Length against DATA). What is put together is looked at once more: no byte that
@@ -38,10 +38,14 @@ cdef inline bint has_no_gap(Span text) noexcept nogil:
 # ---- header blocks ----------------------------------------------------------------------------
 
 cdef int on_begin_frame(nghttp2_session *ng, const nghttp2_frame_hd *hd, void *user) noexcept nogil:
-    """A header block is under way until on_frame_recv says otherwise: its own time limit."""
+    """A header block is under way until on_frame_recv says otherwise: its own time limit. And what
+    nghttp2 passes over, as we told it that we have no use for PRIORITY: one without a stream."""
     cdef Session *s = <Session *> user
     if hd.type == NGHTTP2_HEADERS:
         s.head_open = not hd.flags & NGHTTP2_FLAG_END_HEADERS
+    elif hd.type == NGHTTP2_PRIORITY and hd.stream_id == 0 and not s.failed:
+        session_fault(s, NGHTTP2_ERR_PROTO)
+        carrier_due(s.eng, s.carrier)
     return 0
 
 

@@ -25,8 +25,9 @@ cdef enum:
     CONNECTION_OPTIONS_MAX = 32
     # A trailer section is dropped by default, but still must end some day.
     TRAILER_BYTES_MAX = 8192
-    # Room for trailer lines that are passed on; what does not fit is dropped.
-    TRAILER_ROOM = 1024
+    # Room for trailer lines that are passed on: a whole section, each line of which may grow by the
+    # space behind its colon (the shortest, "a:" CRLF, by a quarter).
+    TRAILER_ROOM = 10240
     # Captured {params} of one path.
     ROUTE_PARAMS_MAX = 16
     # Segments of one path pattern: the depth of the tree, and so of the matcher's stack.
