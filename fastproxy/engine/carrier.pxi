@@ -116,6 +116,8 @@ cdef bint upstream_shakes(Engine *eng, Connection *conn) noexcept nogil:
     if result == IO_AGAIN and not conn.ready & READY_DEAD:
         return False
     if result <= 0:
+        if conn.flags & CONN_UNTRUSTED:
+            conn.exchange.flags |= X_UNTRUSTED
         end_state(conn.exchange, b"S", b"C")
         upstream_refused(eng, conn)
         return False

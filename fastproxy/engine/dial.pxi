@@ -76,6 +76,13 @@ cdef void upstream_refused(Engine *eng, Connection *conn) noexcept nogil:
     exchange_dial(eng, x)
 
 
+cdef inline const char *unreached(const Exchange *x) noexcept nogil:
+    """Why no backend was reached, as far as a client may know."""
+    if x.flags & X_UNTRUSTED:
+        return b"the upstream's certificate is not valid"
+    return b"the upstream could not be reached"
+
+
 cdef void upstream_close(Engine *eng, Connection *conn) noexcept nogil:
     """Close now; the exchange, if any, was let go before."""
     parked_unlink(eng, conn)

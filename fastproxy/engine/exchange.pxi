@@ -178,7 +178,7 @@ cdef void exchange_nobody(Engine *eng, Exchange *x) noexcept nogil:
         exchange_fail(eng, x, 504, b"connecting to the upstream took too long")
     else:
         end_state(x, b"S", b"C")
-        exchange_fail(eng, x, 502, b"the upstream could not be reached")
+        exchange_fail(eng, x, 502, unreached(x))
 
 
 cdef void exchange_redial(Engine *eng, Exchange *x) noexcept nogil:

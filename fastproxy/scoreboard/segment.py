@@ -125,7 +125,8 @@ def create(
         },
     )
     os.pwrite(fd, row, 0)
-    tickets = {"count": 1, "ring": ticket_key()}
+    made_ms = time.monotonic_ns() // 1_000_000
+    tickets = {"count": 1, "made_ms": made_ms, "ring": ticket_key()}
     os.pwrite(fd, pack.pack("TicketBoard", tickets), header["tickets_off"])
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
     return fd

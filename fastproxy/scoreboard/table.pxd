@@ -219,7 +219,8 @@ cdef struct TicketBoard:
     # Keys of session tickets, 80 bytes each as in nginx's files: name 16, HMAC-SHA256 key 32,
     # AES-256 key 32. The newest is at (count - 1) % TICKET_RING.
     uint64_t count                  # keys so far; published when the key is written
-    uint8_t pad[56]
+    uint64_t made_ms                # mono: when the newest was made
+    uint8_t pad[48]
     uint8_t ring[320]
 
 
