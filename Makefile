@@ -104,4 +104,4 @@ wheel: $(VENV)/.tools  ## build a wheel into dist/
 
 clean:           ## remove what was built (the .venv stays)
 	rm -rf build dist *.egg-info fastproxy/_layout.pxi
-	rm -f fastproxy/*.so fastproxy/_core.c fastproxy/_probe.c
+	rm -f fastproxy/*.so fastproxy/_*.c

@@ -1,13 +1,15 @@
 """Builds fastproxy's compiled parts.
 
 `fastproxy._core` is the hot path: one translation unit, made of header-only rooms (`.pxd`) and the
-engine (`.pxi`). `fastproxy._probe` is the window through which tests and fuzzers call rooms; it is
+engine (`.pxi`). `_tls` and `_http2` are its sisters, built where their libraries are; without them
+the program runs and cannot do that. `fastproxy._probe` is the window through which tests and fuzzers call rooms; it is
 built in place only and is not part of a wheel.
 
 Environment:
     FASTPROXY_DEBUG=1   MUST_HOT asserts, line numbers, -O1 -g   (make debug)
     FASTPROXY_ASAN=1    AddressSanitizer and UndefinedBehaviorSanitizer   (make asan)
     FASTPROXY_COVERAGE=1  line numbers and gcov counters   (make coverage)
+    FASTPROXY_NO_TLS=1, FASTPROXY_NO_HTTP2=1    leave that part out, whatever is there
     FASTPROXY_STRICT=1  any warning of Cython or the C compiler is an error   (make lint)
 """
 
@@ -15,6 +17,8 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -92,12 +96,46 @@ def mode_changed() -> bool:
     return last.removesuffix(" strict") != mode or (STRICT and not last.endswith(" strict"))
 
 
+def rooms_of(name: str) -> list[Path]:
+    """What this extension may be made of: no sister's own folder but its own."""
+    others = {sister[1:] for sister in SISTERS if sister != name}
+    kinds = ("*/*.pxd", "*/*.pxi", "*/*.h", "*.pxd", "*.pxi")
+    found = [path for kind in kinds for path in PACKAGE.glob(kind)]
+    return [path for path in found if path.parent.name not in others]
+
+
 def older_than_a_room(name: str) -> bool:
     """Is the C of this extension older than any room? Cython follows `cimport` by itself, but not
     `from package cimport room as other`."""
     made = PACKAGE / f"{name}.c"
-    rooms = [*PACKAGE.glob("*/*.pxd"), *PACKAGE.glob("*/*.pxi")]
+    rooms = rooms_of(name)
     return not made.exists() or made.stat().st_mtime < max(one.stat().st_mtime for one in rooms)
+
+
+SISTERS = {"_tls": ("FASTPROXY_NO_TLS", "openssl/ssl.h", ["ssl", "crypto"],
+                    "#if OPENSSL_VERSION_NUMBER < 0x30000000L\n#error old\n#endif"),
+           "_http2": ("FASTPROXY_NO_HTTP2", "nghttp2/nghttp2.h", ["nghttp2"], "")}  # fmt: skip
+"""Parts that the program can do without: the switch that leaves one out, the header and libraries it
+needs, and what else must hold of them."""
+
+
+def wanted(name: str) -> bool:
+    """Is this part to be built: are its libraries there, by a compiler's judgement?"""
+    if name not in SISTERS:
+        return IN_PLACE or name != "_probe"
+    switch, header, libraries, check = SISTERS[name]
+    if os.environ.get(switch):
+        print(f"{name} is left out: {switch} is set")
+        return False
+    command = [*shlex.split(os.environ.get("CC", "cc")), "-x", "c", "-", "-o", os.devnull]
+    probe = f"#include <{header}>\n{check}\nint main(void) {{ return 0; }}\n"
+    found = subprocess.run(
+        [*command, *(f"-l{one}" for one in libraries)],
+        input=probe, text=True, stderr=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+    if found.returncode != 0:
+        print(f"{name} is left out: no {header}, or too old a one")
+    return found.returncode == 0
 
 
 def extension(name: str) -> Extension:
@@ -119,27 +157,22 @@ def extension(name: str) -> Extension:
     if COVERAGE:
         compile_args += ["-O0", "--coverage"]
         link_args.append("--coverage")
-    rooms = ("*/*.pxd", "*/*.pxi", "*/*.h", "*.pxd", "*.pxi")
     return Extension(
         f"fastproxy.{name}",
         [f"fastproxy/{name}.pyx"],
         include_dirs=[str(HERE)],
-        libraries=["pcre2-8", "pthread"],
+        libraries=[*(SISTERS[name][2] if name in SISTERS else []), "pcre2-8", "pthread"],
         extra_compile_args=compile_args,
         extra_link_args=link_args,
         define_macros=macros,
-        depends=[str(path) for pattern in rooms for path in PACKAGE.glob(pattern)],
+        depends=[str(path) for path in rooms_of(name)],
     )
 
 
-write_layout()
-Options.warning_errors = STRICT
-names = [path.stem for path in sorted(PACKAGE.glob("_*.pyx"))]
-changed = mode_changed()
-setup(
-    ext_modules=cythonize(
-        [extension(name) for name in names if IN_PLACE or name != "_probe"],
-        force=changed or any(map(older_than_a_room, names)) or None,
+def cythonized(name: str, changed: bool) -> list[Extension]:
+    made: list[Extension] = cythonize(
+        [extension(name)],
+        force=changed or older_than_a_room(name) or None,
         compiler_directives={
             "language_level": 3,
             "cdivision": True,
@@ -152,6 +185,15 @@ setup(
         },
         emit_linenums=DEBUG or ASAN or COVERAGE,
         show_all_warnings=True,
-    ),
+    )
+    return made
+
+
+write_layout()
+Options.warning_errors = STRICT
+names = [path.stem for path in sorted(PACKAGE.glob("_*.pyx")) if wanted(path.stem)]
+changed = mode_changed()
+setup(
+    ext_modules=[one for name in names for one in cythonized(name, changed)],
     options={"build_ext": {"force": changed, "parallel": os.cpu_count()}},
 )

@@ -15,11 +15,11 @@ from typing import Any, NoReturn
 import click
 from click.core import ParameterSource
 
-from fastproxy import __version__, flags, instance
+from fastproxy import __version__, certs, flags, instance
 from fastproxy.config import check as checking
+from fastproxy.config.check import Checked
 from fastproxy.config.load import Document
 from fastproxy.config.model import Config
-from fastproxy.config.plan import Stages
 from fastproxy.errors import ConfigError, Problem
 
 OK = 0
@@ -34,6 +34,7 @@ Examples:
   fastproxy run -c fastproxy.toml
   fastproxy check -c fastproxy.toml
   fastproxy explain GET http://api.example.com/v1/users -H "X-Env: test"
+  fastproxy cert self-signed localhost
   fastproxy status --watch
   fastproxy backend drain 127.0.0.1:9001 --wait
   fastproxy stop
@@ -80,6 +81,7 @@ for command in (
     instance.reopen,
     instance.backends,
     instance.backend,
+    certs.cert,
 ):
     cli.add_command(command)
 
@@ -150,10 +152,10 @@ def explain(
 ) -> None:
     from fastproxy import explaining
 
-    document, made, stages = _sound({"config": config}, {}, warn=False)
+    document, made, checked = _sound({"config": config}, {}, warn=False)
     try:
         asked = explaining.ask(method, url, headers, listener)
-        shown = explaining.explain(made, document, stages, asked)
+        shown = explaining.explain(made, document, checked.stages, asked)
     except explaining.AskError as error:
         click.echo(f"fastproxy: {error}", err=True)
         sys.exit(FAILED)
@@ -210,7 +212,7 @@ def demo(listen: str, workers: str, access_log: str, control_socket: str) -> Non
     if checked.config is None:
         _fail(ConfigError(checked.errors))
     click.echo(backends.greeting(checked.config.all_listeners()[0].bind, urls))
-    _launch(document, checked.config, checked.stages, demo=True)
+    _launch(document, checked.config, checked, demo=True)
 
 
 def _labels(context: click.Context) -> dict[str, str]:
@@ -261,7 +263,7 @@ def _check(values: dict[str, Any], labels: dict[str, str], as_json: bool, dump: 
 
 def _sound(
     values: dict[str, Any], labels: dict[str, str], warn: bool = True
-) -> tuple[Document, Config, Stages | None]:
+) -> tuple[Document, Config, Checked]:
     """The configuration; problems are shown and end the process."""
     try:
         document = flags.document(values, labels)
@@ -272,23 +274,21 @@ def _sound(
         _fail(ConfigError(checked.errors))
     if warn:
         _show(checked.warnings)
-    return document, checked.config, checked.stages
+    return document, checked.config, checked
 
 
-def _launch(
-    document: Document, config: Config, stages: Stages | None, demo: bool = False
-) -> NoReturn:
+def _launch(document: Document, config: Config, checked: Checked, demo: bool = False) -> NoReturn:
     from fastproxy import start
     from fastproxy.process import handover
 
     path = document.sources[0].name if document.sources else ""
     try:
-        ready = start.prepare(config, path, demo, stages)
+        ready = start.prepare(config, path, demo, checked.stages, checked.keyring)
     except ConfigError as error:
         _fail(error)
     _show([], ready.notes)
     try:
-        handover.launch(ready.handover, ready.plan, ready.roster)
+        handover.launch(ready.handover, ready.plan, ready.roster, ready.keyring)
     except OSError as error:
         click.echo(f"fastproxy: cannot start the master: {error}", err=True)
         sys.exit(FAILED)

@@ -8,6 +8,7 @@ flag of its own. Each flag may stand in the environment as FASTPROXY_<NAME>.
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -64,8 +65,13 @@ def _timeout_flags() -> list[Flag]:
 FLAGS = [
     Flag("--listen", ("listeners",), "Address to accept on: 127.0.0.1:8080, [::1]:8080, :8080 "
          "(all) or unix:/path. Repeatable.", "ADDRESS", many=True),
-    Flag("--upstream", ("upstreams", UPSTREAM, "backends"), "Backend: http://host:port or "
-         "http+unix:/path. Repeatable; requests are spread over all.", "URL", many=True),
+    Flag("--upstream", ("upstreams", UPSTREAM, "backends"), "Backend: http://host:port, "
+         "https://host:port, h2c://host:port or http+unix:/path. Repeatable; requests are spread "
+         "over all.", "URL", many=True),
+    Flag("--tls-cert", ("tls_cert",), "PEM file: certificate and chain. All --listen addresses "
+         "then speak TLS. Repeatable, each with its --tls-key.", "CERT", many=True),
+    Flag("--tls-key", ("tls_key",), "PEM file of its key; not needed if that is in the same file.",
+         "KEY", many=True),
     Flag("--workers", ("workers",), "Worker processes. [default: auto, one per CPU]", "N"),
     Flag("--balance", ("upstreams", UPSTREAM, "balance"), "How backends are chosen: p2c, "
          "round_robin, random, least_conn, ewma, hash. [default: p2c]", "ALGORITHM"),
@@ -161,6 +167,7 @@ def document(values: Mapping[str, Any], labels: Mapping[str, str] | None = None)
         result.data.setdefault("listeners", ["127.0.0.1:8080"])
         result.data["routes"] = [{"path": "/", "upstream": UPSTREAM, "name": "all"}]
     _backlog(result)
+    _certificates(result)
     return result
 
 
@@ -210,14 +217,44 @@ def _keys(nested: Any) -> Where:
 
 def _backlog(result: Document) -> None:
     """--backlog holds for every listener: it is written into each of them."""
-    if ("backlog",) not in result.flags:
+    if ("backlog",) in result.flags:
+        label = result.flags.pop(("backlog",))
+        _to_listeners(result, "backlog", result.data.pop("backlog"), label)
+
+
+def _certificates(result: Document) -> None:
+    """--tls-cert and --tls-key hold for every listener, too. Their paths are those of the shell."""
+    certs = result.data.pop("tls_cert", [])
+    keys = result.data.pop("tls_key", [])
+    label = result.flags.pop(("tls_cert",), "")
+    key_label = result.flags.pop(("tls_key",), "--tls-key")
+    if keys and len(keys) != len(certs):
+        raise click.UsageError(
+            f"each {key_label} needs its {label or '--tls-cert'}, in the same order: "
+            f"there are {len(certs)} certificates and {len(keys)} keys"
+        )
+    if not certs:
         return
-    backlog = result.data.pop("backlog")
-    label = result.flags.pop(("backlog",))
+    pairs = [
+        {"cert": os.path.abspath(cert), **({"key": os.path.abspath(keys[at])} if keys else {})}
+        for at, cert in enumerate(certs)
+    ]
+    _to_listeners(result, "tls", {"certificates": pairs}, label)
+
+
+def _to_listeners(result: Document, key: str, value: Any, label: str) -> None:
+    """Set a key of each listener; of a table only what it holds."""
     listeners = result.data.get("listeners")
-    if isinstance(listeners, list):
-        for at, listener in enumerate(listeners):
-            table = {"bind": listener} if isinstance(listener, str) else listener
-            if isinstance(table, dict):
-                listeners[at] = {**table, "backlog": backlog}
-                result.flags[("listeners", at, "backlog")] = label
+    if not isinstance(listeners, list):
+        return
+    for at, listener in enumerate(listeners):
+        table = {"bind": listener} if isinstance(listener, str) else listener
+        if not isinstance(table, dict):
+            continue
+        old = table.get(key)
+        both = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
+        listeners[at] = {**table, key: both}
+        if isinstance(value, dict):
+            result.flags |= {("listeners", at, key, inner): label for inner in value}
+        else:
+            result.flags[("listeners", at, key)] = label

@@ -252,25 +252,23 @@ class BindAddress(TextWord):
 
 class UpstreamUrl(TextWord):
     """A backend: "http://host:port" (port 80 if absent), "http+srv://name" or "http+unix:/path";
-    "h2c://host:port" speaks HTTP/2 in plain text."""
+    the same with "https" (port 443) speaks TLS; "h2c://host:port" speaks HTTP/2 in plain text."""
 
-    examples = ["http://127.0.0.1:9001", "http+srv://_http._tcp.app", "http+unix:/run/app.sock"]
+    examples = ["http://127.0.0.1:9001", "https://api.internal", "http+unix:/run/app.sock"]
 
     @classmethod
     def parse(cls, value: object) -> Self:
         wanted = 'a backend such as "http://127.0.0.1:9001" or "http+unix:/run/app.sock"'
         text = cls._text(value, wanted)
         scheme, colon, rest = text.partition(":")
-        if text.startswith("http+unix:"):
+        if scheme in ("http+unix", "https+unix"):
             check_unix_path(rest, text)
             return cls(text)
         if not colon or not rest.startswith("//"):
             plain = text and "://" not in text and text.isascii()
             hint = f'; did you mean "http://{text}"?' if plain else ""
             raise ValueError(f"{quote(text)} is not a backend URL{hint}")
-        if scheme == "https":
-            raise ValueError(f"{quote(text)}: TLS to upstreams is not there yet, use http://")
-        if scheme not in ("http", "http+srv", "h2c"):
+        if scheme not in ("http", "http+srv", "https", "https+srv", "h2c"):
             raise ValueError(f"{quote(text)}: unknown scheme {quote(scheme)}; {wanted}")
         authority, slash, tail = rest[2:].partition("/")
         if tail or any(c in text for c in "?#"):
@@ -283,27 +281,31 @@ class UpstreamUrl(TextWord):
         host, port = host_port(authority, text, port_optional=True)
         if not host:
             raise ValueError(f"{quote(text)} has no host")
-        if scheme == "http+srv" and (port is not None or is_ip(host)):
+        if scheme.endswith("+srv") and (port is not None or is_ip(host)):
             raise ValueError(f"{quote(text)}: SRV records have a name, and tell the port")
         return cls(text[:-1] if slash else text)
 
     @property
     def scheme(self) -> str:
-        """What is spoken there: "http" or "h2c"."""
-        return "h2c" if self.startswith("h2c:") else "http"
+        """What is spoken there: "http", "https" or "h2c"."""
+        return self.partition(":")[0].partition("+")[0]
+
+    @property
+    def default_port(self) -> int:
+        return 443 if self.scheme == "https" else 80
 
     @property
     def is_unix(self) -> bool:
-        return self.startswith("http+unix:")
+        return self.startswith(("http+unix:", "https+unix:"))
 
     @property
     def is_srv(self) -> bool:
-        return self.startswith("http+srv:")
+        return self.startswith(("http+srv:", "https+srv:"))
 
     @property
     def path(self) -> str:
         """Of a unix socket, else empty."""
-        return self[10:] if self.is_unix else ""
+        return self.partition(":")[2] if self.is_unix else ""
 
     @property
     def authority(self) -> str:
@@ -317,11 +319,11 @@ class UpstreamUrl(TextWord):
 
     @property
     def port(self) -> int:
-        """80 if not given; 0 for unix and SRV."""
+        """80 or 443 if not given; 0 for unix and SRV."""
         if self.is_unix or self.is_srv:
             return 0
         port = host_port(self.authority, self, port_optional=True)[1]
-        return 80 if port is None else port
+        return self.default_port if port is None else port
 
 
 WORDS = (Duration, ByteSize, Cidr, HostPort, BindAddress, UpstreamUrl)

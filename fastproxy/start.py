@@ -21,14 +21,17 @@ from fastproxy.balance.build import Place
 from fastproxy.config.backends import backends_path, listed_in_files
 from fastproxy.config.model import Config
 from fastproxy.config.plan import Stages, compile_plan, responders
+from fastproxy.config.secure import keyring_of
 from fastproxy.discovery.resolver import first_answers
 from fastproxy.errors import ConfigError, Problem
 from fastproxy.process import state
 from fastproxy.process.changes import Change, text_of
 from fastproxy.process.discover import FILE
-from fastproxy.process.handover import Handover, ListenerSpec
+from fastproxy.process.handover import Handover, ListenerSpec, Tls
 from fastproxy.process.rosters import all_members
 from fastproxy.schema import enc_hook
+from fastproxy.tls import keyring as keys
+from fastproxy.tls.build import Built
 
 RESOLVE_SECONDS = 5.0
 
@@ -40,6 +43,8 @@ class Start:
     handover: Handover
     plan: bytes
     roster: bytes
+    keyring: bytes = b""
+    """Empty: there is no TLS."""
     notes: list[str] = field(default_factory=list)
 
 
@@ -57,10 +62,15 @@ def cpus() -> int:
 
 
 def prepare(
-    config: Config, config_path: str = "", demo: bool = False, stages: Stages | None = None
+    config: Config,
+    config_path: str = "",
+    demo: bool = False,
+    stages: Stages | None = None,
+    built: Built | None = None,
 ) -> Start:
     """Read lists of backends, resolve names, compile plan and roster. ConfigError if a list is
-    broken, a table is full, or the state file is not ours."""
+    broken, a table is full, or the state file is not ours. `built`: the keyring, if a check has
+    read it already."""
     listed = listed_in_files(config, config_path)
     provided = {name: {FILE: backends} for name, backends in listed.items() if backends}
     try:
@@ -87,7 +97,12 @@ def prepare(
     except ValueError as error:
         raise ConfigError([Problem("upstreams", str(error))]) from None
     plan = compile_plan(config, 1, stages)
-    return Start(handed, plan, roster, notes)
+    built = built or keyring_of(config, config_path)
+    if built is None:
+        return Start(handed, plan, roster, b"", notes)
+    if built.errors:
+        raise ConfigError(built.errors)
+    return Start(handed, plan, roster, keys.encode(built.keyring), notes)
 
 
 def handover(config: Config, config_path: str = "", demo: bool = False) -> Handover:
@@ -123,6 +138,18 @@ def handover(config: Config, config_path: str = "", demo: bool = False) -> Hando
         config_path=os.path.abspath(config_path) if config_path else "",
         responders=responders(config),
         demo=demo,
+        tls=_tls(config, config_path),
+    )
+
+
+def _tls(config: Config, config_path: str) -> Tls:
+    """What control needs to read keys and certificates again."""
+    return Tls(
+        listeners=[
+            msgspec.to_builtins(one.tls, enc_hook=enc_hook) for one in config.all_listeners()
+        ],
+        http2=[one.http2 for one in config.all_listeners()],
+        directory=os.path.dirname(os.path.abspath(config_path)) if config_path else os.getcwd(),
     )
 
 

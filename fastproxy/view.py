@@ -20,7 +20,10 @@ SECOND = 1.0
 COLOURS = {"serving": "green", "starting": "yellow", "draining": "yellow", "gone": "red",
            "up": "green", "down": "red", "drain": "yellow", "maint": "yellow"}  # fmt: skip
 CLASSES = ("2xx", "3xx", "4xx", "5xx")
-WORDS = ("slot", "pid", "state", "route", "upstream", "backend", "check")
+WORDS = ("slot", "pid", "state", "route", "upstream", "backend", "check", "listener", "names",
+         "issuer", "key", "expires", "file")  # fmt: skip
+NAMES_SHOWN = 3
+SOON_DAYS = 14
 WIDE = 120
 PIPE_WIDTH = 160
 Fetch = Callable[[], dict[str, Any]]
@@ -118,7 +121,42 @@ def render(
         _workers(report, narrow),
         *([_routes(report, narrow)] if report["routes"] else []),
         *([_backends(report, narrow)] if report["upstreams"] else []),
+        *([_certificates(report["certificates"], narrow)] if report.get("certificates") else []),
     )
+
+
+def print_certificates(rows: list[dict[str, Any]]) -> None:
+    """Those of files or of a configuration."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=PIPE_WIDTH)
+    console.print(_certificates(rows, False, ""))
+
+
+def _certificates(rows: list[dict[str, Any]], narrow: bool, title: str = "certificates") -> Table:
+    """Each with the days that are left, in their colour."""
+    shown = [
+        {
+            "listener": row.get("listener") or (row.get("upstream") and f"to {row['upstream']}"),
+            "names": ", ".join(row["names"][:NAMES_SHOWN])
+            + (f" and {len(row['names']) - NAMES_SHOWN} more" * (len(row["names"]) > NAMES_SHOWN)),
+            "issuer": row["issuer"],
+            "key": row["kind"],
+            "expires": time.strftime("%Y-%m-%d", time.gmtime(row["not_after"])),
+            "days left": _days(row["days_left"]),
+            "file": row["file"],
+        }
+        for row in rows
+    ]
+    if not any(row["listener"] for row in shown):
+        shown = [{name: row[name] for name in row if name != "listener"} for row in shown]
+    return _table(title, shown, ("issuer", "key", "file") if narrow else ())
+
+
+def _days(left: int) -> Text:
+    """Red: it is over. Yellow: it ends soon."""
+    style = "red" if left < 0 else "yellow" if left < SOON_DAYS else "green"
+    return Text("expired" if left < 0 else f"{left:,}", style=style)
 
 
 def render_backends(

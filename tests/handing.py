@@ -32,7 +32,7 @@ def main(given: dict[str, Any]) -> None:
         rows = build.assign_rows(build.members(config.upstreams, addresses))
         key = bytes.fromhex(ready.handover.session_key)
         roster = build.build_roster(config.upstreams, addresses, rows, 1, session_key=key)
-    launch(ready.handover, plan, roster)
+    launch(ready.handover, plan, roster, ready.keyring)
 
 
 if __name__ == "__main__":

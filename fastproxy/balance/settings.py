@@ -33,9 +33,10 @@ class Backend(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """One member of an upstream. A plain URL is short for `{ url = ... }`."""
 
     url: UpstreamUrl
-    """`http://host:port`, `http+srv://name` or `http+unix:/path`. A name is resolved at start and
-    again whenever its answer has expired; each of its addresses becomes a member of its own. Of SRV
-    records ports, weights and priorities come along."""
+    """`http://host:port`, `http+srv://name` or `http+unix:/path`; `https` instead of `http` for
+    TLS, `h2c://host:port` for HTTP/2 without it. A name is resolved at start and again whenever its
+    answer has expired; each of its addresses becomes a member of its own. Of SRV records ports,
+    weights and priorities come along."""
     weight: Annotated[int, Meta(ge=0, le=WEIGHT_MAX)] = 1
     """Share of the requests relative to the others. 0: no new requests."""
     priority: Annotated[int, Meta(ge=0, le=PRIORITY_MAX)] = 0
@@ -220,6 +221,11 @@ class Upstream(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     def proven_first(self) -> bool:
         """Whether a new member must be found well before it serves (config/model.py knows)."""
         return False
+
+    @property
+    def scheme(self) -> str:
+        """What all its members speak: http, https or h2c."""
+        return next((member.url.scheme for member in self.members()), "http")
 
     def members(self) -> list[Backend]:
         """Every member in the long form."""

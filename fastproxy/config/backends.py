@@ -35,7 +35,11 @@ def faults(members: Sequence[Backend]) -> Iterator[tuple[tuple[int, ...], str, s
         text = f"{len(members)} backends, at most {BACKENDS_PER_UPSTREAM_MAX} are possible"
         yield (), text, ""
     seen: dict[str, int] = {}
+    scheme = members[0].url.scheme if members else ""
     for at, member in enumerate(members):
+        if member.url.scheme != scheme:
+            text = f"{member.url} among {scheme}:// backends: all of an upstream speak the same"
+            yield (at,), text, ""
         if member.url.port == 0 and not (member.url.is_unix or member.url.is_srv):
             yield (at,), f"{member.url}: port 0 cannot be connected to", ""
         if member.url in seen:
@@ -77,6 +81,27 @@ def listed_in_files(config: Config, config_path: str) -> dict[str, list[Backend]
         for name, one in config.upstreams.items()
         if one is not None and one.backends_file
     }
+
+
+def odd_schemes(
+    config: Config, listed: Mapping[str, list[Backend]]
+) -> Iterator[tuple[Where, str, str]]:
+    """(where, what is wrong, hint) of lists that hold other URLs than their upstream has."""
+    for name, members in listed.items():
+        upstream = config.upstreams[name]
+        if other := wrong_scheme(upstream.scheme, members):
+            text = (
+                f"{upstream.backends_file} lists {other}, the upstream's are {upstream.scheme}://"
+            )
+            hint = "write a backend of that kind here"
+            if other.scheme == "https" and not upstream.backends:
+                hint = f"write [upstreams.{name}.tls] above it, may it be empty"
+            yield ("upstreams", name, "backends_file"), text, hint
+
+
+def wrong_scheme(scheme: str, members: Sequence[Backend]) -> UpstreamUrl | None:
+    """The first URL of another scheme."""
+    return next((one.url for one in members if one.url.scheme != scheme), None)
 
 
 def resolving(

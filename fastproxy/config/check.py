@@ -19,15 +19,17 @@ from dataclasses import dataclass, field
 from fastproxy.balance import session
 from fastproxy.balance.build import BACKENDS_MAX
 from fastproxy.balance.settings import Backend
-from fastproxy.config.backends import faults, listed_in_files, resolving
+from fastproxy.config.backends import faults, listed_in_files, odd_schemes, resolving
 from fastproxy.config.convert import BROKEN, Converter, closest
 from fastproxy.config.load import Document, Where, path_where
 from fastproxy.config.model import Config, Listener, Upstream
 from fastproxy.config.plan import RESPONDERS, Stages, build_stages, hash_key, log_template
+from fastproxy.config.secure import findings, keyring_of
 from fastproxy.errors import ConfigError, Problem
 from fastproxy.health.build import problems as health_problems
 from fastproxy.template.build import Escape, check_template
 from fastproxy.template.presets import PRESETS
+from fastproxy.tls.build import Built
 
 HEAD_BYTES_CEILING = 65536  # memory/limits.pxd
 UPSTREAMS_MAX = 1024
@@ -42,6 +44,8 @@ class Checked:
     warnings: list[Problem] = field(default_factory=list)
     stages: Stages | None = None
     """Routes as built on the way, for `compile_plan`."""
+    keyring: Built | None = None
+    """Keys and certificates as read on the way; None: no TLS."""
 
 
 def check(document: Document) -> Checked:
@@ -63,6 +67,7 @@ class _Check:
         self.problems: list[Problem] = []
         self.broken: set[str] = set()
         self.built: Stages | None = None
+        self.keys: Built | None = None
 
     def error(self, where: Where, text: str, hint: str = "") -> None:
         self.problems.append(self.document.problem(where, text, hint))
@@ -81,12 +86,13 @@ class _Check:
         unique = list(dict.fromkeys(self.problems))
         errors = [problem for problem in unique if not problem.warning]
         warnings = [problem for problem in unique if problem.warning]
-        return Checked(None if errors else config, errors, warnings, self.built)
+        return Checked(None if errors else config, errors, warnings, self.built, self.keys)
 
     def meaning(self, config: Config) -> None:
         """What single values cannot show. Broken sections are None here and are passed over."""
         self.listeners(config)
         self.upstreams(config)
+        self.tls(config)
         self.limits(config)
         self.timeouts(config)
         self.forwarding(config)
@@ -158,7 +164,15 @@ class _Check:
             listed = listed_in_files(config, sources[0].name if sources else "")
         except ConfigError as error:
             self.problems += error.problems
+        for at, text, hint in odd_schemes(config, listed):
+            self.error(at, text, hint)
         for at, text, hint, odd in resolving(config, listed):
+            (self.warn if odd else self.error)(at, text, hint)
+
+    def tls(self, config: Config) -> None:
+        sources = self.document.sources
+        self.keys = keyring_of(config, sources[0].name if sources else "")
+        for at, text, hint, odd in findings(config, self.keys):
             (self.warn if odd else self.error)(at, text, hint)
 
     def upstream(self, where: Where, upstream: Upstream) -> None:

@@ -18,6 +18,7 @@ from fastproxy.engine.settings import Forwarding, Limits, Timeouts
 from fastproxy.health.settings import Health
 from fastproxy.route.settings import Route
 from fastproxy.schema import BindAddress, Duration
+from fastproxy.tls.settings import Tls, UpstreamTls
 
 PLACE_PATTERN = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*\Z"
 OWNER_PATTERN = r"^([A-Za-z0-9_.-]*)(:[A-Za-z0-9_.-]+)?\Z"
@@ -47,6 +48,11 @@ class Listener(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """Permissions of a unix socket, octal."""
     owner: Annotated[str, Meta(pattern=OWNER_PATTERN, extra=WANTED_OWNER)] = ""
     """`user`, `user:group` or `:group` of a unix socket. Empty: whoever starts fastproxy."""
+    tls: Tls | None = None
+    """Absent: plain text."""
+    redirect_https: bool | Annotated[int, Meta(ge=1, le=65535)] = False
+    """Of a plain listener: every request is sent on to https:// (308), to port 443, or to the one
+    given. Left to the routes: `/.well-known/acme-challenge/`, by which certificates are got."""
 
 
 class Upstream(balance.Upstream, forbid_unknown_fields=True, kw_only=True, frozen=True):
@@ -61,10 +67,26 @@ class Upstream(balance.Upstream, forbid_unknown_fields=True, kw_only=True, froze
     fastproxy."""
     health: Health | None = None
     """Active checks of the members. Absent: nobody is asked."""
+    protocol: Literal["auto", "http1", "http2"] = "auto"
+    """What is spoken to `https://` backends. `auto`: HTTP/2 if the backend takes it (ALPN), else
+    HTTP/1.1. `http2`: a backend that does not take it is not used. (`h2c://` backends speak HTTP/2
+    in any case, `http://` ones never.)"""
+    tls: UpstreamTls | None = None
+    """TLS to `https://` backends. Absent: verified against the authorities of the system. An
+    upstream without `backends` of its own (they are in a file, say) has `https://` ones if this is
+    there, may it be empty, and `h2c://` ones if it is not, but `protocol = "http2"`."""
 
     @property
     def proven_first(self) -> bool:
         return self.health is not None and self.health.mandatory
+
+    @property
+    def scheme(self) -> str:
+        if self.backends:
+            return super().scheme
+        if self.tls is not None:
+            return "https"
+        return "h2c" if self.protocol == "http2" else "http"
 
 
 class Config(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):

@@ -15,6 +15,7 @@ from typing import Any
 
 from fastproxy.balance import settings as balance
 from fastproxy.balance.session import session_plan
+from fastproxy.config import plugs
 from fastproxy.config.model import Config, Listener, Upstream
 from fastproxy.engine.settings import Timeouts
 from fastproxy.errors import ConfigError, Problem
@@ -177,10 +178,18 @@ def _listeners(blob: pack.Blob, config: Config) -> list[Mapping[str, Any]]:
             "port": listener.bind.port,
             "is_unix": listener.bind.is_unix,
             "keepalive": listener.keepalive,
-            "http2": bool(listener.http2),
+            "tls": listener.tls is not None,
+            "http2": offers_http2(listener),
         }
         for listener in config.all_listeners()
     ]
+
+
+def offers_http2(listener: Listener) -> bool:
+    """Where it is not said: on TLS, if it is built in."""
+    if listener.http2 is None:
+        return listener.tls is not None and not plugs.trouble(plugs.HTTP2)
+    return listener.http2
 
 
 def _upstreams(blob: pack.Blob, config: Config) -> list[Mapping[str, Any]]:
@@ -195,6 +204,7 @@ def _upstream(blob: pack.Blob, name: str, upstream: Upstream, times: Timeouts) -
         "name": blob.text(name),
         "host": blob.text(fixed),
         "host_policy": policies[kind],
+        "tls": upstream.scheme == "https",
         "protocol": protocol(upstream),
         "queue_priority": compile_template(blob, upstream.queue.priority),
         "session": session_plan(blob, name, upstream.session),
@@ -209,9 +219,13 @@ def _upstream(blob: pack.Blob, name: str, upstream: Upstream, times: Timeouts) -
 
 def protocol(upstream: Upstream) -> int:
     """What its backends speak (UpstreamProtocol of engine/table.pxd)."""
-    if any(member.url.scheme == "h2c" for member in upstream.members()):
+    if upstream.scheme == "h2c":
         return UPSTREAM_H2C
-    return UPSTREAM_HTTP1
+    if upstream.scheme == "http" or upstream.protocol == "http1":
+        return UPSTREAM_HTTP1
+    if upstream.protocol == "http2":
+        return UPSTREAM_HTTP2
+    return UPSTREAM_HTTP1 if plugs.trouble(plugs.HTTP2) else UPSTREAM_AUTO
 
 
 def _key(blob: pack.Blob, name: str, upstream: Upstream) -> Mapping[str, Any]:
@@ -269,6 +283,7 @@ def _settings(blob: pack.Blob, config: Config) -> Mapping[str, Any]:
         "connections": 0 if limits.connections == "auto" else limits.connections,
         "connections_per_ip": limits.connections_per_ip,
         "requests_per_connection": limits.requests_per_connection,
+        "http2_streams": limits.http2_streams,
         "upstream_idle": limits.upstream_idle,
         "upstream_requests": limits.upstream_requests,
         "read_bytes": int(limits.buffer_size),

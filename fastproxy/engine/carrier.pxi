@@ -135,7 +135,7 @@ cdef void upstream_carry(Engine *eng, Connection *conn) noexcept nogil:
         return
     connection_move(conn, PEER_CARRIER)
     carrier_link(eng, conn)
-    stream = eng.http2.stream(eng, conn)
+    stream = eng.http2.stream(eng, conn, False)
     if stream == NULL:
         exchange_dial_failed(eng, x)
         exchange_dial(eng, x)
@@ -153,7 +153,7 @@ cdef Connection *carrier_stream(Engine *eng, Exchange *x,
     cdef Connection *stream
     while carrier != NULL:
         if carrier.backend_generation == backend.generation and not carrier.ready & READY_DEAD:
-            stream = eng.http2.stream(eng, carrier)
+            stream = eng.http2.stream(eng, carrier, x.flags & X_UPGRADE != 0)
             if stream != NULL:
                 stream.flags |= CONN_REUSED
                 return stream
@@ -239,7 +239,8 @@ cdef void carrier_timer(Engine *eng, Connection *conn, uint64_t after_ms) noexce
 
 
 cdef void carrier_close(Engine *eng, Connection *conn) noexcept nogil:
-    """A carrier of either side goes; streams it still has end with it (CarrierPlug.free)."""
+    """A carrier of either side goes; streams it still has end with it (CarrierPlug.free). Also for
+    a stream that never got an exchange."""
     if conn.role == ROLE_CLIENT:
         client_close(eng, conn)
     else:
@@ -249,6 +250,8 @@ cdef void carrier_close(Engine *eng, Connection *conn) noexcept nogil:
 cdef void stream_gone(Engine *eng, Connection *conn) noexcept nogil:
     """The peer has reset this stream, or its carrier goes. May end its exchange."""
     cdef Exchange *x = conn.exchange
+    if conn.state == PEER_FREE:
+        return
     conn.ready |= READY_READ | READY_WRITE | READY_FIN | READY_DEAD
     if conn.role == ROLE_CLIENT:
         client_gone(eng, conn)

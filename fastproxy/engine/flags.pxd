@@ -45,12 +45,25 @@ cdef enum ConnectionFlag:
     CONN_REACHED = 65536        # upstream: TCP is connected, a handshake may be under way
     CONN_UNPROCESSED = 131072   # upstream stream: the peer says that it has not looked at it
     CONN_EARLY = 262144         # client: what comes now is early data (RFC 8470)
+    CONN_UNTRUSTED = 524288     # upstream: its certificate is not valid
 
 
 cdef enum Protocol:
     # What a connection speaks, as ALPN, a preface or the configuration said.
     PROTOCOL_HTTP1 = 0
     PROTOCOL_HTTP2 = 1
+
+
+cdef enum PeerText:
+    # What TlsPlug.peer can tell of a connection, and of the certificate its peer has shown.
+    PEER_DER = 0                # the certificate
+    PEER_SUBJECT = 1            # as RFC 2253 writes it
+    PEER_FINGERPRINT = 2        # SHA-256 in lower-case hexadecimal
+    PEER_URIS = 3               # of its SANs, each ended by a newline
+    PEER_DNS = 4                # likewise
+    PEER_CHAIN_DER = 5          # the certificates above it that it showed: 4 bytes length, DER
+    PEER_VERSION = 6            # "TLSv1.3"
+    PEER_CIPHER = 7             # "TLS_AES_128_GCM_SHA256"
 
 
 cdef enum ExchangeFlag:
@@ -81,7 +94,8 @@ cdef enum ExchangeFlag:
     X_HTTP2 = 16777216          # the client speaks HTTP/2
     X_EARLY = 33554432          # the request came as early data (RFC 8470)
     X_TRAILERS = 67108864       # trailers are passed on: by the setting, or it is gRPC
-    X_GRPC = 134217728          # gRPC: errors of ours have a grpc-status
-    X_STREAM = 1073741824       # silence belongs to the answer: a gRPC call, an event stream
+    X_UNTRUSTED = 134217728     # a backend's certificate was not valid
     X_CAPPED = 268435456        # its place is at a member that has a most: others may wait for it
     X_BLAMELESS = 536870912     # what ends it is no fault of the backend
+    X_STREAM = 1073741824       # silence belongs to the answer: a gRPC call, an event stream
+    X_GRPC = 2147483648         # gRPC: errors of ours have a grpc-status

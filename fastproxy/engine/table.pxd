@@ -41,6 +41,7 @@ cdef struct Settings:
     uint32_t requests_per_connection
     uint32_t upstream_idle          # kept connections per worker and backend
     uint32_t upstream_requests      # on one upstream connection
+    uint32_t http2_streams          # of one connection, at once
     uint32_t read_bytes             # largest read of a body (--buffer-size)
     uint8_t abort_on_close
     uint8_t reject_host_mismatch

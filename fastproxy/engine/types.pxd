@@ -70,8 +70,17 @@ cdef struct TlsPlug:
     # (no memory, no such context).
     # accept:  a client has come by a listener that speaks TLS.
     # connect: we have reached a backend of conn.exchange's upstream that wants TLS.
+    # What may be asked of a connection with `tls`, or of a stream of one:
+    # sni:        the server name that the client sent; empty: none. It lives as long as `tls`.
+    # misdirected: may this host (lower case) not be asked for here, because other rules for
+    #             clients' certificates hold there than the one this client came by?
+    # peer:       write what the peer's certificate says (PeerText); how many bytes, 0: it has none
+    #             or says nothing of the kind, -1: more than `cap`.
     bint (*accept)(Engine *, Connection *) noexcept nogil
     bint (*connect)(Engine *, Connection *) noexcept nogil
+    Span (*sni)(Engine *, Connection *) noexcept nogil
+    bint (*misdirected)(Engine *, Connection *, Span) noexcept nogil
+    ssize_t (*peer)(Engine *, Connection *, int, char *, size_t) noexcept nogil
 
 
 cdef struct CarrierPlug:
@@ -80,7 +89,8 @@ cdef struct CarrierPlug:
     # accept:  this client speaks HTTP/2 from its first byte on; bytes read already stand in
     #          conn.input. False: no memory.
     # connect: the same for an upstream, once it is reached.
-    # stream:  upstream: one more stream, for an exchange that is about to send; NULL: none now.
+    # stream:  upstream: one more stream, for an exchange that is about to send (an upgrade, if the
+    #          last argument says so); NULL: none now.
     # pump:    what connection_pump is to others.
     # flush:   the round is over: send what the streams have given (after carrier_due).
     # timeout: the carrier's timer fired.
@@ -88,7 +98,7 @@ cdef struct CarrierPlug:
     # free:    the carrier is about to be closed: end its streams, forget the session.
     bint (*accept)(Engine *, Connection *) noexcept nogil
     bint (*connect)(Engine *, Connection *) noexcept nogil
-    Connection *(*stream)(Engine *, Connection *) noexcept nogil
+    Connection *(*stream)(Engine *, Connection *, bint) noexcept nogil
     void (*pump)(Engine *, Connection *) noexcept nogil
     void (*flush)(Engine *, Connection *) noexcept nogil
     void (*timeout)(Engine *, Connection *) noexcept nogil

@@ -15,7 +15,7 @@ from fastproxy import _core
 from fastproxy.addresses import quote
 from fastproxy.errors import Problem
 from fastproxy.health.expect import Expectation, ranges
-from fastproxy.health.settings import Health, Tls
+from fastproxy.health.settings import CheckTls, Health
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -73,7 +73,7 @@ def build_check(health: Health) -> Check:
     return Check(health, Expectation.of(health.expect), context)
 
 
-def make_context(tls: Tls, kind: str) -> SSLContext:
+def make_context(tls: CheckTls, kind: str) -> SSLContext:
     """TLS as a client."""
     import ssl
 
@@ -213,7 +213,7 @@ def _tls(health: Health) -> Iterator[Problem]:
             why = getattr(error, "strerror", None) or "is not a path"
             yield Problem(f"tls.{key}", f"{quote(path)}: {why}")
             return
-    for key, part in (("ca", Tls(ca=tls.ca)), ("cert", Tls(cert=tls.cert, key=tls.key))):
+    for key, part in (("ca", CheckTls(ca=tls.ca)), ("cert", CheckTls(cert=tls.cert, key=tls.key))):
         try:
             make_context(part, health.kind)
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError

@@ -18,7 +18,7 @@ Port = Annotated[int, Meta(ge=0, le=65535)]
 Pause = Annotated[Duration, Meta(extra={"ge": 0.01, "le": 86400})]
 
 
-class Tls(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+class CheckTls(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """TLS of the checks, for `https`, `tls` and `grpcs`."""
 
     verify: bool = True
@@ -94,7 +94,7 @@ class Health(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """The service that is asked for (`grpc`, `grpcs`). Empty: the server as a whole."""
     port: Port = 0
     """The port that is asked. 0: that of the backend."""
-    tls: Tls = Tls()
+    tls: CheckTls = CheckTls()
     expect: Expect = Expect()
     interval: Pause = Duration("5s")
     """The pause between two checks of a backend."""

@@ -41,6 +41,20 @@ cdef enum:
     READ_LEAST_BYTES = 1024
     # Heads and small bodies are put together here before one send.
     BUILD_BYTES = 163840
+    # TLS: what one recv brings at most, what one send takes at most (decision 0013), the plaintext of
+    # a record, and what a record has around it (RFC 8446 5.2, and TLS 1.2 with its nonce).
+    TLS_RAW_BYTES = 135168
+    TLS_OUT_BYTES = 67584
+    TLS_WRITE_BYTES = 65536
+    TLS_RECORD_BYTES = 16384
+    TLS_RECORD_EXTRA = 256
+    # Messages of a handshake after it (KeyUpdate, tickets of a backend) in a second: HAProxy
+    # allows 100.
+    TLS_MESSAGES_MAX = 100
+    # Ticket keys: the current one, and those whose tickets are still taken.
+    TICKET_KEYS_KEPT = 3
+    # Sessions kept to be resumed with backends, per worker (rows share slots: the newest stays).
+    UPSTREAM_SESSIONS = 512
     # Bytes kept for slow peers, per worker; above it reads stay at READ_START_BYTES. 24 MiB, so
     # that 2,000 readers that stop keep at most 24 + 2,000 x 16 KiB = 55 MiB, with all below 64.
     KEPT_BUDGET_BYTES = 25165824

@@ -8,8 +8,8 @@
   (`Board.ring`), then ring. The master has one too: a child rings it when it has news.
 - A *queue bell* is one for the engines alone: "a place at a full backend is free, it is your turn".
 
-Messages go one way each: plan, roster, log, listener to a child; roster, failed, verb to the
-master.
+Messages go one way each: plan, roster, keyring, log, listener to a child; roster, keyring, failed,
+verb to the master.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Message(msgspec.Struct, omit_defaults=True):
 
     kind: str
     number: int = 0
-    """plan: its generation. roster: its epoch. listener: its index."""
+    """plan, keyring: its generation. roster: its epoch. listener: its index."""
     slot: int = 0
     """listener: whose it is (-1: shared)."""
     text: str = ""

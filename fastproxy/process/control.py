@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Control: the process for everything that is neither a request nor the master's.
 
-For now: the control socket (process/verbs.py), rosters, and fresh answers for upstream names. It
-may crash without touching traffic; the master starts it again, and it finds what it needs in the
-scoreboard and the roster in force. Its socket is the master's, so that callers queue meanwhile, and
-its mode 0600 is the access check.
+For now: the control socket (process/verbs.py), rosters, fresh answers for upstream names, and
+keyrings when certificates change. It may crash without touching traffic; the master starts it
+again, and it finds what it needs in the scoreboard, the roster and the keyring in force. Its socket
+is the master's, so that callers queue meanwhile, and its mode 0600 is the access check.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from fastproxy.health.watch import Watch
 from fastproxy.process import channels, state, verbs
 from fastproxy.process.channels import Channels, Message
 from fastproxy.process.handover import Handover, contents, sealed
+from fastproxy.process.keyrings import Keyrings
 from fastproxy.process.log import Log
 from fastproxy.process.rosters import Rosters, upstreams_of
 from fastproxy.process.status import Status, plan_generation
@@ -90,6 +91,22 @@ class Control:
         self.status.names = self.discover.names.report
         self.on_roster: list[Callable[[Rosters], None]] = [self.discover.on_roster]
         """Called after each new roster: who its members are has changed."""
+        self.keyrings = self._keyrings()
+
+    def _keyrings(self) -> Keyrings | None:
+        """None: there is no TLS."""
+        handover = self.task.handover
+        if handover.keyring_fd < 0:
+            return None
+        kept = Keyrings(
+            handover,
+            self.rosters.upstreams,
+            contents(handover.keyring_fd),
+            self.log,
+            self.hand_on_keyring,
+        )
+        self.status.certificates = kept.report
+        return kept
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
@@ -108,9 +125,12 @@ class Control:
         server = await asyncio.start_unix_server(
             self.on_caller, sock=self.task.door, limit=LINE_MAX
         )
-        discovering = asyncio.create_task(self.discover.run())
+        tasks = [asyncio.create_task(self.discover.run())]
+        if self.keyrings is not None:
+            tasks.append(asyncio.create_task(self.keyrings.run()))
         await self.over.wait()
-        discovering.cancel()
+        for task in tasks:
+            task.cancel()
         self.watch.close()
         server.close()
         return 0
@@ -191,6 +211,22 @@ class Control:
         """Unless there is a newer one."""
         if epoch == self.rosters.epoch:
             self.hand_on(roster)
+
+    # -- keyrings -------------------------------------------------------------------------------
+
+    def hand_on_keyring(self, keyring: bytes, generation: int) -> None:
+        """A new keyring: to the master, who keeps it and sends it to all workers. Unless there is a
+        newer one: the master was stopped meanwhile."""
+        if self.keyrings is None or generation != self.keyrings.keyring.generation:
+            return
+        fd = sealed("keyring", keyring)
+        try:
+            if not self.tell_master(Message("keyring", number=generation), [fd]):
+                asyncio.get_running_loop().call_later(
+                    HAND_ON_AGAIN_SECONDS, self.hand_on_keyring, keyring, generation
+                )
+        finally:
+            os.close(fd)
 
     async def look_up(self, url: UpstreamUrl) -> list[Place]:
         """The addresses of one URL. OSError."""

@@ -3,8 +3,8 @@
 
 The command line reads the configuration, checks it and compiles plan and roster; then it *becomes*
 the master by exec, so that master and workers carry neither click nor rich nor what checking left
-behind. Three memfds cross the exec: the plan, the roster, and this `Handover` as JSON. Everything
-in it is already checked; the master believes it.
+behind. Memfds cross the exec: the plan, the roster, the keyring if there is TLS, and this
+`Handover` as JSON. Everything in it is already checked; the master believes it.
 """
 
 from __future__ import annotations
@@ -35,6 +35,17 @@ class ListenerSpec(msgspec.Struct, forbid_unknown_fields=True):
     """Permission bits of a unix socket."""
     owner: str = ""
     """"user", "user:group" or ":group" of a unix socket; empty: who starts."""
+
+
+class Tls(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What control makes the next keyring of (process/keyrings.py). Upstreams it has already."""
+
+    listeners: list[dict[str, Any] | None] = []
+    """`tls.settings.Tls`, as plain data; None: plain text."""
+    http2: list[bool | None] = []
+    """`config.model.Listener.http2`."""
+    directory: str = ""
+    """What paths in it are relative to."""
 
 
 class Handover(msgspec.Struct, forbid_unknown_fields=True):
@@ -82,6 +93,9 @@ class Handover(msgspec.Struct, forbid_unknown_fields=True):
     """Set by `launch`."""
     roster_fd: int = -1
     """Set by `launch`."""
+    keyring_fd: int = -1
+    """Set by `launch`; -1: no TLS anywhere."""
+    tls: Tls = Tls()
 
     @property
     def slots(self) -> int:
@@ -112,10 +126,12 @@ def contents(fd: int) -> bytes:
     return data
 
 
-def prepare(handover: Handover, plan: bytes, roster: bytes) -> int:
-    """Plan, roster and handover as inheritable memfds; the handover's fd."""
+def prepare(handover: Handover, plan: bytes, roster: bytes, keyring: bytes = b"") -> int:
+    """Plan, roster, keyring and handover as inheritable memfds; the handover's fd."""
     handover.plan_fd = sealed("plan", plan, inheritable=True)
     handover.roster_fd = sealed("roster", roster, inheritable=True)
+    if keyring:
+        handover.keyring_fd = sealed("keyring", keyring, inheritable=True)
     return sealed("handover", msgspec.json.encode(handover), inheritable=True)
 
 
@@ -123,8 +139,9 @@ def receive(fd: int) -> Handover:
     """The master's end: the handover, its fds no longer inheritable."""
     handover = msgspec.json.decode(contents(fd), type=Handover)
     os.close(fd)
-    for kept in (handover.plan_fd, handover.roster_fd):
-        os.set_inheritable(kept, False)
+    for kept in (handover.plan_fd, handover.roster_fd, handover.keyring_fd):
+        if kept >= 0:
+            os.set_inheritable(kept, False)
     return handover
 
 
@@ -147,12 +164,13 @@ def launch(
     handover: Handover,
     plan: bytes,
     roster: bytes,
+    keyring: bytes = b"",
     *,
     module: str = "fastproxy.process.master",
 ) -> NoReturn:
     """Become the master. Does not come back; OSError if the exec itself fails."""
     hold_standard_fds()
-    fd = prepare(handover, plan, roster)
+    fd = prepare(handover, plan, roster, keyring)
     sys.stdout.flush()
     sys.stderr.flush()
     argv = [sys.executable, "-P", "-m", module, "--handover", str(fd)]

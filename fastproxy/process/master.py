@@ -241,6 +241,7 @@ class Master:
             channels=self.channels,
             plan_fd=self.handover.plan_fd,
             roster_fd=self.handover.roster_fd,
+            keyring_fd=self.handover.keyring_fd,
             sockets=fds,
             log_fd=self.files.access_fd,
             drain_seconds=self.handover.drain_seconds,
@@ -361,20 +362,18 @@ class Master:
         elif message.kind == "verb":
             flag = {"stop": "TERM", "quit": "QUIT", "reopen": "USR1"}.get(message.text)
             self.flags += [flag] if flag else []
-        elif message.kind in ("plan", "roster") and len(fds) == 1:
+        elif message.kind in ("plan", "roster", "keyring") and len(fds) == 1:
             self.keep(message, os.dup(fds[0]))
 
     def keep(self, message: Message, fd: int) -> None:
-        """A new plan or roster: kept for successors, sent to all who live."""
+        """A new plan, roster or keyring: kept for successors, sent to all who live."""
         os.set_inheritable(fd, False)
-        if message.kind == "plan":
-            os.close(self.handover.plan_fd)
-            self.handover.plan_fd = fd
-            segment.set_header(self.board, plan_generation=message.number)
-        else:
-            os.close(self.handover.roster_fd)
-            self.handover.roster_fd = fd
-            segment.set_header(self.board, roster_epoch=message.number)
+        name = f"{message.kind}_fd"
+        if (old := getattr(self.handover, name)) >= 0:
+            os.close(old)
+        setattr(self.handover, name, fd)
+        if word := {"plan": "plan_generation", "roster": "roster_epoch"}.get(message.kind):
+            segment.set_header(self.board, **{word: message.number})
         self.unsent |= {(seat.number, message.kind) for seat in self.seats[1:]}
         self.log.info(f"{message.kind} {message.number} goes to the workers")
 
@@ -385,6 +384,7 @@ class Master:
             fd, bit = {
                 "plan": (self.handover.plan_fd, Ring.PLAN),
                 "roster": (self.handover.roster_fd, Ring.ROSTER),
+                "keyring": (self.handover.keyring_fd, Ring.KEYRING),
                 "log": (self.files.access_fd, Ring.REOPEN),
                 "error_log": (2, Ring.REOPEN),
             }[kind]

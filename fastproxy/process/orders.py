@@ -122,11 +122,16 @@ def _meant(members: list[Member], urls: list[str], text: str) -> list[str]:
     """Names that `text` fits. What is written out in full means only itself."""
     if any(one.name == text for one in members) or text in urls:
         return [text]
-    if "://" in text or text.startswith("http+unix:"):
-        plain = text.removesuffix("/").removesuffix(":80")
-        return [one for one in urls if one.removesuffix(":80") == plain]
+    if "://" in text or text.startswith(("http+unix:", "https+unix:")):
+        plain = _plain(text.removesuffix("/"))
+        return [one for one in urls if _plain(one) == plain]
     found = [url for url in urls if text in _short(UpstreamUrl(url))]
     return [*found, *(one.name for one in members if text == _address(one))]
+
+
+def _plain(url: str) -> str:
+    """Without a port that need not be said."""
+    return url.removesuffix(":443" if url.startswith("https:") else ":80")
 
 
 def _short(url: UpstreamUrl) -> tuple[str, ...]:

@@ -198,6 +198,10 @@ class Rosters:
         return Admin.of(segment.backend(self.board, row)["admin"])
 
     def _make(self, changes: dict[str, Change], addresses: dict[str, list[Place]]) -> bytes | None:
+        for name, upstream in self.upstreams.items():
+            for one in changes[name].backends(upstream):
+                if one.url.scheme != upstream.scheme:
+                    raise ValueError(f"{one.url}: backends of {name} are {upstream.scheme}://")
         self._know_numbers(addresses, changes)
         members = all_members(self.upstreams, changes, addresses)
         if members == self.members and changes == self.changes:

@@ -49,6 +49,7 @@ def load(
     found = changing.read(text, upstreams)
     for name, change in found.items():
         change.provided = dict((provided or {}).get(name, {}))
+        change.added = [one for one in change.added if one.url.scheme == upstreams[name].scheme]
         change.prune(upstreams[name])
     return found
 

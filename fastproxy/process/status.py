@@ -91,6 +91,8 @@ class Status:
         self.rosters = rosters
         self.names: Callable[[], list[dict[str, Any]]] = list
         """What discovery knows of names, once it runs."""
+        self.certificates: Callable[[], list[dict[str, Any]]] = list
+        """What is in the keyring in force."""
         self.checked = checked
         """What the checks know of a row."""
 
@@ -116,6 +118,7 @@ class Status:
             **self.routes_report(slots),
             "upstreams": self.upstreams_report(slots),
             "names": self.names(),
+            "certificates": self.certificates(),
         }
 
     def worker(self, slot: int) -> dict[str, Any]:

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import gc
 import importlib
+import importlib.util
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,6 +25,7 @@ from fastproxy import _core
 from fastproxy._core import Board
 from fastproxy.process import channels
 from fastproxy.process.channels import Channels, Message
+from fastproxy.process.handover import contents
 from fastproxy.process.log import Log
 from fastproxy.process.rights import drop_privileges
 from fastproxy.process.sockets import HUSH_SECONDS, hush, shut
@@ -34,6 +37,9 @@ IGNORED = (
 )  # fmt: skip
 DRAIN_LOOK_SECONDS = 0.02
 """How often a draining worker asks whether its last connection is gone."""
+TLS_PLUG = "fastproxy._tls"
+SISTERS = ("fastproxy._http2",)
+"""Extensions that plug into the engine, where they were built."""
 EXIT_OK = 0
 EXIT_FAILED = 1
 
@@ -79,6 +85,8 @@ class WorkerTask:
     group: str
     log: Log
     responders: dict[str, str] = field(default_factory=dict)
+    keyring_fd: int = -1
+    """-1: no TLS anywhere."""
 
 
 def run_worker(task: WorkerTask, engine_factory: EngineFactory | None = None) -> int:
@@ -118,6 +126,11 @@ def load(task: WorkerTask) -> Any:
 
     import uvloop  # in no case in the master
 
+    if task.keyring_fd >= 0:
+        importlib.import_module(TLS_PLUG)
+    for name in SISTERS:
+        if importlib.util.find_spec(name):
+            importlib.import_module(name)
     for place in task.responders.values():
         if place.startswith("fastproxy."):
             importlib.import_module(place.partition(":")[0])
@@ -137,11 +150,13 @@ class Worker:
         self.channel = own.child
         self.loop = loop
         self.engine = make(task.slot, task.board_fd)
+        self.tls: Any = None
+        """`fastproxy._tls`, if there is TLS."""
         self.deadline = 0.0
         self.orphan = False
 
     def prepare(self) -> None:
-        """All that may fail: responders, log, plan, roster, sockets."""
+        """All that may fail: responders, log, plan, roster, keyring, sockets."""
         task, engine = self.task, self.engine
         for name, place in task.responders.items():
             module_name, _, attribute = place.partition(":")
@@ -149,11 +164,20 @@ class Worker:
             if hasattr(module, "board"):
                 module.board = task.board  # what admin/status_page.py shows
             engine.responder(name, getattr(module, attribute))
+        if isinstance(engine, _core.WorkerEngine):
+            for name in SISTERS:
+                if name in sys.modules:
+                    sys.modules[name].attach(engine)
         if task.log_fd >= 0:
             engine.log_to(task.log_fd)
             os.close(task.log_fd)  # the engine has its own; ours would outlive a rotation
         engine.plan(task.plan_fd)
         engine.roster(task.roster_fd)
+        if task.keyring_fd >= 0:
+            self.tls = importlib.import_module(TLS_PLUG)
+            self.tls.attach(engine)
+            self.tls.load(engine, contents(task.keyring_fd))
+            os.close(task.keyring_fd)
         engine.queue_bells(task.channels.queue_bells)
         for slot, listener, fd in task.sockets:
             engine.listen(slot, listener, fd)
@@ -192,7 +216,7 @@ class Worker:
         if bits & Ring.STOP:
             self.loop.stop()
             return
-        if bits & (Ring.PLAN | Ring.ROSTER | Ring.REOPEN):
+        if bits & (Ring.PLAN | Ring.ROSTER | Ring.KEYRING | Ring.REOPEN):
             self.read_channel()
         if bits & Ring.ADOPT:
             self.engine.adopt()
@@ -223,6 +247,8 @@ class Worker:
             self.engine.plan(fds[0])
         elif message.kind == "roster":
             self.engine.roster(fds[0])
+        elif message.kind == "keyring" and self.tls is not None:
+            self.tls.load(self.engine, contents(fds[0]))
         elif message.kind == "log":
             self.engine.log_to(fds[0])
         elif message.kind == "error_log":

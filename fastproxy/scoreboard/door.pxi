@@ -15,9 +15,11 @@ from posix.unistd cimport close
 from fastproxy.clib.atomics cimport load32, load64, store32, store64
 from fastproxy.memory.limits cimport (
     BACKENDS_MAX, BEAT_STALE_MS, CLIENT_IP_SLOTS, ROUTES_MAX, UPSTREAMS_MAX, WORKERS_MAX)
-from fastproxy.scoreboard.read cimport board_check, inflight_total, worker_row
+from fastproxy.scoreboard.read cimport (
+    board_check, inflight_total, ticket_board, worker_row)
 from fastproxy.scoreboard.table cimport (
-    BOARD_MAGIC, BOARD_VERSION, HISTOGRAM_BUCKETS, BoardHeader, WorkerRow)
+    BOARD_MAGIC, BOARD_VERSION, HISTOGRAM_BUCKETS, TICKET_RING, BoardHeader, TicketBoard,
+    WorkerRow)
 from fastproxy.scoreboard.write cimport (
     board_beat, board_reclaim, doorbell_set, doorbell_take, live_moved)
 
@@ -31,6 +33,7 @@ cdef extern from *:
 cdef enum:
     # `segment.create` puts nothing but the header there.
     HEADER_PAGE = 4096
+    TICKET_BYTES = 80
 
 
 cdef inline unsigned long long board_now_ms() noexcept nogil:
@@ -74,7 +77,7 @@ cdef class Board:
             raise OSError(errno, "the scoreboard's fd cannot be kept")
 
     cdef int freeze_header(self, int fd) except -1:
-        cdef volatile_u64 *word = <volatile_u64 *> &self.header.reserved[68]
+        cdef volatile_u64 *word = <volatile_u64 *> &self.header.reserved[60]
         if mmap(self.header, HEADER_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd, 0
                 ) == MAP_FAILED:
             raise OSError(errno, "the scoreboard's header cannot be mapped")
@@ -150,6 +153,20 @@ cdef class Board:
             raise IndexError(f"no upstream {upstream}")
         live_moved(self.header, upstream)
 
+    def rotate_tickets(self, bytes key not None):
+        """A new key of session tickets (80 bytes) is in force; the two before it still open
+        theirs. Control only."""
+        cdef TicketBoard *tickets = ticket_board(self.header)
+        cdef const char *source = key
+        if len(key) != TICKET_BYTES:
+            raise ValueError(f"a ticket key has {TICKET_BYTES} bytes, not {len(key)}")
+        memcpy(tickets.ring + tickets.count % TICKET_RING * TICKET_BYTES, source, TICKET_BYTES)
+        store64(&tickets.count, tickets.count + 1)
+
+    def ticket_keys(self):
+        """How many keys of session tickets there have been."""
+        return load64(&ticket_board(self.header).count)
+
     def inflight(self, unsigned int backend):
         """Requests under way at a backend, over all workers."""
         if backend >= self.header.backends:
@@ -162,4 +179,4 @@ def board_words():
     return {"magic": BOARD_MAGIC, "version": BOARD_VERSION, "buckets": HISTOGRAM_BUCKETS,
             "workers_max": WORKERS_MAX, "backends_max": BACKENDS_MAX, "routes_max": ROUTES_MAX,
             "upstreams_max": UPSTREAMS_MAX, "client_ip_slots": CLIENT_IP_SLOTS,
-            "beat_stale_ms": BEAT_STALE_MS}
+            "beat_stale_ms": BEAT_STALE_MS, "ticket_bytes": TICKET_BYTES}

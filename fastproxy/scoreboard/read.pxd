@@ -14,7 +14,7 @@ from fastproxy.memory.limits cimport CLIENT_IP_SLOTS, UPSTREAMS_MAX, WORKERS_MAX
 from fastproxy.scoreboard.table cimport (
     BOARD_MAGIC, BOARD_VERSION, HISTOGRAM_BUCKETS, HISTOGRAM_SUB_BITS,
     BackendCount, BackendRow, BoardHeader, ClientIpRow, QueueCell, RouteCount, SessionRow,
-    UpstreamBoard, WorkerRow)
+    TicketBoard, UpstreamBoard, WorkerRow)
 
 cdef extern from *:
     """
@@ -64,12 +64,17 @@ cdef inline bint board_check(
         and board_region(board, board.queues_off, <uint64_t> board.workers * UPSTREAMS_MAX,
                          sizeof(QueueCell))
         and board_region(board, board.sessions_off, board.sessions, sizeof(SessionRow))
+        and board_region(board, board.tickets_off, 1, sizeof(TicketBoard))
     )
 
 
 cdef inline WorkerRow *worker_row(BoardHeader *board, uint32_t worker) noexcept nogil:
     MUST_HOT(worker < board.workers)
     return <WorkerRow *> (<char *> board + board.workers_off) + worker
+
+
+cdef inline TicketBoard *ticket_board(BoardHeader *board) noexcept nogil:
+    return <TicketBoard *> (<char *> board + board.tickets_off)
 
 
 cdef inline BackendRow *backend_row(BoardHeader *board, uint32_t backend) noexcept nogil:

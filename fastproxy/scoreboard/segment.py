@@ -33,6 +33,8 @@ COUNTERS = (
     "accepted", "requests", "upstream_connects", "upstream_reused", "faults", "refused",
     "accept_paused", "adopted", "helped", "log_lines", "log_dropped", "bytes_in", "bytes_out",
     "epoll_ctl", "turns", "queue_timeouts", "queue_refused", "sessions_learned", "sessions_evicted",
+    "tls_handshakes", "tls_resumed", "tls_failed",
+    "tls_upstream_handshakes", "tls_upstream_resumed", "tls_upstream_failed",
 )  # fmt: skip
 GAUGES = (
     "connections", "idle", "upstream_open", "upstream_idle", "kept_bytes", "parked", "queued",
@@ -59,6 +61,7 @@ class Ring(IntFlag):
     DRAIN = 16
     REOPEN = 32
     STOP = 64
+    KEYRING = 128
 
 
 class Health(IntEnum):
@@ -116,8 +119,15 @@ def create(
         },
     )
     os.pwrite(fd, row, 0)
+    tickets = {"count": 1, "ring": ticket_key()}
+    os.pwrite(fd, pack.pack("TicketBoard", tickets), header["tickets_off"])
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
     return fd
+
+
+def ticket_key() -> bytes:
+    """A new key for session tickets (`Board.rotate_tickets`)."""
+    return os.urandom(WORDS["ticket_bytes"])
 
 
 def made(workers: int) -> Board:
@@ -150,6 +160,7 @@ def _layout(workers: int, backends: int, routes: int) -> tuple[dict[str, int], i
         ("upstreams_off", WORDS["upstreams_max"] * pack.size("UpstreamBoard")),
         ("queues_off", workers * WORDS["upstreams_max"] * pack.size("QueueCell")),
         ("sessions_off", SESSIONS * pack.size("SessionRow")),
+        ("tickets_off", pack.size("TicketBoard")),
     ):
         at += -at % 4096
         header[name] = at

@@ -18,6 +18,7 @@ columns) and sparse: untouched pages cost nothing. Who writes what:
     inflight[w][b]       worker w; the total is the sum over w; zeroed by the master when w is dead
     queues[w][u]         worker w; zeroed by the master when w is dead
     SessionRow           workers, by compare-and-swap
+    TicketBoard          the master, as it makes the board; then control
     RouteCount[w][r], BackendCount[w][b]   worker w, relaxed, never reset: a successor counts on
     gauges of WorkerRow  (connections, idle, upstream_*, kept_bytes, parked, queued) zeroed by the
                          master when the worker is dead; the other counters live on in its successor
@@ -51,6 +52,7 @@ cdef enum Doorbell:
     RING_DRAIN = 16
     RING_REOPEN = 32                # reopened log fds wait in the channel
     RING_STOP = 64                  # leave now
+    RING_KEYRING = 128              # new certificates wait in the channel
 
 
 cdef enum HealthWord:
@@ -101,7 +103,8 @@ cdef struct BoardHeader:
     uint64_t queues_off             # QueueCell[workers][UPSTREAMS_MAX]
     uint64_t sessions_off           # SessionRow[sessions]
     uint32_t sessions               # capacity, a power of two
-    uint8_t reserved[76]
+    uint64_t tickets_off            # TicketBoard
+    uint8_t reserved[68]
 
 
 cdef struct WorkerRow:
@@ -146,6 +149,13 @@ cdef struct WorkerRow:
     uint64_t queue_refused          # those that found too many waiting already
     uint64_t sessions_learned
     uint64_t sessions_evicted       # before they ended, for want of room
+    uint64_t tls_handshakes         # with clients
+    uint64_t tls_resumed            # of those, without a whole handshake
+    uint64_t tls_failed
+    uint64_t tls_upstream_handshakes
+    uint64_t tls_upstream_resumed
+    uint64_t tls_upstream_failed
+    uint64_t http2[10]              # connections sent away, by Glitch of http2/limits.pxd
     uint8_t pad2[48]
 
 
@@ -189,6 +199,19 @@ cdef struct SessionRow:
     # A learned session: which backend a cookie or header value belongs to.
     uint64_t key                    # hash of upstream and value; 0: free
     uint64_t value                  # whose it is and when it ends: balance/sessions.pxd
+
+
+cdef enum:
+    # One more than are in use: the next key is written where nobody reads (TICKET_KEYS_KEPT).
+    TICKET_RING = 4
+
+
+cdef struct TicketBoard:
+    # Keys of session tickets, 80 bytes each as in nginx's files: name 16, HMAC-SHA256 key 32,
+    # AES-256 key 32. The newest is at (count - 1) % TICKET_RING.
+    uint64_t count                  # keys so far; published when the key is written
+    uint8_t pad[56]
+    uint8_t ring[320]
 
 
 cdef struct BackendCount:

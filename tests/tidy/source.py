@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGE = ROOT / "fastproxy"
 NOT_OURS = {"build", "dist", "__pycache__", "corpus"}
-GENERATED = {"_layout.pxi", "_core.c", "_probe.c"}
+GENERATED = {"_layout.pxi", "_core.c", "_probe.c", "_http2.c", "_tls.c"}
 CYTHON = {".pyx", ".pxd", ".pxi"}
 TEXT = {
     ".py",

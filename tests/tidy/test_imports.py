@@ -37,7 +37,7 @@ LAYERS = [
     ["admin"],
     ["process"],
     ["flags", "start", "view", "demo", "explaining"],
-    ["instance"],
+    ["instance", "certs"],
     ["cli"],
     ["__main__"],
 ]

@@ -50,8 +50,8 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What `run` would have handed over."""
     got: dict[str, Any] = {}
 
-    def launch(given: Handover, plan: bytes, roster: bytes) -> NoReturn:
-        got.update(handover=given, plan=plan, roster=roster)
+    def launch(given: Handover, plan: bytes, roster: bytes, keyring: bytes) -> NoReturn:
+        got.update(handover=given, plan=plan, roster=roster, keyring=keyring)
         raise LaunchedError
 
     monkeypatch.setattr(handover, "launch", launch)

@@ -157,7 +157,7 @@ BACKENDS = [
     ('backend = ["http://a"]', '4 upstreams.api.backend: unknown key (did you mean "backends"?)'),
     ('backends = ["a:80"]', '4 upstreams.api.backends[0]: "a:80" is not a backend URL; did you'),
     ('backends = ["http://a/x"]', '4 upstreams.api.backends[0]: "http://a/x" has a path or query'),
-    ('backends = ["https://a"]', '4 upstreams.api.backends[0]: "https://a": TLS to upstreams'),
+    ('backends = ["ftp://a"]', '4 upstreams.api.backends[0]: "ftp://a": unknown scheme "ftp"'),
     ("backends = [7]", '4 upstreams.api.backends[0]: expected text such as "http://127.0.0.1:9001" '
      "or a table, got 7"),
     ('backends = ["http://a:0"]', "4 upstreams.api.backends[0]: http://a:0: port 0"),

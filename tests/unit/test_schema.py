@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -158,18 +160,24 @@ def test_what_is_no_bind_address(text: object, said: str) -> None:
         ("http://app_1.internal:80/", "app_1.internal", 80, "app_1.internal:80"),
         ("http://[::1]:9001", "::1", 9001, "[::1]:9001"),
         ("http+unix:/run/app.sock", "", 0, "localhost"),
+        ("https://app", "app", 443, "app"),
+        ("https://[::1]:9443", "::1", 9443, "[::1]:9443"),
+        ("https+srv://_https._tcp.app", "_https._tcp.app", 0, "_https._tcp.app"),
+        ("https+unix:/run/app.sock", "", 0, "localhost"),
+        ("h2c://app:9002", "app", 9002, "app:9002"),
     ],
 )
 def test_upstream_urls(text: str, host: str, port: int, authority: str) -> None:
     url = UpstreamUrl.parse(text)
     assert (url.host, url.port, url.authority) == (host, port, authority)
+    assert url.scheme == re.split("[:+]", text)[0]
+    assert url.path == ("/run/app.sock" if url.is_unix else "")
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("127.0.0.1:9001", 'did you mean "http://127.0.0.1:9001"'),
-        ("https://a", "TLS to upstreams is not there yet"),
         ("ftp://a", "unknown scheme"),
         ("http://a/path", "path or query"),
         ("http://a?x=1", "path or query"),

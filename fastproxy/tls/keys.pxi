@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: MIT
+# A whole keyring as a worker has it: hosts of listeners, contexts of upstreams; made and freed.
+
+cdef void keys_release(TlsKeys *keys) noexcept nogil:
+    """One holder less. Contexts live on in connections by libssl's own count."""
+    cdef uint32_t i
+    keys.holders -= 1
+    if keys.holders != 0:
+        return
+    for i in range(keys.listener_count):
+        listener_free(&keys.listeners[i])
+    for i in range(keys.upstream_count):
+        SSL_CTX_free(keys.upstreams[i].context)
+        free(keys.upstreams[i].server_name)
+    free(keys.listeners)
+    free(keys.upstreams)
+    free(keys)
+
+
+cdef void listener_free(TlsListener *listener) noexcept nogil:
+    cdef TlsHost *host
+    cdef uint32_t i, j
+    for i in range(listener.host_count):
+        host = &listener.hosts[i]
+        SSL_CTX_free(host.context)
+        for j in range(host.pair_count):
+            X509_free(host.pairs[j].leaf)
+            free(host.pairs[j].ocsp)
+        free(host.pairs)
+    for i in range(listener.name_count):
+        free(listener.names[i].text)
+    free(listener.hosts)
+    free(listener.names)
+
+
+cdef TlsKeys *_build_keys(Engine *eng, TlsRoom *room, keyring) except NULL:
+    cdef TlsKeys *keys = <TlsKeys *> calloc(1, sizeof(TlsKeys))
+    cdef uint32_t i
+    if keys == NULL:
+        raise MemoryError
+    keys.holders = 1
+    keys.generation = <uint32_t> keyring.generation
+    try:
+        keys.listeners = <TlsListener *> calloc(
+            len(keyring.listeners) + 1, sizeof(TlsListener))
+        keys.upstreams = <TlsUpstream *> calloc(
+            len(keyring.upstreams) + 1, sizeof(TlsUpstream))
+        if keys.listeners == NULL or keys.upstreams == NULL:
+            raise MemoryError
+        keys.listener_count = len(keyring.listeners)
+        keys.upstream_count = len(keyring.upstreams)
+        for i, spec in enumerate(keyring.listeners):
+            if spec is not None:
+                try:
+                    _build_listener(&keys.listeners[i], i, spec)
+                except ValueError as error:
+                    raise ValueError(f"listener {i}: {error}") from None
+        for i, spec in enumerate(keyring.upstreams):
+            if spec is not None:
+                try:
+                    _build_upstream(eng, room, &keys.upstreams[i], i, spec, keys.generation)
+                except ValueError as error:
+                    raise ValueError(f"upstream {i}: {error}") from None
+    except BaseException:
+        keys_release(keys)
+        raise
+    return keys
+
+
+# ---- listeners ------------------------------------------------------------------------------
+
+def _matches(table, str name):
+    """What a table of names has for this one: by itself, else by the wildcard for its first label;
+    None: nothing."""
+    if name in table:
+        return table[name]
+    _, dot, rest = name.partition(".")
+    return table.get(f"*.{rest}") if dot else None
+
+
+cdef dict _pairs_by_name(pairs):
+    found = {}
+    for pair in pairs:
+        for name in pair.names:
+            found.setdefault(name.lower(), []).append(pair)
+    return found
+
+
+cdef dict _rules_by_host(rules):
+    """{host: rule number from 1}; "": for all others."""
+    found = {}
+    for number, rule in enumerate(rules, 1):
+        for host in rule.hosts or [""]:
+            found.setdefault(host.lower(), number)
+    return found
+
+
+cdef bytes _identity(index, spec, names, rule):
+    """What sessions are bound to: the listener, the names, and who may come in there."""
+    whole = hashlib.sha256(f"{index} {spec.profile} {','.join(names)} ".encode())
+    if rule is not None:
+        for part in (rule.mode.encode(), rule.ca, rule.crl, str(rule.depth).encode()):
+            whole.update(hashlib.sha256(part).digest())
+    return whole.digest()
+
+
+cdef int _build_listener(TlsListener *listener, index, spec) except -1:
+    """Names that share certificates and rule are one host; host 0 is for all others."""
+    if not spec.pairs:
+        raise ValueError("there is no certificate")
+    if spec.profile not in ("intermediate", "modern"):
+        raise ValueError(f"{spec.profile!r} is no profile")
+    pairs = _pairs_by_name(spec.pairs)
+    rules = _rules_by_host(spec.client_auth)
+    default_rule = rules.get("", 0)
+    first = [pair for pair in spec.pairs if pair.names == spec.pairs[0].names]
+    groups = {(tuple(map(id, first)), default_rule): ([], first)}
+    for name in sorted({*pairs, *rules} - {""}):
+        own = _matches(pairs, name) or first
+        number = _matches(rules, name) or default_rule
+        groups.setdefault((tuple(map(id, own)), number), ([], own))[0].append(name)
+    listener.hosts = <TlsHost *> calloc(len(groups), sizeof(TlsHost))
+    listener.names = <TlsName *> calloc(len(pairs) + len(rules) + 1, sizeof(TlsName))
+    if listener.hosts == NULL or listener.names == NULL:
+        raise MemoryError
+    listener.refuse = spec.unknown_sni == "refuse"
+    listener.http2 = spec.http2
+    listener.rules = bool(spec.client_auth)
+    listener.early_data = spec.early_data
+    served = []
+    for (_, number), (names, own) in groups.items():
+        rule = spec.client_auth[number - 1] if number else None
+        host = &listener.hosts[listener.host_count]
+        host.rule = number
+        identity = _identity(index, spec, names, rule)
+        memcpy(host.vhost, <const char *> identity, VHOST_BYTES)
+        listener.host_count += 1
+        _build_host(host, spec, own, rule)
+        # A name that only a rule has is served by a certificate for all others; by SNI it is known
+        # only if a certificate is for it.
+        served += [(len(name), name.encode(), listener.host_count - 1) for name in names
+                   if not listener.refuse or _matches(pairs, name) is not None]
+    for length, text, number in sorted(served):
+        _add_name(listener, text, number)
+    return 0
+
+
+cdef int _add_name(TlsListener *listener, bytes text, uint32_t host) except -1:
+    cdef TlsName *name = &listener.names[listener.name_count]
+    name.text = <char *> malloc(len(text) + 1)
+    if name.text == NULL:
+        raise MemoryError
+    memcpy(name.text, <const char *> text, len(text))
+    name.len = <uint32_t> len(text)
+    name.host = host
+    listener.name_count += 1
+    return 0
+
+
+# ---- upstreams ------------------------------------------------------------------------------
+
+cdef int _build_upstream(Engine *eng, TlsRoom *room, TlsUpstream *upstream, uint32_t index, spec,
+                         uint32_t generation) except -1:
+    cdef bytes digest = hashlib.sha256(keyring_room.encode_upstream(spec)).digest()
+    cdef bytes name = spec.server_name.encode()
+    cdef X509 *leaf
+    cdef X509_STORE *store
+    if spec.protocol not in PROTOCOLS:
+        raise ValueError(f"{spec.protocol!r} is no protocol")
+    memcpy(upstream.digest, <const char *> digest, VHOST_BYTES)
+    upstream.stamp = _stamp(room, index, digest, generation)
+    upstream.verify = spec.verify
+    upstream.protocol = PROTOCOLS[spec.protocol]
+    upstream.context = _context(TLS_client_method(), "intermediate")
+    if name:
+        upstream.server_name = <char *> malloc(len(name) + 1)
+        if upstream.server_name == NULL:
+            raise MemoryError
+        memcpy(upstream.server_name, <const char *> name, len(name) + 1)
+    if spec.chain:
+        leaf = _use_pair(upstream.context, spec.chain, spec.key)
+        X509_free(leaf)
+    if spec.verify:
+        store = _store(spec.ca, b"") if spec.ca else _system_store(room)
+        SSL_CTX_set1_cert_store(upstream.context, store)
+        if spec.ca:
+            X509_STORE_free(store)
+        SSL_CTX_set_verify(upstream.context, SSL_VERIFY_PEER, NULL)
+    if upstream.protocol == UPSTREAM_HTTP2 and eng.http2 == NULL:
+        raise ValueError("protocol = \"http2\" needs the HTTP/2 extension")
+    _offer(eng, upstream)
+    SSL_CTX_set_session_cache_mode(upstream.context,
+                                   SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL)
+    SSL_CTX_sess_set_new_cb(upstream.context, on_new_session)
+    return 0
+
+
+cdef int _offer(Engine *eng, TlsUpstream *upstream) except -1:
+    """ALPN."""
+    cdef bytes names = b"\x08http/1.1"
+    if upstream.protocol == UPSTREAM_HTTP2:
+        names = b"\x02h2"
+    elif upstream.protocol == UPSTREAM_AUTO and eng.http2 != NULL:
+        names = b"\x02h2" + names
+    if SSL_CTX_set_alpn_protos(upstream.context, names, <unsigned int> len(names)) != 0:
+        raise MemoryError
+    return 0
+
+
+cdef uint32_t _stamp(TlsRoom *room, uint32_t index, bytes digest, uint32_t generation):
+    """Since when it is what it is: connections made before are not used again."""
+    cdef const TlsUpstream *before
+    if room.keys != NULL and index < room.keys.upstream_count:
+        before = &room.keys.upstreams[index]
+        if before.context != NULL and memcmp(before.digest, <const char *> digest,
+                                             VHOST_BYTES) == 0:
+            return before.stamp
+    return generation
+
+
+cdef X509_STORE *_system_store(TlsRoom *room) except NULL:
+    """Whom the system trusts; read once."""
+    if room.system_store == NULL:
+        room.system_store = X509_STORE_new()
+        if room.system_store == NULL:
+            raise MemoryError
+        if X509_STORE_set_default_paths(room.system_store) != 1:
+            raise ValueError(f"the system's certificates cannot be had: {_why()}")
+    return room.system_store

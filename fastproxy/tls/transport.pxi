@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: MIT
+# The Transport of a connection that speaks TLS. Contract: `Transport` in engine/types.pxd.
+
+cdef Transport TLS
+
+
+cdef inline TlsRoom *room_of(Engine *eng) noexcept nogil:
+    return <TlsRoom *> eng.tls_keys
+
+
+cdef inline TlsConn *tls_of(Connection *conn) noexcept nogil:
+    return <TlsConn *> conn.tls
+
+
+# ---- handshake ------------------------------------------------------------------------------
+
+cdef int tls_handshake(Engine *eng, Connection *conn) noexcept nogil:
+    cdef TlsRoom *room = room_of(eng)
+    cdef TlsConn *tls = tls_of(conn)
+    cdef int result
+    cdef int error
+    cdef bint sound
+    if tls.flags & TLS_BROKEN:
+        return IO_ERROR
+    room_enter(eng, room, tls, READ_START_BYTES + TLS_RECORD_EXTRA)
+    result = SSL_do_handshake(tls.ssl)
+    error = 0 if result == 1 else SSL_get_error(tls.ssl, result)
+    if result != 1 and error != SSL_ERROR_WANT_READ:
+        note_failure(eng, room, tls)
+    sound = room_leave(room)
+    if room_drained(room):
+        conn.ready &= <uint8_t> ~READY_READ
+    if buffer_size(&tls.out) != 0:
+        TCP.refused(eng, conn)
+    if result == 1 and sound:
+        return handshake_done(eng, tls)
+    if error == SSL_ERROR_WANT_READ and sound:
+        return IO_AGAIN
+    handshake_failed(eng, tls)
+    return IO_ERROR
+
+
+cdef int handshake_done(Engine *eng, TlsConn *tls) noexcept nogil:
+    """1, or IO_ERROR: it speaks nothing that we want."""
+    cdef const unsigned char *name = NULL
+    cdef unsigned int length = 0
+    cdef bint resumed = SSL_session_reused(tls.ssl) != 0
+    tls.flags |= TLS_UP
+    SSL_get0_alpn_selected(tls.ssl, &name, &length)
+    tls.conn.protocol = length == 2 and memcmp(name, b"h2", 2) == 0
+    if not tls.flags & TLS_CLIENT:
+        count_add(&eng.me.tls_handshakes, 1)
+        count_add(&eng.me.tls_resumed, resumed)
+        return 1
+    if tls.upstream.protocol == UPSTREAM_HTTP2 and tls.conn.protocol != PROTOCOL_HTTP2:
+        handshake_failed(eng, tls)
+        return IO_ERROR
+    count_add(&eng.me.tls_upstream_handshakes, 1)
+    count_add(&eng.me.tls_upstream_resumed, resumed)
+    return 1
+
+
+cdef void handshake_failed(Engine *eng, TlsConn *tls) noexcept nogil:
+    tls.flags |= TLS_BROKEN
+    if tls.flags & TLS_CLIENT:
+        count_add(&eng.me.tls_upstream_failed, 1)
+    else:
+        count_add(&eng.me.tls_failed, 1)
+
+
+# ---- reading --------------------------------------------------------------------------------
+
+cdef ssize_t tls_read(Engine *eng, Connection *conn, char *buf, size_t size,
+                      bint *drained) noexcept nogil:
+    cdef TlsRoom *room = room_of(eng)
+    cdef TlsConn *tls = tls_of(conn)
+    cdef size_t total = 0
+    cdef size_t got = 0
+    cdef ssize_t why = 1
+    if tls.flags & TLS_BROKEN:
+        return IO_ERROR
+    room_enter(eng, room, tls, size + size // 256 + TLS_RECORD_EXTRA)
+    while total < size:
+        if SSL_read_ex(tls.ssl, buf + total, size - total, &got) != 1:
+            why = read_trouble(room, tls)
+            break
+        total += got
+        if room_drained(room):
+            break
+    if not room_leave(room) and why != 0:
+        why = IO_ERROR
+    drained[0] = room_drained(room)
+    if total != 0:
+        if why == IO_ERROR:
+            tls.flags |= TLS_BROKEN     # the next read says so
+            drained[0] = False
+        elif why == 0:
+            drained[0] = False          # it says so again
+        return <ssize_t> total
+    return why
+
+
+cdef ssize_t read_trouble(TlsRoom *room, TlsConn *tls) noexcept nogil:
+    """What a read that brought nothing means: 0 (close_notify), IO_AGAIN or IO_ERROR. An end
+    without close_notify is a cut, whatever came before."""
+    cdef int error = SSL_get_error(tls.ssl, 0)
+    if error == SSL_ERROR_WANT_READ and not room.ended:
+        return IO_AGAIN
+    if error == SSL_ERROR_ZERO_RETURN:
+        return 0
+    return IO_ERROR
+
+
+cdef bint tls_unasked(Engine *eng, Connection *conn) noexcept nogil:
+    """Application data, or an end? Tickets and the like are not: they are taken in."""
+    cdef TlsRoom *room = room_of(eng)
+    cdef TlsConn *tls = tls_of(conn)
+    cdef char one
+    cdef size_t got = 0
+    cdef bint something
+    if tls.flags & TLS_BROKEN or not tls.flags & TLS_UP:
+        return True
+    conn.ready |= READY_READ    # whether epoll has told or not: ask the kernel
+    room_enter(eng, room, tls, READ_START_BYTES + TLS_RECORD_EXTRA)
+    something = (SSL_peek_ex(tls.ssl, &one, 1, &got) == 1
+                 or read_trouble(room, tls) != IO_AGAIN)
+    if not room_leave(room):
+        return True
+    if something:
+        run_later(eng, conn)    # what epoll would have told of is in our hands now
+    elif room_drained(room):
+        conn.ready &= <uint8_t> ~READY_READ
+    return something
+
+
+# ---- writing --------------------------------------------------------------------------------
+# What the kernel does not take stays encrypted here, while its plaintext counts as taken but for
+# the last byte (`owed`): so the engine knows that something is kept, waits for room, feeds no more
+# and does not close. It offers that byte again, and it is then skipped.
+
+cdef ssize_t tls_write(Engine *eng, Connection *conn, iovec *spans, int count) noexcept nogil:
+    cdef TlsRoom *room = room_of(eng)
+    cdef TlsConn *tls = tls_of(conn)
+    cdef size_t total = 0
+    cdef size_t taken
+    cdef int i
+    if tls.flags & TLS_BROKEN:
+        return IO_ERROR
+    for i in range(count):
+        total += spans[i].iov_len
+    room_enter(eng, room, tls, READ_START_BYTES)
+    taken = tls.owed
+    if not room_send(room):
+        tls.flags |= TLS_BROKEN
+        return IO_ERROR
+    if buffer_size(&tls.out) != 0:
+        room_leave(room)
+        return 0
+    tls.owed = 0
+    if not write_spans(room, spans, count, &taken):
+        tls.flags |= TLS_BROKEN
+    if taken == total and conn.flags & CONN_LAST_PIECE:
+        write_bye(tls)
+    if not room_leave(room) or tls.flags & TLS_BROKEN:
+        return IO_ERROR
+    if buffer_size(&tls.out) != 0 and taken != 0:
+        tls.owed = 1
+        taken -= 1
+    return <ssize_t> taken
+
+
+cdef bint write_spans(TlsRoom *room, iovec *spans, int count, size_t *taken) noexcept nogil:
+    """Encrypt what comes behind the first `taken` bytes, while the kernel takes it. False: it
+    failed."""
+    cdef size_t skip = taken[0]
+    cdef size_t size, wrote
+    cdef const char *piece
+    cdef int i = 0
+    cdef Connection *conn = room.tls.conn
+    while True:
+        while i < count and skip >= spans[i].iov_len:
+            skip -= spans[i].iov_len
+            i += 1
+        if i == count or not conn.ready & READY_WRITE:
+            return True
+        piece = write_piece(room, spans + i, count - i, skip, &size)
+        if SSL_write_ex(room.tls.ssl, piece, size, &wrote) != 1:
+            return False
+        taken[0] += wrote
+        skip += wrote
+        if room.out_len + TLS_RECORD_BYTES + TLS_RECORD_EXTRA > TLS_OUT_BYTES and (
+                not room_send(room)):
+            return False
+
+
+cdef inline const char *write_piece(TlsRoom *room, iovec *spans, int count, size_t skip,
+                                    size_t *size) noexcept nogil:
+    """What to encrypt next: whole records straight from where they lie, short spans gathered into
+    one record."""
+    cdef size_t left = spans[0].iov_len - skip
+    cdef size_t held = 0
+    cdef size_t part
+    cdef int i = 0
+    cdef const char *at = <const char *> spans[0].iov_base + skip
+    if left >= TLS_RECORD_BYTES or count == 1:
+        if count > 1:
+            left -= left % TLS_RECORD_BYTES
+        size[0] = left if left < TLS_WRITE_BYTES else TLS_WRITE_BYTES
+        return at
+    while True:
+        part = TLS_RECORD_BYTES - held
+        if part > left:
+            part = left
+        memcpy(room.gather + held, at, part)
+        held += part
+        i += 1
+        if i == count or held == TLS_RECORD_BYTES:
+            break
+        at = <const char *> spans[i].iov_base
+        left = spans[i].iov_len
+    size[0] = held
+    return room.gather
+
+
+cdef inline void write_bye(TlsConn *tls) noexcept nogil:
+    """close_notify, once; it leaves with room_leave."""
+    if not tls.flags & (TLS_BYE | TLS_BROKEN | TLS_RESET) and tls.flags & TLS_UP:
+        tls.flags |= TLS_BYE
+        SSL_shutdown(tls.ssl)
+
+
+cdef void tls_refused(Engine *eng, Connection *conn) noexcept nogil:
+    TCP.refused(eng, conn)
+
+
+cdef uint32_t tls_unsent(Engine *eng, Connection *conn) noexcept nogil:
+    return TCP.unsent(eng, conn) + buffer_size(&tls_of(conn).out)
+
+
+# ---- endings --------------------------------------------------------------------------------
+
+cdef void tls_say_bye(Engine *eng, Connection *conn) noexcept nogil:
+    cdef TlsRoom *room = room_of(eng)
+    cdef TlsConn *tls = tls_of(conn)
+    if tls.flags & (TLS_BYE | TLS_BROKEN | TLS_RESET) or not tls.flags & TLS_UP:
+        return
+    room_enter(eng, room, tls, READ_START_BYTES)
+    write_bye(tls)
+    room_leave(room)
+
+
+cdef void tls_finish(Engine *eng, Connection *conn) noexcept nogil:
+    tls_say_bye(eng, conn)
+    TCP.finish(eng, conn)
+
+
+cdef void tls_reset(Engine *eng, Connection *conn) noexcept nogil:
+    tls_of(conn).flags |= TLS_RESET
+    TCP.reset(eng, conn)
+
+
+cdef void tls_close(Engine *eng, Connection *conn) noexcept nogil:
+    """An idle connection ends with close_notify; one that is cut inside something does not."""
+    cdef TlsConn *tls = tls_of(conn)
+    if tls != NULL:
+        if conn.state == PEER_IDLE or conn.state == PEER_PARKED:
+            tls_say_bye(eng, conn)
+        conn_drop(eng, tls)
+        conn.tls = NULL
+    TCP.close(eng, conn)
