@@ -19,4 +19,3 @@ def test_each_name_has_its_certificate() -> None:
                     assert client.selected_alpn_protocol() == "http/1.1"
                     for _ in range(3):
                         assert ask(client, host=name).endswith(b"hello\n")
-
