@@ -347,8 +347,11 @@ cdef void exchange_release(Engine *eng, Exchange *x) noexcept nogil:
 
 
 cdef void exchange_timeout(Engine *eng, Exchange *x) noexcept nogil:
-    """The route's total timeout."""
-    if x.state == EXCHANGE_TUNNEL or x.state == EXCHANGE_FINISHED:
+    """The route's total timeout; of a tunnel: its age."""
+    if x.state == EXCHANGE_FINISHED:
+        return
+    if x.state == EXCHANGE_TUNNEL:
+        tunnel_leave(eng, x, b"L")
         return
     if x.flags & X_ANSWER_BEGUN or not x.request_flow.done or (
             x.flags & X_GRPC and grpc_deadline_came(eng, x)):

@@ -34,6 +34,7 @@ from fastproxy.memory.span cimport Out, Span
 from fastproxy.rewrite.table cimport RewriteRow
 from fastproxy.route.table cimport RouteHit, RouteRow
 from fastproxy.template.table cimport Scene
+from fastproxy.websocket.frames cimport FrameWalk
 from fastproxy.scoreboard.table cimport (
     BackendCount, BackendRow, BoardHeader, RouteCount, WorkerRow)
 
@@ -260,6 +261,7 @@ cdef struct Exchange:
     uint64_t bytes_out
     Exchange *next_dead         # in Engine.dead_exchanges, or before that in Engine.answered
     uint32_t allow              # 405: bits 1 << Method that would do
+    FrameWalk frames[2]         # tunnel: what each Role has sent, so far as it was passed on
     uint32_t sub                # subrequest: key of the waiter in Python
     Buffer collected            # subrequest: the answer
 

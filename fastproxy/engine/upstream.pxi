@@ -258,7 +258,7 @@ cdef void upstream_timeout(Engine *eng, Connection *conn) noexcept nogil:
         x.end_state[1] = c'C'
         upstream_refused(eng, conn)
     elif conn.state == PEER_TUNNEL:
-        tunnel_end(eng, x, b"s")
+        tunnel_leave(eng, x, b"s")
     elif x.flags & X_ANSWER_BEGUN:
         end_state(x, b"s", b"D")
         exchange_cut(eng, x)
