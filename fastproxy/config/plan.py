@@ -44,6 +44,7 @@ KEY_NONE, KEY_CLIENT_IP, KEY_TEMPLATE = range(3)
 UPSTREAM_HTTP1, UPSTREAM_AUTO, UPSTREAM_HTTP2, UPSTREAM_H2C = range(4)
 CLIENT_CERT = {"off": 0, "rfc9440": 1, "xfcc": 2}
 """ClientCertHeader of engine/table.pxd."""
+UNLIMITED = 0xFFFFFFFF
 KEYS_UNKNOWN = (
     "response_header", "backend", "status", "bytes_in", "bytes_out", "time_total", "time_connect",
     "time_first_byte", "retries", "end_state",
@@ -293,10 +294,10 @@ def _settings(blob: pack.Blob, config: Config) -> Mapping[str, Any]:
         "header_count": limits.header_count,
         "connections": 0 if limits.connections == "auto" else limits.connections,
         "connections_per_ip": limits.connections_per_ip,
-        "requests_per_connection": limits.requests_per_connection,
+        "requests_per_connection": limits.requests_per_connection or UNLIMITED,
         "http2_streams": limits.http2_streams,
         "upstream_idle": limits.upstream_idle,
-        "upstream_requests": limits.upstream_requests,
+        "upstream_requests": limits.upstream_requests or UNLIMITED,
         "read_bytes": int(limits.buffer_size),
         "abort_on_close": forwarding.abort_on_close,
         "reject_host_mismatch": forwarding.reject_host_mismatch,

@@ -223,3 +223,10 @@ def test_ten_thousand_routes_compile_in_time() -> None:
     made, _ = sound(from_data({**FULL, "routes": routes}))
     header = pack.read("PlanHeader", plan.compile_plan(made, 1))
     assert header["routes"]["rows"][1] == 10_000
+
+
+def test_zero_requests_on_a_connection_are_all_of_them() -> None:
+    limits = {"requests_per_connection": 0, "upstream_requests": 0}
+    made = plan.compile_plan(config(limits=limits), 1)
+    settings = pack.read("PlanHeader", made)["settings"]
+    assert settings["requests_per_connection"] == settings["upstream_requests"] == 0xFFFFFFFF
