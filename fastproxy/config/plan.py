@@ -42,6 +42,9 @@ PLAN_BYTES_MAX = 0x7FFFFFFF
 HOST_PASS, HOST_UPSTREAM, HOST_FIXED = range(3)
 KEY_NONE, KEY_CLIENT_IP, KEY_TEMPLATE = range(3)
 UPSTREAM_HTTP1, UPSTREAM_AUTO, UPSTREAM_HTTP2, UPSTREAM_H2C = range(4)
+CLIENT_CERT = {"off": 0, "rfc9440": 1, "xfcc": 2}
+"""ClientCertHeader of engine/table.pxd."""
+UNLIMITED = 0xFFFFFFFF
 KEYS_UNKNOWN = (
     "response_header", "backend", "status", "bytes_in", "bytes_out", "time_total", "time_connect",
     "time_first_byte", "retries", "end_state",
@@ -179,10 +182,19 @@ def _listeners(blob: pack.Blob, config: Config) -> list[Mapping[str, Any]]:
             "is_unix": listener.bind.is_unix,
             "keepalive": listener.keepalive,
             "tls": listener.tls is not None,
+            "https_port": https_port(listener),
+            "hsts": blob.text(listener.tls.hsts_value if listener.tls is not None else ""),
+            "client_cert": CLIENT_CERT[listener.tls.client_cert_header if listener.tls else "off"],
             "http2": offers_http2(listener),
         }
         for listener in config.all_listeners()
     ]
+
+
+def https_port(listener: Listener) -> int:
+    """Where `redirect_https` leads; 0: nowhere."""
+    given = listener.redirect_https
+    return 443 if given is True else 0 if given is False else given
 
 
 def offers_http2(listener: Listener) -> bool:
@@ -270,6 +282,7 @@ def _settings(blob: pack.Blob, config: Config) -> Mapping[str, Any]:
         "client_write_ms": times.client_write.ms,
         "keepalive_ms": times.keepalive.ms,
         "tunnel_idle_ms": times.tunnel_idle.ms,
+        "tunnel_age_ms": times.tunnel_age.ms,
         "drain_ms": times.drain.ms,
         "lingering_ms": times.lingering.ms,
         "tls_handshake_ms": times.tls_handshake.ms,
@@ -281,10 +294,10 @@ def _settings(blob: pack.Blob, config: Config) -> Mapping[str, Any]:
         "header_count": limits.header_count,
         "connections": 0 if limits.connections == "auto" else limits.connections,
         "connections_per_ip": limits.connections_per_ip,
-        "requests_per_connection": limits.requests_per_connection,
+        "requests_per_connection": limits.requests_per_connection or UNLIMITED,
         "http2_streams": limits.http2_streams,
         "upstream_idle": limits.upstream_idle,
-        "upstream_requests": limits.upstream_requests,
+        "upstream_requests": limits.upstream_requests or UNLIMITED,
         "read_bytes": int(limits.buffer_size),
         "abort_on_close": forwarding.abort_on_close,
         "reject_host_mismatch": forwarding.reject_host_mismatch,

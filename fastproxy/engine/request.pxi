@@ -40,6 +40,9 @@ cdef size_t exchange_begin(Engine *eng, Exchange *x, Head *head, char *rest,
     note_accept(x, head)
     if not exchange_frame(eng, x, head) or not exchange_target(eng, x, head, request):
         return 0
+    if sent_to_https(x, request):
+        answer_https(eng, x, request)
+        return 0
     if x.flags & X_SECURE and not exchange_secure(eng, x, request):
         return 0
     if not exchange_route(eng, x, request):

@@ -26,6 +26,7 @@ cdef struct Settings:
     uint64_t client_write_ms        # idle
     uint64_t keepalive_ms
     uint64_t tunnel_idle_ms
+    uint64_t tunnel_age_ms
     uint64_t drain_ms               # told for completeness: the worker has it from the master
     uint64_t lingering_ms           # reading on after an error answer
     uint64_t tls_handshake_ms       # absolute
@@ -69,6 +70,16 @@ cdef struct ListenerRow:
     uint8_t keepalive               # SO_KEEPALIVE on accepted connections
     uint8_t tls                     # clients speak TLS: which certificates is in the keyring
     uint8_t http2                   # offered by ALPN, or its preface understood in plain text
+    uint8_t client_cert             # ClientCertHeader
+    uint16_t https_port             # plain: send requests on to https:// there; 0: serve them
+    Text hsts                       # TLS: Strict-Transport-Security of every answer; empty: none
+
+
+cdef enum ClientCertHeader:
+    # How upstreams are told of a client's certificate.
+    CLIENT_CERT_OFF = 0
+    CLIENT_CERT_RFC9440 = 1
+    CLIENT_CERT_XFCC = 2
 
 
 cdef enum HostPolicy:

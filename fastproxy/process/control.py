@@ -125,12 +125,10 @@ class Control:
         server = await asyncio.start_unix_server(
             self.on_caller, sock=self.task.door, limit=LINE_MAX
         )
-        tasks = [
-            asyncio.create_task(self.discover.run()),
-            asyncio.create_task(tickets.rotate(self.board)),
-        ]
+        tasks = [asyncio.create_task(self.discover.run())]
         if self.keyrings is not None:
             tasks.append(asyncio.create_task(self.keyrings.run()))
+            tasks.append(asyncio.create_task(tickets.rotate(self.board)))
         await self.over.wait()
         for task in tasks:
             task.cancel()

@@ -89,7 +89,8 @@ def test_every_default_of_the_issue() -> None:
     settings = header["settings"]
     wanted = {
         "client_header_ms": 10_000, "client_body_ms": 30_000, "client_write_ms": 30_000,
-        "keepalive_ms": 75_000, "tunnel_idle_ms": 3_600_000, "drain_ms": 30_000,
+        "keepalive_ms": 75_000, "tunnel_idle_ms": 3_600_000, "tunnel_age_ms": 0,
+        "drain_ms": 30_000,
         "lingering_ms": 2_000, "upstream_keepalive_ms": 60_000, "upstream_age_ms": 3_600_000,
         "request_line_bytes": 8192, "header_bytes": 8192, "headers_bytes": 32768,
         "header_count": 128, "connections": 0, "connections_per_ip": 0,
@@ -222,3 +223,10 @@ def test_ten_thousand_routes_compile_in_time() -> None:
     made, _ = sound(from_data({**FULL, "routes": routes}))
     header = pack.read("PlanHeader", plan.compile_plan(made, 1))
     assert header["routes"]["rows"][1] == 10_000
+
+
+def test_zero_requests_on_a_connection_are_all_of_them() -> None:
+    limits = {"requests_per_connection": 0, "upstream_requests": 0}
+    made = plan.compile_plan(config(limits=limits), 1)
+    settings = pack.read("PlanHeader", made)["settings"]
+    assert settings["requests_per_connection"] == settings["upstream_requests"] == 0xFFFFFFFF
