@@ -2,9 +2,9 @@
 
 What is changed, and nothing else: ports of the page (80xx and 8443: ours, 90xx and 9443: backends)
 become free ones, the same all over the page; `/run/`, `/var/log/` and `/etc/fastproxy/` are
-directories of the sandbox; `fastproxy` and `python3` are those of this tree; `make TARGET` runs the Makefile of this
-tree with the set-up taken as done, and its demo listens on the page's 8080; `python -m bench` runs
-one short turn.
+directories of the sandbox; `fastproxy` and `python3` are those of this tree; `make TARGET` runs the
+Makefile of this tree with the set-up taken as done, and its demo listens on the page's 8080;
+`python -m bench` runs one short turn.
 
 A command that stays in the foreground (`fastproxy run`, `fastproxy demo`, `make demo`) is waited
 for until it serves and then left running, as in a terminal of its own; the next such command, or
