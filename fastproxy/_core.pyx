@@ -40,6 +40,8 @@ from fastproxy.http1.framing cimport frame_request, frame_response
 from fastproxy.http1.chunked cimport chunked_decode, chunked_init
 from fastproxy.http1.emit cimport CHUNK_SPANS, put_chunk
 from fastproxy.http1.target cimport *
+from fastproxy.websocket.frames cimport (
+    GOODBYE_BYTES, FrameWalk, frames_between, frames_goodbye, frames_walk)
 # which route, which backend, what does the other side read
 from fastproxy.template.fields cimport cookie_find, cookie_next, field_next, field_value
 from fastproxy.template.render cimport render, rows_inside, template_check, text_inside

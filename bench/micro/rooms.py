@@ -88,11 +88,20 @@ def parse() -> Iterator[Probe]:
         yield Probe(f"path {name}", ready(_probe.time_path, path, options=1))
 
 
+FRAMES = {
+    "a frame of 100 bytes": b"\x82\xe4mask" + b"x" * 100,
+    "a frame of 16 KiB": b"\x82\xfe\x40\0mask" + b"x" * 16384,
+    "100 frames of 10 bytes": (b"\x82\x8amask" + b"x" * 10) * 100,
+}
+
+
 def body() -> Iterator[Probe]:
     """Chunks, in and out."""
     for name, data in BODIES.items():
         yield Probe(f"decode {name}", ready(_probe.time_chunked, data), len(data), rounds=20)
     yield Probe("encode a chunk", ready(_probe.time_chunk, b"x" * 4096), rounds=5000)
+    for name, data in FRAMES.items():
+        yield Probe(f"walk {name}", ready(_probe.time_frames, data), len(data), rounds=1000)
 
 
 ROUTES = {

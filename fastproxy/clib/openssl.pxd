@@ -198,6 +198,7 @@ cdef extern from "<openssl/ssl.h>" nogil:
     int SSL_CTX_set_num_tickets(SSL_CTX *, size_t) noexcept
     int SSL_CTX_set_max_early_data(SSL_CTX *, uint32_t) noexcept
     int SSL_CTX_set_recv_max_early_data(SSL_CTX *, uint32_t) noexcept
+    int SSL_set_alpn_protos(SSL *, const unsigned char *, unsigned int) noexcept
     int SSL_CTX_set_alpn_protos(SSL_CTX *, const unsigned char *, unsigned int) noexcept
 
     # what it calls

@@ -281,6 +281,7 @@ def _settings(blob: pack.Blob, config: Config) -> Mapping[str, Any]:
         "client_write_ms": times.client_write.ms,
         "keepalive_ms": times.keepalive.ms,
         "tunnel_idle_ms": times.tunnel_idle.ms,
+        "tunnel_age_ms": times.tunnel_age.ms,
         "drain_ms": times.drain.ms,
         "lingering_ms": times.lingering.ms,
         "tls_handshake_ms": times.tls_handshake.ms,

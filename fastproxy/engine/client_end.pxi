@@ -118,6 +118,6 @@ cdef void client_timeout(Engine *eng, Connection *conn) noexcept nogil:
             x.flags |= X_ANSWER_CLOSES      # a rest that did not come is not waited for again
             exchange_fail(eng, x, 408, b"the request body did not come in time")
     elif conn.state == PEER_TUNNEL:
-        tunnel_end(eng, x, b"c")
+        tunnel_leave(eng, x, b"c")
     else:
         client_close(eng, conn)

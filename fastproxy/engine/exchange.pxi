@@ -127,8 +127,10 @@ cdef bint exchange_dial_backend(Engine *eng, Exchange *x, bint may_reuse) noexce
     x.dialed_us = eng.now_us
     if may_reuse:
         conn = parked_take(eng, backend, not x.flags & X_REPLAYABLE)
-        if conn == NULL and eng.carriers[backend.row] != NULL:
+        if conn == NULL and eng.speaks_http2[backend.row]:
             conn = carrier_stream(eng, x, backend)
+            if conn == NULL and carrier_wait(eng, x, backend):
+                return True
     if conn != NULL:
         count_add(&eng.me.upstream_reused, 1)
         x.connected_us = eng.now_us
@@ -309,6 +311,8 @@ cdef void exchange_abandon(Engine *eng, Exchange *x) noexcept nogil:
 
 
 cdef void exchange_drop_upstream(Engine *eng, Exchange *x) noexcept nogil:
+    if x.waits_for != NULL:
+        carrier_wait_over(x)
     if x.upstream != NULL:
         x.server.drop(eng, x, x.flags & X_UPSTREAM_KEEPS != 0)
     if x.flags & X_IN_FLIGHT:
@@ -347,8 +351,11 @@ cdef void exchange_release(Engine *eng, Exchange *x) noexcept nogil:
 
 
 cdef void exchange_timeout(Engine *eng, Exchange *x) noexcept nogil:
-    """The route's total timeout."""
-    if x.state == EXCHANGE_TUNNEL or x.state == EXCHANGE_FINISHED:
+    """The route's total timeout; of a tunnel: its age."""
+    if x.state == EXCHANGE_FINISHED:
+        return
+    if x.state == EXCHANGE_TUNNEL:
+        tunnel_leave(eng, x, b"L")
         return
     if x.flags & X_ANSWER_BEGUN or not x.request_flow.done or (
             x.flags & X_GRPC and grpc_deadline_came(eng, x)):

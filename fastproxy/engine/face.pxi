@@ -283,6 +283,7 @@ cdef void engine_close(Engine *eng) noexcept nogil:
     eng.draining = True
     eng.accept_done = True
     listeners_apply(eng)
+    tunnels_goodbye(eng)
     for index in range(eng.connections.slab_count * SLAB_ITEMS):
         conn = <Connection *> pool_at(&eng.connections, index)
         if conn.item.generation & 1 == 0 or conn.state == PEER_FREE:

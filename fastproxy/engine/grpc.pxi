@@ -46,8 +46,8 @@ cdef inline bint streams(const Exchange *x, const Head *answer) noexcept nogil:
 # ---- deadlines ------------------------------------------------------------------------------
 
 cdef void grpc_deadline(Engine *eng, Exchange *x, const Head *head) noexcept nogil:
-    """The call's own total timeout, if it is shorter than the route's. The field itself is passed on
-    as it came: the backend has the same deadline, and is cancelled when ours is over."""
+    """The call's own total timeout, if it is shorter than the route's. The field itself is passed
+    on as it came: the backend has the same deadline, and is cancelled when ours is over."""
     cdef uint64_t within_ms
     cdef Span name
     cdef uint16_t i

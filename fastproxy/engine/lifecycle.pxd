@@ -57,7 +57,7 @@ cdef extern from * nogil:
         /* DRAINING   */ MAY(1) | MAY(0),
         /* CLOSING    */ MAY(6) | MAY(0),
         /* LINGERING  */ MAY(0),
-        /* TUNNEL     */ MAY(0),
+        /* TUNNEL     */ MAY(5) | MAY(0),
         /* HANDSHAKE  */ MAY(1) | MAY(12) | MAY(0),
         /* CONNECTING */ MAY(10) | MAY(12) | MAY(0),
         /* BUSY       */ MAY(7) | MAY(11) | MAY(0),

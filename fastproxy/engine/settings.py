@@ -45,9 +45,15 @@ class Timeouts(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """Idle time between two reads or writes while request or answer move. Answers 504 if nothing
     of the answer was sent, else the connection is cut, so that the client sees it is incomplete."""
     tunnel_idle: Duration = Duration("1h")
-    """Idle time of an upgraded connection (WebSocket), both ways. Closes both sides."""
+    """Idle time of an upgraded connection (WebSocket), both ways. Closes both sides, with a close
+    frame 1001 (going away) if no frame is half sent. Event streams and gRPC calls may be silent as
+    long."""
+    tunnel_age: Duration = Duration("off")
+    """The oldest an upgraded connection gets; then it is closed likewise, and clients come back to
+    where they are sent by then. Off: as old as it likes."""
     drain: Duration = Duration("30s")
-    """What a stop gives to running requests and open WebSockets before it cuts them."""
+    """What a stop gives to running requests and open WebSockets before it ends them: WebSockets
+    with a close frame 1001 (going away), the rest by a cut."""
     request: Duration = Duration("off")
     """Whole request, first byte to last byte of the answer; off, because streams and downloads
     may last. A route may set its own. Answers 504."""

@@ -26,6 +26,7 @@ cdef struct Settings:
     uint64_t client_write_ms        # idle
     uint64_t keepalive_ms
     uint64_t tunnel_idle_ms
+    uint64_t tunnel_age_ms
     uint64_t drain_ms               # told for completeness: the worker has it from the master
     uint64_t lingering_ms           # reading on after an error answer
     uint64_t tls_handshake_ms       # absolute

@@ -3,6 +3,9 @@
 #
 # Nothing the client sent behind its upgrade request is forwarded before the 101 has been checked
 # (status, Upgrade, Connection, Sec-WebSocket-Accept; B3 19): it waits in the client's input.
+#
+# A tunnel that we end (a stop, its age, its silence) is ended by a close frame to each side that is
+# between two frames (websocket/frames.pxd); who is in the midst of one only sees the end.
 
 cdef extern from "fastproxy/clib/sha1.h" nogil:
     void websocket_accept(const char *key, size_t length, char *out) noexcept
@@ -66,6 +69,10 @@ cdef void tunnel_begin(Engine *eng, Exchange *x, Head *head, char *rest,
     connection_move(upstream, PEER_TUNNEL)
     x.flags |= X_ANSWER_BEGUN | X_ANSWER_CLOSES
     x.bytes_out += size
+    frames_walk(&x.frames[<int> ROLE_UPSTREAM], rest, size)
+    timer_clear(&x.timer)
+    if x.plan.settings.tunnel_age_ms != 0:
+        timer_set(&eng.wheel, &x.timer, eng.now_ms + x.plan.settings.tunnel_age_ms)
     spans[0].iov_base = out.ptr
     spans[0].iov_len = out.len
     spans[1].iov_base = rest
@@ -100,7 +107,7 @@ cdef bint tunnel_step(Engine *eng, Connection *source, Connection *target) noexc
     held = source.input
     if buffer_size(&held) != 0:
         memset(&source.input, 0, sizeof(Buffer))
-        tunnel_count(source, x, buffer_size(&held))
+        tunnel_count(source, x, buffer_span(&held))
         sent = connection_send_span(eng, target, buffer_span(&held))
         buffer_drop(&eng.blocks, &held)
     else:
@@ -116,7 +123,7 @@ cdef bint tunnel_step(Engine *eng, Connection *source, Connection *target) noexc
         if got == 0:
             tunnel_half_close(eng, source, target)
             return False
-        tunnel_count(source, x, <size_t> got)
+        tunnel_count(source, x, span(eng.scratch, <size_t> got))
         sent = connection_send_span(eng, target, span(eng.scratch, <size_t> got))
         reading_adapt(source, <size_t> got == size, sent == SENT_KEPT)
     if sent == SENT_DEAD:
@@ -126,11 +133,13 @@ cdef bint tunnel_step(Engine *eng, Connection *source, Connection *target) noexc
     return sent == SENT_ALL
 
 
-cdef inline void tunnel_count(const Connection *source, Exchange *x, size_t size) noexcept nogil:
+cdef inline void tunnel_count(const Connection *source, Exchange *x, Span data) noexcept nogil:
+    """What source has sent is passed on now."""
+    frames_walk(&x.frames[source.role], data.ptr, data.len)
     if source.role == ROLE_CLIENT:
-        x.bytes_in += size
+        x.bytes_in += data.len
     else:
-        x.bytes_out += size
+        x.bytes_out += data.len
 
 
 cdef void tunnel_half_close(Engine *eng, Connection *source, Connection *target) noexcept nogil:
@@ -157,8 +166,60 @@ cdef void tunnel_flushed(Engine *eng, Connection *conn, Connection *other) noexc
 cdef void tunnel_end(Engine *eng, Exchange *x, char who) noexcept nogil:
     """Close both sides. Ends the exchange."""
     cdef Connection *client = x.client
+    tunnel_let_go(eng, x, who)
+    client_close(eng, client)
+
+
+cdef inline void tunnel_let_go(Engine *eng, Exchange *x, char who) noexcept nogil:
+    """The end of the exchange and of its upstream, not of its client."""
     end_state(x, who, b"T")
-    client.exchange = NULL
+    x.client.exchange = NULL
     x.client = NULL
     exchange_finish(eng, x)
-    client_close(eng, client)
+
+
+# ---- ends of our own ------------------------------------------------------------------------
+
+cdef void tunnel_leave(Engine *eng, Exchange *x, char who) noexcept nogil:
+    """We end it. A client that was told so may still answer, and is waited for as after any last
+    answer (client_end.pxi). Ends the exchange."""
+    cdef Connection *client = x.client
+    cdef bint told = tunnel_goodbye(eng, x)
+    tunnel_let_go(eng, x, who)
+    if not told or client.flags & CONN_WRITE_DEAD:
+        client_close(eng, client)
+        return
+    client.flags |= CONN_CLOSE_AFTER
+    client_shut_when_sent(eng, client)
+
+
+cdef bint tunnel_goodbye(Engine *eng, Exchange *x) noexcept nogil:
+    """Say 1001 to each side that can read it. Was it said to the client?"""
+    cdef uint32_t key = <uint32_t> random_next(eng.random) | 1
+    tunnel_say(eng, x.upstream, x.client, &x.frames[<int> ROLE_CLIENT], key)
+    return tunnel_say(eng, x.client, x.upstream, &x.frames[<int> ROLE_UPSTREAM], 0)
+
+
+cdef bint tunnel_say(Engine *eng, Connection *conn, const Connection *other,
+                     const FrameWalk *walk, uint32_t key) noexcept nogil:
+    """A close frame to conn, if what it got from `other` ends between two frames and is not all."""
+    cdef char room[GOODBYE_BYTES]
+    cdef Out out = out_over(room, GOODBYE_BYTES)
+    if other.flags & CONN_EOF or not frames_between(walk):
+        return False
+    frames_goodbye(&out, key)
+    return connection_send_span(eng, conn, span(out.ptr, out.len)) != SENT_DEAD
+
+
+cdef void tunnels_goodbye(Engine *eng) noexcept nogil:
+    """A stop closes all connections next: let those know that are tunnels."""
+    cdef uint32_t index
+    cdef Connection *conn
+    for index in range(eng.connections.slab_count * SLAB_ITEMS):
+        conn = <Connection *> pool_at(&eng.connections, index)
+        if (conn.item.generation & 1 != 0 and conn.role == ROLE_CLIENT
+                and conn.state == PEER_TUNNEL):
+            tunnel_goodbye(eng, conn.exchange)
+            conn.exchange.upstream.transport.finish(eng, conn.exchange.upstream)
+            conn.transport.finish(eng, conn)
+    carriers_flush(eng)

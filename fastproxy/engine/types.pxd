@@ -34,6 +34,7 @@ from fastproxy.memory.span cimport Out, Span
 from fastproxy.rewrite.table cimport RewriteRow
 from fastproxy.route.table cimport RouteHit, RouteRow
 from fastproxy.template.table cimport Scene
+from fastproxy.websocket.frames cimport FrameWalk
 from fastproxy.scoreboard.table cimport (
     BackendCount, BackendRow, BoardHeader, RouteCount, WorkerRow)
 
@@ -162,6 +163,7 @@ cdef struct Connection:
     void *tls                   # the TLS transport's own, or NULL
     void *carried               # carrier: its session; stream: what the session knows of it
     Connection *due_next        # carrier: Engine.due_carriers
+    Exchange *waiting           # CONNECTING: more exchanges that want streams of it (waits_for)
     const Transport *transport
     Exchange *exchange
     Connection *run_next        # run queue, or the list of the dead
@@ -234,6 +236,7 @@ cdef struct Exchange:
     Exchange *queue_next        # QUEUED: in its line
     Exchange *queue_prev
     uint64_t queued_us          # since when it waits, or has waited; 0: it never did
+    Connection *waits_for       # DIALING: the connection that will carry its stream, or NULL
     uint32_t queue_row          # which queue
     uint8_t queue_line          # which of its lines
     Bond bond                   # to the member of its session, to its subset
@@ -260,6 +263,7 @@ cdef struct Exchange:
     uint64_t bytes_out
     Exchange *next_dead         # in Engine.dead_exchanges, or before that in Engine.answered
     uint32_t allow              # 405: bits 1 << Method that would do
+    FrameWalk frames[2]         # tunnel: what each Role has sent, so far as it was passed on
     uint32_t sub                # subrequest: key of the waiter in Python
     Buffer collected            # subrequest: the answer
 
@@ -305,6 +309,8 @@ cdef struct Engine:
     Connection *parked[IDLE_BUCKETS]    # idle upstream connections, newest first, by row
     uint32_t parked_count[IDLE_BUCKETS]
     Connection *carriers[IDLE_BUCKETS]  # upstream connections that carry streams, by row
+    Connection *reaching[IDLE_BUCKETS]  # the one that is about to, or NULL
+    uint8_t speaks_http2[IDLE_BUCKETS]  # by row: the last connection came to be a carrier
     Connection *due_carriers    # have something to send when the round is over
     const TlsPlug *tls          # NULL: there is none
     const CarrierPlug *http2

@@ -31,9 +31,10 @@ cdef size_t fields_as_nv(Room *room, const Head *head, nghttp2_nv *nv, uint64_t 
     cdef uint16_t i
     for i in range(head.count):
         field = &head.fields[i]
-        if (drop >> field.id) & 1 or field.flags & FIELD_NOMINATED:
-            continue
-        if field.id == FIELD_TE and not keeps_te:
+        if field.id == FIELD_TE:
+            if not keeps_te:        # else it is ours, and Connection names it
+                continue
+        elif (drop >> field.id) & 1 or field.flags & FIELD_NOMINATED:
             continue
         name = name_of(head, field)
         for j in range(name.len):

@@ -267,5 +267,6 @@ def test_tunnel_idle(short: Running) -> None:
             time.sleep(0.15)
             client.send(b"x")
         assert client.is_open(0.05)
+        assert client.exactly(4) == b"\x88\x02\x03\xe9"  # 1001, going away
         assert client.end() in ("fin", "rst")
     ended(short)

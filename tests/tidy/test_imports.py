@@ -24,7 +24,7 @@ LAYERS = [
     ["memory", "errors", "addresses"],
     ["schema"],
     ["scoreboard"],
-    ["http1"],
+    ["http1", "websocket"],
     ["regex"],
     ["template"],
     ["route", "policy", "cache", "balance", "rewrite"],

@@ -89,7 +89,8 @@ def test_every_default_of_the_issue() -> None:
     settings = header["settings"]
     wanted = {
         "client_header_ms": 10_000, "client_body_ms": 30_000, "client_write_ms": 30_000,
-        "keepalive_ms": 75_000, "tunnel_idle_ms": 3_600_000, "drain_ms": 30_000,
+        "keepalive_ms": 75_000, "tunnel_idle_ms": 3_600_000, "tunnel_age_ms": 0,
+        "drain_ms": 30_000,
         "lingering_ms": 2_000, "upstream_keepalive_ms": 60_000, "upstream_age_ms": 3_600_000,
         "request_line_bytes": 8192, "header_bytes": 8192, "headers_bytes": 32768,
         "header_count": 128, "connections": 0, "connections_per_ip": 0,

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""WebSocket frames on their way through a tunnel: where one ends and the next begins."""
