@@ -8,7 +8,11 @@ def version() -> str:
 def attach(engine: WorkerEngine) -> None:
     """Once for each engine, before `load` and before it listens."""
 
-def load(engine: WorkerEngine, data: bytes) -> None:
+def ktls_trouble() -> str:
+    """Why the kernel cannot encrypt records (kTLS); "": it can."""
+
+def load(engine: WorkerEngine, data: bytes, kernel: bool | None = None) -> list[str]:
     """Make contexts of a keyring (tls/keyring.py) and put them in force: for who comes from now on,
     and for upstream connections made from now on. ValueError says what is wrong, and then nothing
-    has changed."""
+    has changed. `kernel`: whether it can do records' work for listeners that ask for kTLS; None: ask
+    it. What is worth a line in the log."""

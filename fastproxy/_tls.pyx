@@ -6,6 +6,7 @@ A sister of `_core`: it hangs itself on an Engine, and is built only where libss
 """
 
 import hashlib
+import socket as sockets
 
 from fastproxy.tls import keyring as keyring_room
 

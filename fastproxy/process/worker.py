@@ -176,7 +176,7 @@ class Worker:
         if task.keyring_fd >= 0:
             self.tls = importlib.import_module(TLS_PLUG)
             self.tls.attach(engine)
-            self.tls.load(engine, contents(task.keyring_fd))
+            self.load_keys(task.keyring_fd)
             os.close(task.keyring_fd)
         engine.queue_bells(task.channels.queue_bells)
         for slot, listener, fd in task.sockets:
@@ -188,6 +188,11 @@ class Worker:
         self.loop.add_reader(engine.fileno(), engine.turn)
         self.loop.add_reader(self.bell, self.on_bell)
         self.loop.add_reader(task.channels.alive, self.on_master_gone)
+
+    def load_keys(self, fd: int) -> None:
+        """A keyring. ValueError: what is in force stays in force."""
+        for note in self.tls.load(self.engine, contents(fd)):
+            self.task.log.warning(note)
 
     def serve(self) -> int:
         """Run the loop to the end."""
@@ -248,7 +253,7 @@ class Worker:
         elif message.kind == "roster":
             self.engine.roster(fds[0])
         elif message.kind == "keyring" and self.tls is not None:
-            self.tls.load(self.engine, contents(fds[0]))
+            self.load_keys(fds[0])
         elif message.kind == "log":
             self.engine.log_to(fds[0])
         elif message.kind == "error_log":

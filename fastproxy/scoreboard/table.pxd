@@ -102,8 +102,8 @@ cdef struct BoardHeader:
     uint64_t upstreams_off          # UpstreamBoard[UPSTREAMS_MAX]
     uint64_t queues_off             # QueueCell[workers][UPSTREAMS_MAX]
     uint64_t sessions_off           # SessionRow[sessions]
-    uint32_t sessions               # capacity, a power of two
     uint64_t tickets_off            # TicketBoard
+    uint32_t sessions               # capacity, a power of two
     uint8_t reserved[68]
 
 

@@ -75,7 +75,7 @@ cdef inline bint room_leave(TlsRoom *room) noexcept nogil:
 
 
 cdef inline bint room_drained(const TlsRoom *room) noexcept nogil:
-    """Is there nothing more before readiness tells?"""
+    """Is there nothing more before readiness tells? (With TLS_SOCKET libssl has said so.)"""
     return room.dry and room.in_len == 0 and SSL_pending(room.tls.ssl) == 0
 
 

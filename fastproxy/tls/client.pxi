@@ -12,7 +12,7 @@ cdef bint plug_connect(Engine *eng, Connection *conn) noexcept nogil:
     upstream = &room.keys.upstreams[x.upstream_index]
     if upstream.context == NULL:
         return False
-    tls = conn_make(eng, conn, upstream.context)
+    tls = conn_make(eng, conn, upstream.context, False)
     if tls == NULL:
         return False
     tls.flags |= TLS_CLIENT
@@ -84,9 +84,8 @@ cdef void session_offer(TlsRoom *room, TlsConn *tls) noexcept nogil:
 
 cdef int on_new_session(SSL *ssl, SSL_SESSION *session) noexcept nogil:
     """libssl has one for us: keep it (1), and forget the one before."""
-    cdef TlsRoom *room = <TlsRoom *> BIO_get_data(SSL_get_rbio(ssl))
     cdef TlsConn *tls = <TlsConn *> SSL_get_app_data(ssl)
-    cdef KeptSession *kept = session_slot(room, tls.conn.backend)
+    cdef KeptSession *kept = session_slot(tls.keys.room, tls.conn.backend)
     if tls.conn.backend_generation == 0:
         return 0                # made under keys that are no longer in force
     SSL_SESSION_free(kept.session)

@@ -255,6 +255,9 @@ cdef int _build_host(TlsHost *host, spec, list pairs, rule) except -1:
     SSL_CTX_set_tlsext_status_cb(context, on_status)
     if rule is not None:
         _ask_clients(context, rule)
+    if spec.ktls:
+        SSL_CTX_set_options(context, SSL_OP_ENABLE_KTLS)
+        SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE)
     _set_sessions(context, spec, host)
     return 0
 

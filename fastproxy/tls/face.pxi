@@ -1,11 +1,24 @@
 # SPDX-License-Identifier: MIT
 # The Python face; its contract is in _tls.pyi.
 
+TCP_ULP = 31                    # <linux/tcp.h>
 PROTOCOLS = {"http1": UPSTREAM_HTTP1, "auto": UPSTREAM_AUTO, "http2": UPSTREAM_HTTP2}
 
 
 def version():
     return OpenSSL_version(OPENSSL_VERSION).decode()
+
+
+def ktls_trouble():
+    """Why the kernel cannot do the work of records; "": it can. Asked of a connection, for what
+    counts is whether it does it here and now."""
+    with sockets.create_server(("127.0.0.1", 0)) as door:
+        with sockets.create_connection(door.getsockname()) as line:
+            try:
+                line.setsockopt(sockets.IPPROTO_TCP, TCP_ULP, b"tls")
+            except OSError as error:
+                return f"the kernel has no TLS ({error.strerror}; its module is `tls`)"
+    return ""
 
 
 def attach(WorkerEngine engine not None):
@@ -31,7 +44,7 @@ def attach(WorkerEngine engine not None):
     eng.tls = &PLUG
 
 
-def load(WorkerEngine engine not None, bytes data not None):
+def load(WorkerEngine engine not None, bytes data not None, kernel=None):
     cdef Engine *eng = engine.eng
     cdef TlsRoom *room = room_of(eng)
     cdef TlsKeys *before
@@ -42,11 +55,19 @@ def load(WorkerEngine engine not None, bytes data not None):
     except Exception as error:
         raise ValueError(f"no keyring: {error}") from None
     ERR_clear_error()
+    notes = []
+    if kernel is None and any(one is not None and one.ktls for one in keyring.listeners):
+        trouble = ktls_trouble()
+        kernel = not trouble
+        if trouble:
+            notes.append(f"ktls is asked for, and not used: {trouble}")
+    room.kernel = bool(kernel)
     before = room.keys
     room.keys = _build_keys(eng, room, keyring)
     if before != NULL:
         upstreams_outdate(eng, room)
         keys_release(before)
+    return notes
 
 
 cdef void plugs_init() noexcept nogil:

@@ -109,7 +109,7 @@ cdef int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
     cdef const unsigned char *http1 = NULL
     while at < size:
         if offered[at] == 2 and memcmp(offered + at + 1, b"h2", 2) == 0:
-            if tls.listener.http2 and (<TlsRoom *> BIO_get_data(SSL_get_rbio(ssl))).eng.http2:
+            if tls.listener.http2 and tls.keys.room.eng.http2:
                 out[0] = offered + at + 1
                 out_len[0] = 2
                 return SSL_TLSEXT_ERR_OK
@@ -159,7 +159,7 @@ cdef void on_message(int writing, int version, int kind, const void *data, size_
                 and (<const unsigned char *> data)[1] == SSL_AD_NO_RENEGOTIATION):
             tls.flags |= TLS_FLOOD
         return
-    now = (<TlsRoom *> BIO_get_data(SSL_get_rbio(ssl))).eng.now_ms
+    now = tls.keys.room.eng.now_ms
     if now - tls.messages_ms >= 1000:
         tls.messages_ms = now
         tls.messages = 0

@@ -39,6 +39,7 @@ cdef TlsKeys *_build_keys(Engine *eng, TlsRoom *room, keyring) except NULL:
     if keys == NULL:
         raise MemoryError
     keys.holders = 1
+    keys.room = room
     keys.generation = <uint32_t> keyring.generation
     try:
         keys.listeners = <TlsListener *> calloc(
@@ -53,6 +54,7 @@ cdef TlsKeys *_build_keys(Engine *eng, TlsRoom *room, keyring) except NULL:
             if spec is not None:
                 try:
                     _build_listener(&keys.listeners[i], i, spec)
+                    keys.listeners[i].ktls = spec.ktls and room.kernel
                 except ValueError as error:
                     raise ValueError(f"listener {i}: {error}") from None
         for i, spec in enumerate(keyring.upstreams):

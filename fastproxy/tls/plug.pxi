@@ -4,8 +4,9 @@
 cdef TlsPlug PLUG
 
 
-cdef TlsConn *conn_make(Engine *eng, Connection *conn, SSL_CTX *context) noexcept nogil:
-    """NULL: no memory."""
+cdef TlsConn *conn_make(Engine *eng, Connection *conn, SSL_CTX *context,
+                        bint ktls) noexcept nogil:
+    """NULL: no memory. `ktls`: libssl gets the socket, and lets the kernel do what it can."""
     cdef TlsRoom *room = room_of(eng)
     cdef TlsConn *tls = <TlsConn *> pool_take(&room.conns)
     cdef BIO *bio
@@ -19,9 +20,13 @@ cdef TlsConn *conn_make(Engine *eng, Connection *conn, SSL_CTX *context) noexcep
         ERR_clear_error()
         pool_give(&room.conns, &tls.item)
         return NULL
-    BIO_set_data(bio, room)
-    BIO_set_init(bio, 1)
-    SSL_set_bio(tls.ssl, bio, bio)
+    if ktls and SSL_set_fd(tls.ssl, conn.fd) == 1:
+        BIO_free(bio)
+        tls.flags |= TLS_SOCKET
+    else:
+        BIO_set_data(bio, room)
+        BIO_set_init(bio, 1)
+        SSL_set_bio(tls.ssl, bio, bio)
     SSL_set_app_data(tls.ssl, tls)
     tls.conn = conn
     tls.keys = room.keys
@@ -53,7 +58,7 @@ cdef bint plug_accept(Engine *eng, Connection *conn) noexcept nogil:
     listener = &room.keys.listeners[conn.listener]
     if listener.hosts == NULL:
         return False
-    tls = conn_make(eng, conn, listener.hosts[0].context)
+    tls = conn_make(eng, conn, listener.hosts[0].context, listener.ktls)
     if tls == NULL:
         return False
     tls.listener = listener

@@ -26,7 +26,7 @@ cdef int on_ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIP
                        EVP_MAC_CTX *mac, int sealing) noexcept nogil:
     """Set up the keys for a ticket: 1, 2 (good, but make a new one), 0 (unknown key: a whole
     handshake), -1."""
-    cdef TlsRoom *room = <TlsRoom *> BIO_get_data(SSL_get_rbio(ssl))
+    cdef TlsRoom *room = (<TlsConn *> SSL_get_app_data(ssl)).keys.room
     cdef TicketKeys *keys = &room.tickets
     cdef uint8_t *key
     cdef uint32_t i = 0

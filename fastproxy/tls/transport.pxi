@@ -28,7 +28,7 @@ cdef int tls_handshake(Engine *eng, Connection *conn) noexcept nogil:
     sound = room_leave(room)
     if room_drained(room):
         conn.ready &= <uint8_t> ~READY_READ
-    if buffer_size(&tls.out) != 0:
+    if not conn.ready & READY_WRITE:
         TCP.refused(eng, conn)
     if result == 1 and sound:
         return handshake_done(eng, tls)
@@ -46,7 +46,7 @@ cdef int handshake_step(TlsRoom *room, TlsConn *tls) noexcept nogil:
     if tls.flags & TLS_READS_EARLY:
         result = SSL_read_early_data(tls.ssl, room.gather, TLS_RECORD_BYTES, &got)
         if result == SSL_READ_EARLY_DATA_ERROR:
-            return IO_AGAIN if wants_bytes(room, tls, 0) else IO_ERROR
+            return IO_AGAIN if wants_more(room, tls, 0) else IO_ERROR
         if result == SSL_READ_EARLY_DATA_SUCCESS:
             if not buffer_add(&room.eng.blocks, &conn.input, room.gather, got):
                 return IO_ERROR
@@ -57,11 +57,20 @@ cdef int handshake_step(TlsRoom *room, TlsConn *tls) noexcept nogil:
     result = SSL_do_handshake(tls.ssl)
     if result == 1:
         return 1
-    return IO_AGAIN if wants_bytes(room, tls, result) else IO_ERROR
+    return IO_AGAIN if wants_more(room, tls, result) else IO_ERROR
 
 
-cdef inline bint wants_bytes(const TlsRoom *room, const TlsConn *tls, int result) noexcept nogil:
-    return SSL_get_error(tls.ssl, result) == SSL_ERROR_WANT_READ and not room.ended
+cdef inline bint wants_more(TlsRoom *room, TlsConn *tls, int result) noexcept nogil:
+    """Was that not a failure, but a matter of readiness?"""
+    cdef int error = SSL_get_error(tls.ssl, result)
+    if tls.flags & TLS_SOCKET:
+        if error == SSL_ERROR_WANT_READ:
+            room.dry = True
+        elif error == SSL_ERROR_WANT_WRITE:
+            tls.conn.ready &= <uint8_t> ~READY_WRITE
+            ERR_clear_error()
+            return True
+    return error == SSL_ERROR_WANT_READ and not room.ended
 
 
 cdef int handshake_done(Engine *eng, TlsConn *tls) noexcept nogil:
@@ -141,7 +150,7 @@ cdef ssize_t early_read(TlsRoom *room, TlsConn *tls, char *buf, size_t size) noe
     if result == SSL_READ_EARLY_DATA_SUCCESS:
         return <ssize_t> got
     if result == SSL_READ_EARLY_DATA_ERROR:
-        return IO_AGAIN if wants_bytes(room, tls, 0) else IO_ERROR
+        return IO_AGAIN if wants_more(room, tls, 0) else IO_ERROR
     tls.flags &= <uint32_t> ~TLS_READS_EARLY
     return 0
 
@@ -157,12 +166,11 @@ cdef void early_over(Engine *eng, TlsConn *tls) noexcept nogil:
 cdef ssize_t read_trouble(TlsRoom *room, TlsConn *tls) noexcept nogil:
     """What a read that brought nothing means: 0 (close_notify), IO_AGAIN or IO_ERROR. An end
     without close_notify is a cut, whatever came before."""
-    cdef int error = SSL_get_error(tls.ssl, 0)
-    if error == SSL_ERROR_WANT_READ and not room.ended:
+    if wants_more(room, tls, 0):
         return IO_AGAIN
     if tls.flags & TLS_EARLY:
         count_add(&room.eng.me.tls_failed, 1)
-    if error == SSL_ERROR_ZERO_RETURN:
+    if SSL_get_error(tls.ssl, 0) == SSL_ERROR_ZERO_RETURN:
         return 0
     return IO_ERROR
 
@@ -243,7 +251,8 @@ cdef bint write_spans(TlsRoom *room, iovec *spans, int count, size_t *taken) noe
             return True
         piece = write_piece(room, spans + i, count - i, skip, &size)
         if not encrypt(room.tls, piece, size, &wrote):
-            return False
+            # With TLS_SOCKET the rest is offered again, as libssl wants it.
+            return room.tls.flags & TLS_SOCKET and wants_more(room, room.tls, 0)
         taken[0] += wrote
         skip += wrote
         if room.out_len + TLS_RECORD_BYTES + TLS_RECORD_EXTRA > TLS_OUT_BYTES and (

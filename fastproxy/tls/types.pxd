@@ -21,6 +21,9 @@ cdef enum:
     TICKET_KEY_BYTES = 80       # name 16, HMAC-SHA256 key 32, AES-256 key 32: as nginx's files
 
 
+cdef struct TlsRoom
+
+
 cdef struct TlsPair:
     X509 *leaf                  # ours
     unsigned char *ocsp         # a DER answer to staple, or NULL
@@ -51,6 +54,7 @@ cdef struct TlsListener:
     uint8_t refuse              # unknown_sni = "refuse"; else hosts[0] is for them
     uint8_t http2               # offer h2
     uint8_t rules               # some host asks clients for certificates
+    uint8_t ktls                # the kernel may do the records' work
 
 
 cdef struct TlsUpstream:
@@ -68,6 +72,7 @@ cdef struct TlsKeys:
     uint32_t listener_count
     uint32_t upstream_count
     uint64_t holders            # connections; one more while it is in force
+    TlsRoom *room
     uint32_t generation
 
 
@@ -78,6 +83,7 @@ cdef enum TlsFlag:
     TLS_RESET = 8               # it ends without one
     TLS_FLOOD = 16              # too many messages of a handshake after it, or a renegotiation
     TLS_READS_EARLY = 32        # early data may come
+    TLS_SOCKET = 512            # libssl has the socket itself, for the kernel's sake (kTLS)
     TLS_EARLY = 256             # the engine speaks with the client, the handshake is not over
     TLS_CLIENT = 64             # we are the client: a backend's
     TLS_DRY = 128               # in `dry_round` the socket was read empty
@@ -126,6 +132,7 @@ cdef struct TlsRoom:
     KeptSession sessions[UPSTREAM_SESSIONS]
     uint64_t said_ms            # when the last reason of a failure was logged
     uint32_t unsaid             # failures since
+    uint8_t kernel              # it can do records (kTLS)
     # What the BIO works on, within one call of a plug's function:
     Engine *eng
     TlsConn *tls

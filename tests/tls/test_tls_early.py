@@ -55,9 +55,7 @@ def test_off_by_default(proxy: Secure) -> None:
 
 
 @pytest.mark.parametrize("method", [b"GET", b"HEAD", b"OPTIONS"])
-def test_safe_methods_are_answered_early(
-    proxy: Secure, recorder: Recorder, method: bytes
-) -> None:
+def test_safe_methods_are_answered_early(proxy: Secure, recorder: Recorder, method: bytes) -> None:
     kept = session(proxy.port)
     recorder.clear()
     with begun(proxy.port, kept, request(method)) as client:
@@ -76,9 +74,7 @@ def test_safe_methods_are_answered_early(
     [request(b"POST", b"hello"), request(b"PUT", b"x"), request(b"DELETE"), request(b"PATCH"),
      request(b"GET", b"body"), request(b"PURGE")],
 )  # fmt: skip
-def test_all_others_are_told_to_come_again(
-    proxy: Secure, recorder: Recorder, data: bytes
-) -> None:
+def test_all_others_are_told_to_come_again(proxy: Secure, recorder: Recorder, data: bytes) -> None:
     kept = session(proxy.port)
     recorder.clear()
     with begun(proxy.port, kept, data) as client:
