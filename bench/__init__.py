@@ -5,18 +5,21 @@
     python -m bench --quick              # the ones that matter most, 3 minutes
     python -m bench install              # bring the peers that are missing
 
-One scenario is origin (origin.c) + proxy + load (wrk, or paced at a constant rate), all on loopback
-and pinned: the proxy on the last CPU, origin and load on the first. Every proxy has the same number
-of workers and runs in turn, A B C A B C; what counts is the CPU time that *all* its processes take
-for one request, from /proc, as the median of the ratios of neighbouring runs. So noise from the
-machine hits all sides alike.
+One scenario is origin (origin.c, origin_grpc.c) + proxy + load (wrk, h2load, TLS handshakes, or
+paced at a constant rate), all on loopback and pinned: the proxy on the last CPU, origin and load on
+the first. Every proxy has the same number of workers and runs in turn, A B C A B C; what counts is
+the CPU time that *all* its processes take for one request, from /proc, as the median of the ratios
+of neighbouring runs. So noise from the machine hits all sides alike.
 
-    scenarios  what is asked for, in which settings, and what must come out: data
+    scenario   what is asked for, in which setting, and what must come out: data
+    scenarios  all of them; secured those with TLS, HTTP/2 and gRPC
     peers/     how each proxy is found, configured and started
     stand      a scenario set up: origins, and proxies, each up and verified
     verify     nothing is timed before its answers were right, byte for byte
-    load       wrk and the paced load
-    methods    what a turn is: closed loop, constant rate, idle connections
+    lines      connections on which it asks: HTTP/1.1, TLS, HTTP/2 (http2)
+    load       wrk, h2load, handshakes and the paced load
+    methods    what a turn is: closed loop, handshakes, constant rate, idle connections
+    certificates  made anew for each scenario with TLS
     measure    the turns
     syscalls   system calls, counted by perf
     usage      CPU time, memory, context switches, from /proc

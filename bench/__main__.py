@@ -91,6 +91,8 @@ def pages(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--seconds", type=click.IntRange(1, 600), help="Length of a turn. [default: 5]")
 @click.option("--peer", "only", multiple=True, type=click.Choice(list(peers.BY_NAME)),
               help="Only this one. Repeatable.")  # fmt: skip
+@click.option("--without-fastproxy", is_flag=True,
+              help="Peers alone; ratios are those of the first one.")  # fmt: skip
 @peer_paths
 @click.option("--against", multiple=True, metavar="DIR",
               help="Another built tree of fastproxy, not the peers. Repeatable.")  # fmt: skip
@@ -103,7 +105,7 @@ def run(names: tuple[str, ...], **options: Any) -> None:
     screen = Console(stderr=options["json_file"] == "-", highlight=False)
     if options["list_"]:
         for one in scenarios.ALL:
-            screen.print(f"{one.name:14} {one.text}", markup=False, soft_wrap=True)
+            screen.print(f"{one.name:19} {one.text}", markup=False, soft_wrap=True)
         return
     wanted = chosen(names, options["quick"])
     paths = {one.name: options[one.option] for one in peers.ALL if one.program}
@@ -113,7 +115,9 @@ def run(names: tuple[str, ...], **options: Any) -> None:
         if options["png"]:
             png.painter()
         wrk()
-        found, missing = peers.find(paths, only, options["against"])
+        found, missing = peers.find(
+            paths, only, options["against"], ours=not options["without_fastproxy"]
+        )
         for note in missing:
             screen.print(note, markup=False, soft_wrap=True)
         if len(cpus()) < 2:

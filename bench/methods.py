@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """The ways of measuring: what one turn of one proxy is. Each returns figures by name (measures.py).
 
-closed   as fast as it goes: wrk
-paced    at a constant rate: latencies as users would see them
-idle     connections that have asked once and wait: memory
+closed      as fast as it goes: wrk, or h2load
+handshakes  as fast as it goes, a TLS handshake for each request
+paced       at a constant rate: latencies as users would see them
+idle        connections that have asked once and wait: memory
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench import usage, verify
-from bench.load import HOST, Load, LoadError
-from bench.scenarios import KIB, MIB
+from bench.load import HOST, Load, LoadError, pattern
+from bench.scenario import KIB, MIB
 from bench.stand import Scene, Stand
 
 LOG_SECONDS = 5.0
@@ -38,8 +39,14 @@ Method = Callable[[Scene, Stand, float], Sample]
 
 
 def closed(scene: Scene, stand: Stand, seconds: float) -> Sample:
-    """wrk; and each request must have left its line in the log, if there is one."""
+    """wrk or h2load; and each request must have left its line in the log, if there is one."""
     return timed(scene, stand, lambda: load(scene, stand, seconds))
+
+
+def handshakes(scene: Scene, stand: Stand, seconds: float) -> Sample:
+    """What a second of CPU is enough for, the one request on each connection included."""
+    sample = timed(scene, stand, lambda: load(scene, stand, seconds))
+    return {**sample, "handshakes": 1e6 / sample["cpu_us"]}
 
 
 def paced(scene: Scene, stand: Stand, seconds: float) -> Sample:
@@ -60,7 +67,7 @@ def paced(scene: Scene, stand: Stand, seconds: float) -> Sample:
 
 
 def load(scene: Scene, stand: Stand, seconds: float) -> Load:
-    """One run of wrk."""
+    """One run of the closed loop."""
     if stand.job.setting.log:
         time.sleep(1.1)  # what is buffered of the run before
         with stand.job.access_log.open("r+b") as file:
@@ -73,7 +80,8 @@ def load(scene: Scene, stand: Stand, seconds: float) -> Load:
 def timed(scene: Scene, stand: Stand, run: Callable[[], Load]) -> Sample:
     """What the proxy used for it."""
     where = scene.places.proxy
-    sent = verify.origin_received(scene.origins[0]) if scene.scenario.request.body else 0
+    counts = scene.scenario.request.body >= BODIES
+    sent = verify.origin_received(scene.origins[0]) if counts else 0
     busy, began, before = usage.busy_seconds(where), time.monotonic(), stand.child.usage()
     apart = scene.scenario.figure == "worker_us"
     workers = usage.titled(stand.child.family(), WORKER) if apart else []
@@ -102,7 +110,7 @@ def timed(scene: Scene, stand: Stand, run: Callable[[], Load]) -> Sample:
     if not scene.places.shared:
         sample["others"] = max(0.0, others / elapsed / len(where))
     if scene.scenario.request.body_bytes >= BODIES:
-        if scene.scenario.request.body:
+        if counts:
             sent = verify.origin_received(scene.origins[0]) - sent
         mib = (found.read_bytes + sent) / MIB
         sample["cpu_us_per_mib"] = spent.total / mib * 1e6
@@ -168,7 +176,7 @@ def _open(port: int, count: int, scene: Scene) -> list[socket.socket]:
     """Connections that have had one answer each. LoadError."""
     path, size = scene.scenario.request.path, scene.scenario.request.answer_bytes
     asked = f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
-    expected = verify.body(size)
+    expected = pattern(size)
     lines: list[socket.socket] = []
     end = time.monotonic() + OPEN_SECONDS
     try:
@@ -203,4 +211,9 @@ def _close(lines: list[socket.socket]) -> None:
         line.close()
 
 
-METHODS: dict[str, Method] = {"closed": closed, "paced": paced, "idle": idle}
+METHODS: dict[str, Method] = {
+    "closed": closed,
+    "handshakes": handshakes,
+    "paced": paced,
+    "idle": idle,
+}

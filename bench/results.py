@@ -26,7 +26,7 @@ from pathlib import Path
 import msgspec
 
 from bench.measures import BY_NAME
-from bench.scenarios import Scenario, Target
+from bench.scenario import OURS, Scenario, Target
 
 FORMAT = 1
 
@@ -143,7 +143,9 @@ def load(path: Path) -> Run:
 
 
 def judge(result: Result) -> list[Verdict]:
-    """The targets of its scenario."""
+    """The targets of its scenario; without ours in the first row there is nothing to judge."""
+    if not result.rows or result.rows[0].peer != OURS:
+        return []
     return [_verdict(result, target) for target in result.scenario.targets]
 
 

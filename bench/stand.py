@@ -13,13 +13,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import verify
+from bench import certificates, verify
 from bench.build import program
+from bench.certificates import Certificate
 from bench.load import Loader, LoadError
 from bench.peers.base import Installed, Job
 from bench.processes import Child, Places, Processes, StartError
 from bench.results import Row
-from bench.scenarios import OURS, Scenario, Setting
+from bench.scenario import OURS, Scenario, Setting
 
 START_SECONDS = 30.0
 FAILURES = (LoadError, StartError, verify.WrongAnswerError)
@@ -52,6 +53,8 @@ class Scene:
     """Requests per second, where the load is paced."""
     odd: Child | None = None
     """The origin that is slow or fails."""
+    certificate: Certificate | None = None
+    """Of all proxies, with TLS."""
 
 
 def entries(
@@ -90,6 +93,8 @@ def set_up(
     loader = Loader(processes, places.load, directory / "load.log")
     scene = Scene(scenario, processes, places, directory, loader, [], [], [])
     rows, scene.notes = entries(scenario, found)
+    if kind := scenario.setting.tls:
+        scene.certificate = certificates.make(directory, kind)
     several = max((setting.backends for _, _, setting in rows), default=1) > 1
     delay = ["--delay", str(scenario.delay_ms)] if scenario.delay_ms else []
     start_origin(scene, *["--everywhere"] * several, *["--spoil"] * spoil, *delay)
@@ -102,7 +107,7 @@ def set_up(
         with excused(scene, name, strict):
             stand = start(scene, one, name, setting)
             stand.row.variant = variant
-            verify_one(scenario, stand)
+            verify_one(scene, stand)
             scene.stands.append(stand)
             scene.notes += [f"{name}: {why}" for why in one.peer.exempt.values()]
     return scene
@@ -122,7 +127,8 @@ def excused(scene: Scene, name: str, strict: bool = False) -> Iterator[None]:
 
 
 def start_origin(scene: Scene, *options: str) -> Child:
-    command = [str(program("origin")), "0", *options]
+    name = "origin_grpc" if scene.scenario.request.grpc else "origin"
+    command = [str(program(name)), "0", *options]
     log = scene.directory / "origin.log"
     child = scene.processes.start(command, scene.places.origin, log, subprocess.PIPE)
     line = child.output.readline()
@@ -153,22 +159,28 @@ def backends(scene: Scene, count: int) -> tuple[tuple[str, int], ...]:
 def start(scene: Scene, one: Installed, name: str, setting: Setting) -> Stand:
     own = scene.directory / name.replace(" ", "-")
     own.mkdir()
-    job = Job(own, free_port(), backends(scene, setting.backends), setting, scene.scenario.request)
+    request, certificate = scene.scenario.request, scene.certificate
+    to = backends(scene, setting.backends)
+    job = Job(own, free_port(), to, setting, request, certificate)
     log = job.access_log if one.peer.log_to_stdout and setting.log else own / "log"
     child = scene.processes.start(one.command(job), scene.places.proxy, log)
     try:
-        wait_for(job.port, child)
+        wait_for(job, child)
     except StartError:
         scene.processes.stop(child)
         raise
     return Stand(one, job, child, Row(name, one.name, "", one.version))
 
 
-def verify_one(scenario: Scenario, stand: Stand) -> None:
+def verify_one(scene: Scene, stand: Stand) -> None:
     """WrongAnswerError, with the proxy's name."""
-    setting, peer = stand.job.setting, stand.installed.peer
+    scenario, job = scene.scenario, stand.job
     try:
-        verify.check(stand.job.port, scenario.request, setting.same_fields, peer.exempt)
+        verify.check(
+            job.port, scenario.request, job.setting, stand.installed.peer.exempt, job.trusted
+        )
+        if scenario.resumed:
+            verify.check_resumption(job.port, scenario.request, job.trusted)
     except verify.WrongAnswerError as error:
         said = stand.child.said()[-1000:]
         raise verify.WrongAnswerError(
@@ -183,24 +195,22 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
-def wait_for(port: int, child: Child) -> None:
+def wait_for(job: Job, child: Child) -> None:
     """Until it forwards. StartError if nobody listens there; what answers wrongly for that long is
     left to who verifies."""
     end = time.monotonic() + START_SECONDS
     state = "nobody listens"
     while time.monotonic() < end:
         child.check()
-        line = http.client.HTTPConnection("127.0.0.1", port, timeout=1.0)
         try:
-            line.request("GET", "/0", headers={"Connection": "close"})
-            status = line.getresponse().status
+            status = verify.probe(job.port, job.request, job.setting, job.trusted)
             if status == 200:
                 return
             # Some listen before they have read their routes.
             state = f"the answer is {status}"
-        except (OSError, http.client.HTTPException):
+        except ConnectionRefusedError:
             pass
-        finally:
-            line.close()
+        except (OSError, http.client.HTTPException) as error:
+            state = f"no answer ({error!r})"
         time.sleep(0.02)
-    raise StartError(f"port {port}: {state} after {START_SECONDS:g} s:\n{child.said()[-2000:]}")
+    raise StartError(f"port {job.port}: {state} after {START_SECONDS:g} s:\n{child.said()[-2000:]}")

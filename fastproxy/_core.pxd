@@ -41,7 +41,9 @@ cdef void run_later(Engine *eng, Connection *conn) noexcept nogil
 # engine/carrier.pxi
 cdef ssize_t carrier_read(Engine *eng, Connection *conn, char *buf, size_t size) noexcept nogil
 cdef void carrier_timer(Engine *eng, Connection *conn, uint64_t after_ms) noexcept nogil
+cdef void carrier_idle(Engine *eng, Connection *conn, bint idle) noexcept nogil
 cdef void carrier_close(Engine *eng, Connection *conn) noexcept nogil
+cdef void carrier_ready(Engine *eng, Connection *conn) noexcept nogil
 cdef void carrier_due(Engine *eng, Connection *carrier) noexcept nogil
 cdef void carrier_unlink(Engine *eng, Connection *carrier) noexcept nogil
 cdef Connection *stream_open(Engine *eng, Connection *carrier,

@@ -195,10 +195,12 @@ def version() -> None:
     "--access-log", default="-", show_default=True, metavar="PATH", help="Path, - or off."
 )
 @click.option("--control-socket", envvar="FASTPROXY_CONTROL_SOCKET", default="", metavar="PATH")
-def demo(listen: str, workers: str, access_log: str, control_socket: str) -> None:
+@click.option("--tls/--no-tls", default=True, help="HTTPS too. [default: where it is built in]")
+def demo(listen: str, workers: str, access_log: str, control_socket: str, tls: bool) -> None:
     """Start the proxy in front of two small backends of its own, to look at and to play with.
 
-    Ctrl-C ends all of it.
+    It serves HTTPS too, on port 8443 (any free one if that is taken), with a certificate of its own
+    making. Ctrl-C ends all of it.
     """
     from fastproxy import demo as backends
 
@@ -207,11 +209,12 @@ def demo(listen: str, workers: str, access_log: str, control_socket: str) -> Non
     except OSError as error:
         click.echo(f"fastproxy: {error}", err=True)
         sys.exit(FAILED)
-    document = backends.document(listen, workers, access_log, control_socket, urls)
+    https = backends.secure(listen) if tls else None
+    document = backends.document(listen, workers, access_log, control_socket, urls, https)
     checked = checking.check(document)
     if checked.config is None:
         _fail(ConfigError(checked.errors))
-    click.echo(backends.greeting(checked.config.all_listeners()[0].bind, urls))
+    click.echo(backends.greeting(checked.config.all_listeners()[0].bind, urls, https))
     _launch(document, checked.config, checked, demo=True)
 
 

@@ -16,16 +16,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import json
 import os
 import signal
+import socket
 import urllib.parse
-from typing import NoReturn
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
 from fastproxy.config.load import Document, from_data
 from fastproxy.schema import BindAddress
 
 BACKENDS = 2
+HTTPS_PORT = 8443
 HEAD_BYTES_MAX = 65536
 BODY_BYTES_MAX = 1 << 20
 SLOW_MS_MAX = 30_000
@@ -243,13 +247,68 @@ def start_backends() -> list[str]:
     return [f"http://127.0.0.1:{int(port)}" for port in ports]
 
 
+@dataclass(frozen=True)
+class Secure:
+    """The demo's second listener, which speaks TLS."""
+
+    bind: str
+    cert: str
+    key: str
+
+
+def secure(listen: str) -> Secure | None:
+    """With a certificate for localhost, made anew, beside the control socket. None where TLS cannot
+    be had, or the demo is not on an address."""
+    from fastproxy.config import plugs
+    from fastproxy.process.place import PlaceError, default_control_socket, private_directory
+
+    try:
+        bind = BindAddress.parse(listen)
+        making = importlib.import_module("fastproxy.tls.making")
+        place = os.path.join(os.path.dirname(default_control_socket()), "demo-localhost")
+        private_directory(place)
+        if bind.is_unix or plugs.trouble(plugs.TLS):
+            return None
+        pair = making.self_signed(making.wished(["localhost"]))
+        cert, key = making.write_pair(place, *pair, over=True)
+        port = free_port(bind.host, HTTPS_PORT)
+        shown = f"[{bind.host}]" if ":" in bind.host else bind.host
+        return Secure(f"{shown}:{port}", cert, key)
+    except (ImportError, ValueError, OSError, PlaceError):
+        return None
+
+
+def free_port(host: str, wished: int) -> int:
+    """That one, or any that is free now. OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for port in (wished, 0):
+        with socket.socket(family) as one:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                one.bind((host, port))
+            except OSError:
+                continue
+            found: int = one.getsockname()[1]
+            return found
+    raise OSError("no port is free")
+
+
 def document(
-    listen: str, workers: str, access_log: str, control_socket: str, urls: list[str]
+    listen: str,
+    workers: str,
+    access_log: str,
+    control_socket: str,
+    urls: list[str],
+    https: Secure | None = None,
 ) -> Document:
     """The demo's configuration: a status page at "/", all else to the two backends."""
+    listeners: list[Any] = [listen]
+    if https is not None:
+        pair = {"cert": https.cert, "key": https.key}
+        listeners.append({"bind": https.bind, "tls": {"certificates": [pair]}})
     made = from_data(
         {
-            "listeners": [listen],
+            "listeners": listeners,
             "workers": workers,
             "access_log": access_log,
             "control_socket": control_socket or free_control_socket(),
@@ -278,8 +337,12 @@ def free_control_socket() -> str:
     return os.path.join(os.path.dirname(default_control_socket()), f"demo-{os.getpid()}.sock")
 
 
-def greeting(bind: BindAddress, urls: list[str]) -> str:
+def greeting(bind: BindAddress, urls: list[str], https: Secure | None = None) -> str:
     """What to look at and what to try."""
+    secured = ""
+    if https is not None:
+        port = https.bind.rpartition(":")[2]
+        secured = f"\n  curl --cacert {https.cert} https://localhost:{port}/hello"
     if bind.is_unix:
         base, curl = "http://localhost", f"curl --unix-socket {bind.path}"
     else:
@@ -291,7 +354,7 @@ fastproxy demo: {base}/ is a status page, all else goes to {" and ".join(urls)}
 
   {curl} {base}/hello
   {curl} -d 'some text' '{base}/echo?x=1'
-  {curl} -N {base}/stream
+  {curl} -N {base}/stream{secured}
 
 Also /slow?ms=500 and /bytes?n=1000000; `fastproxy status --watch` beside it. Ctrl-C ends it.
 """

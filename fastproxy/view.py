@@ -20,8 +20,8 @@ SECOND = 1.0
 COLOURS = {"serving": "green", "starting": "yellow", "draining": "yellow", "gone": "red",
            "up": "green", "down": "red", "drain": "yellow", "maint": "yellow"}  # fmt: skip
 CLASSES = ("2xx", "3xx", "4xx", "5xx")
-WORDS = ("slot", "pid", "state", "route", "upstream", "backend", "check", "listener", "names",
-         "issuer", "key", "expires", "file")  # fmt: skip
+WORDS = ("slot", "pid", "state", "route", "upstream", "backend", "check", "name", "error",
+         "listener", "names", "issuer", "key", "expires", "file")  # fmt: skip
 NAMES_SHOWN = 3
 SOON_DAYS = 14
 WIDE = 120
@@ -121,6 +121,7 @@ def render(
         _workers(report, narrow),
         *([_routes(report, narrow)] if report["routes"] else []),
         *([_backends(report, narrow)] if report["upstreams"] else []),
+        *([_names(report)] if report.get("names") else []),
         *([_certificates(report["certificates"], narrow)] if report.get("certificates") else []),
     )
 
@@ -274,6 +275,24 @@ def _backends(report: dict[str, Any], narrow: bool) -> Table:
     ]
     less = ("weight", "in flight", "3xx", "4xx", "retries", "p90 ms")
     return _table("backends", rows, less if narrow else ())
+
+
+def _names(report: dict[str, Any]) -> Table:
+    """Host names of backends: what the name servers said last, and when."""
+    rows = [
+        {
+            "name": row["name"],
+            "addresses": f"{row['addresses']:,}",
+            "age": "never" if row["age_seconds"] is None else _span(row["age_seconds"]),
+            "ttl": _span(row["ttl_seconds"]),
+            "failures": f"{row['failures']:,}",
+            "error": Text(row["error"], style="yellow"),
+        }
+        for row in report["names"]
+    ]
+    if not any(row["error"] for row in report["names"]):
+        rows = [{key: row[key] for key in row if key != "error"} for row in rows]
+    return _table("names", rows, ())
 
 
 def _table(title: str, rows: list[dict[str, Any]], left_out: tuple[str, ...]) -> Table:

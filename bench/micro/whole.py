@@ -29,17 +29,21 @@ LOGGED = {"access_log": os.devnull, "log_format": "json"}
 
 
 class Whole:
-    """An engine between CLIENTS kept connections and as many to two backends."""
+    """An engine between CLIENTS kept connections and as many to two backends, or to more: addresses
+    of 127.0.0.0/16 behind which the same two listen."""
 
-    def __init__(self, changes: dict[str, Any] | None = None, request: bytes = SMALL) -> None:
+    def __init__(
+        self, changes: dict[str, Any] | None = None, request: bytes = SMALL, backends: int = 2
+    ) -> None:
         self.request, self.answer = request, ANSWER + b"x" * 100
         self.stack = ExitStack()
-        door = self._server()
-        self.servers = [self._server(), self._server()]
+        door = self._server("127.0.0.1")
+        self.servers = [self._server("0.0.0.0"), self._server("0.0.0.0")]
+        self.backends = backends
         self.ends: list[socket.socket] = []
         self.engine = self._engine(door, changes or {})
         self.clients = [self._client(door) for _ in range(CLIENTS)]
-        self.run(2)  # connections to the backends are made in the first round
+        self.run(2 + backends // 10)  # connections to the backends are made in the first rounds
 
     def close(self) -> None:
         self.stack.close()
@@ -89,8 +93,8 @@ class Whole:
                 end.setblocking(False)
                 self.ends.append(self.stack.enter_context(end))
 
-    def _server(self) -> socket.socket:
-        one = self.stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=CLIENTS))
+    def _server(self, host: str) -> socket.socket:
+        one = self.stack.enter_context(socket.create_server((host, 0), backlog=CLIENTS))
         one.setblocking(False)
         return one
 
@@ -100,7 +104,11 @@ class Whole:
         return one
 
     def _engine(self, door: socket.socket, changes: dict[str, Any]) -> _core.WorkerEngine:
-        urls = [f"http://127.0.0.1:{port(one)}" for one in self.servers]
+        ports = [port(one) for one in self.servers]
+        urls = [
+            f"http://127.0.{at // 250}.{at % 250 + 1}:{ports[at % 2]}"
+            for at in range(self.backends)
+        ]
         given = {
             "listeners": [{"bind": f"127.0.0.1:{port(door)}"}],
             "upstreams": {"app": {"backends": urls}},

@@ -33,6 +33,7 @@ def word(measure: str) -> str:
         MIB_FIGURE: "CPU per MiB",
         "worker_us": "CPU of the workers per request",
         "rate": "requests per second",
+        "handshakes": "handshakes per second of CPU",
         "p99_ms": "99th percentile of latency",
         "idle_bytes": "bytes per idle connection",
     }.get(measure, BY_NAME[measure].text)
@@ -119,7 +120,7 @@ def scenario(run: Run, result: Result) -> Iterator[Plot]:
         yield Plot(f"{name}-curve", latency(run, result), main=True)
     if any(row.values("cpu_us") for row in result.rows):
         yield Plot(f"{name}-cpu", processor(result), main=result is first)
-    if figure in ("rate", "idle_bytes"):
+    if figure in ("rate", "handshakes", "idle_bytes"):
         yield Plot(f"{name}-{figure}", plain(result, figure), main=figure == "idle_bytes")
     if any(row.values("pss_bytes") for row in result.rows):
         yield Plot(f"{name}-memory", plain(result, "pss_bytes"), main=result is first)

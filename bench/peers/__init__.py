@@ -39,16 +39,20 @@ def find(
     paths: Mapping[str, str] = {},
     only: Sequence[str] = (),
     trees: Sequence[str] = (),
+    ours: bool = True,
 ) -> tuple[list[Installed], list[str]]:
     """(ours and the peers that can be run, a line for each that cannot).
 
     `paths`: other programs by the peer's name; `only`: these peers; `trees`: other trees of
-    fastproxy, which are compared instead of peers unless `only` names some.
+    fastproxy, which are compared instead of peers unless `only` names some; `ours`: whether this
+    one takes part.
     """
-    ours = OURS.find()
-    assert ours, "this tree is not built: make build"
-    found = [ours]
+    found = []
     notes = []
+    if ours:
+        own = OURS.find()
+        assert own, "this tree is not built: make build"
+        found.append(own)
     for directory in trees:
         tree = fastproxy.other_tree(directory)
         if tree is None:

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
 """What a peer is: a program, where it comes from, and how it is configured for a job.
 
-The same for all: HTTP/1.1 and kept connections to the origin (256 idle ones, 60 s), keep-alive of
-75 s to clients, no limit on requests of a connection below 10,000, bodies of any size, no access
-log unless the setting has one, Host passed on and X-Forwarded-For set. What is *not* the same is to
+The same for all: HTTP/1.1 and kept connections to the origin (256 idle ones, 60 s; 1,024 where the
+load comes by TLS or HTTP/2), keep-alive of 75 s to clients, no limit on requests of a connection
+below 10,000 (none at all there), bodies of any size, no access log unless the setting has one, Host
+passed on and X-Forwarded-For set. With TLS the load alone decides on version, cipher and curve;
+sessions and tickets are as each has them. What is *not* the same is to
 our disadvantage: fastproxy also writes X-Forwarded-Proto, -Host and -Port, X-Real-IP and
 X-Request-ID, counts per route, backend and status with latency histograms, and keeps its limits and
 timeouts.
@@ -22,7 +24,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.scenarios import Request, Scenario, Setting
+from bench.certificates import Certificate
+from bench.scenario import Request, Scenario, Setting
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastproxy-bench"
 VENV = CACHE / "venv"
@@ -61,6 +64,18 @@ class Job:
     """Address and port of each."""
     setting: Setting
     request: Request
+    certificate: Certificate | None = None
+    """With TLS."""
+
+    @property
+    def trusted(self) -> str:
+        """What a client has to trust; empty: there is no TLS."""
+        return self.certificate.cert if self.certificate else ""
+
+    @property
+    def kept(self) -> int:
+        """Idle connections to the origin: more than there are requests at once."""
+        return 256 if self.setting.plain else 1024
 
     @property
     def access_log(self) -> Path:

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from bench.peers.base import Job, Peer, Wheel, any_of
-from bench.scenarios import Scenario, Setting
+from bench.scenario import Scenario, Setting
 
 SECOND = 1_000_000_000
 
@@ -21,7 +21,7 @@ def command(job: Job, program: str) -> list[str]:
     ]
     server: dict[str, Any] = {
         "listen": [f"127.0.0.1:{job.port}"],
-        "protocols": ["h1"],
+        "protocols": [protocol(job)],
         "automatic_https": {"disable": True},
         "idle_timeout": 75 * SECOND,
         "routes": [*routes, {"handle": [proxy]}],
@@ -31,6 +31,11 @@ def command(job: Job, program: str) -> list[str]:
         "logging": {"logs": {"default": {"level": "ERROR"}}},
         "apps": {"http": {"servers": {"clients": server}}},
     }
+    if job.certificate:
+        # As shipped, but for the one protocol; Go prefers what the load offers.
+        server["tls_connection_policies"] = [{"alpn": [alpn(job)]}]
+        pair = {"certificate": job.certificate.cert, "key": job.certificate.key}
+        config["apps"]["tls"] = {"certificates": {"load_files": [pair]}}
     if job.setting.log:
         server["logs"] = {}
         config["logging"]["logs"]["default"] = {
@@ -48,6 +53,16 @@ def command(job: Job, program: str) -> list[str]:
     ]  # fmt: skip
 
 
+def protocol(job: Job) -> str:
+    if job.setting.http2:
+        return "h2" if job.certificate else "h2c"
+    return "h1"
+
+
+def alpn(job: Job) -> str:
+    return "h2" if job.setting.http2 else "http/1.1"
+
+
 def reverse_proxy(job: Job) -> dict[str, Any]:
     """Host is passed on and X-Forwarded-For, -Proto and -Host are set as shipped."""
     policy = "least_conn" if job.setting.least_loaded else "round_robin"
@@ -57,7 +72,7 @@ def reverse_proxy(job: Job) -> dict[str, Any]:
         "load_balancing": {"selection_policy": {"policy": policy}},
         "transport": {
             "protocol": "http",
-            "versions": ["1.1"],
+            "versions": ["h2c", "2"] if job.setting.http2_upstream else ["1.1"],
             "compression": False,
             "dial_timeout": 5 * SECOND,
             "response_header_timeout": 60 * SECOND,
@@ -65,7 +80,7 @@ def reverse_proxy(job: Job) -> dict[str, Any]:
             "keep_alive": {
                 "enabled": True,
                 "max_idle_conns": 0,
-                "max_idle_conns_per_host": 256,
+                "max_idle_conns_per_host": job.kept,
                 "idle_timeout": 60 * SECOND,
             },
         },

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from bench.peers.base import Job, Peer, Wheel, any_of
-from bench.scenarios import Scenario, Setting
+from bench.scenario import Scenario, Setting
 
 LOG = {
     "time": "%START_TIME%",
@@ -30,6 +30,7 @@ FIELDS = {
     "X-Forwarded-Port": "%DOWNSTREAM_LOCAL_PORT%",
 }
 API = "type.googleapis.com/envoy.extensions"
+HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 ACTION = {"cluster": "origin", "timeout": "60s"}
 OUTLIERS = {
     # One failure and it is out for 30 s (as shipped: five in a row).
@@ -69,8 +70,31 @@ def listener(job: Job) -> dict[str, Any]:
         "name": "clients",
         "address": address("127.0.0.1", job.port),
         "tcp_backlog_size": 4096,
-        "filter_chains": [{"filters": [{"name": "http", "typed_config": connection_manager(job)}]}],
+        "filter_chains": [
+            {
+                "filters": [{"name": "http", "typed_config": connection_manager(job)}],
+                **transport(job),
+            }
+        ],
     }
+
+
+def transport(job: Job) -> dict[str, Any]:
+    """TLS, if clients speak it. BoringSSL alone prefers what the load offers."""
+    if not job.certificate:
+        return {}
+    context = {
+        "alpn_protocols": ["h2" if job.setting.http2 else "http/1.1"],
+        "tls_certificates": [
+            {
+                "certificate_chain": {"filename": job.certificate.cert},
+                "private_key": {"filename": job.certificate.key},
+            }
+        ],
+    }
+    kind = f"{API}.transport_sockets.tls.v3.DownstreamTlsContext"
+    typed = {"@type": kind, "common_tls_context": context}
+    return {"transport_socket": {"name": "tls", "typed_config": typed}}
 
 
 def connection_manager(job: Job) -> dict[str, Any]:
@@ -78,14 +102,15 @@ def connection_manager(job: Job) -> dict[str, Any]:
     found: dict[str, Any] = {
         "@type": f"{API}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "clients",
-        "codec_type": "HTTP1",
+        "codec_type": "HTTP2" if setting.http2 else "HTTP1",
         # The client is who connects: sets X-Forwarded-For.
         "use_remote_address": True,
         "generate_request_id": setting.same_fields,
         "server_header_transformation": "PASS_THROUGH",
         "common_http_protocol_options": {
             "idle_timeout": "75s",
-            "max_requests_per_connection": 10000,
+            # 0: any number.
+            "max_requests_per_connection": 10000 if setting.plain else 0,
         },
         "route_config": {"virtual_hosts": [virtual_host(job)]},
         "http_filters": [
@@ -157,6 +182,10 @@ def cluster(job: Job) -> dict[str, Any]:
         balance = {"load_balancing_policy": {"policies": [{"typed_extension_config": LEAST}]}}
     if job.setting.passive:
         balance["outlier_detection"] = OUTLIERS
+    if job.setting.http2_upstream:
+        kind = f"{API}.upstreams.http.v3.HttpProtocolOptions"
+        options = {"@type": kind, "explicit_http_config": {"http2_protocol_options": {}}}
+        balance["typed_extension_protocol_options"] = {HTTP_OPTIONS: options}
     return {
         "name": "origin",
         "type": "STATIC",

@@ -10,21 +10,25 @@ import sys
 from pathlib import Path
 
 from bench.peers.base import Installed, Job, Own, Peer, first_version
-from bench.scenarios import Setting
+from bench.scenario import Setting
 
 
 def arguments(job: Job) -> list[str]:
     """Everything that is not set here is as users get it."""
+    scheme = "h2c" if job.setting.http2_upstream else "http"
+    plain = job.setting.plain
     lines = [
-        f'listeners = ["127.0.0.1:{job.port}"]',
+        *([f'listeners = ["127.0.0.1:{job.port}"]'] if plain else []),
         f"workers = {job.setting.workers}",
         'log_format = "json"',
         f'access_log = "{job.access_log if job.setting.log else "off"}"',
+        *([] if plain else listener(job)),
         "[limits]",
         # More than any scenario opens, so that each connection is counted and none refused.
         "connections_per_ip = 60000",
+        *([] if plain else ["requests_per_connection = 0"]),
         "[upstreams.origin]",
-        f"backends = {json.dumps([f'http://{one}' for one in job.addresses()])}",
+        f"backends = {json.dumps([f'{scheme}://{one}' for one in job.addresses()])}",
         *balancing(job.setting),
     ]
     for path in ["/", *job.route_paths()]:
@@ -33,6 +37,15 @@ def arguments(job: Job) -> list[str]:
     # As a flag: what the environment says of it would win over the file.
     control = str(job.directory / "control.sock")
     return ["-m", "fastproxy", "run", "-c", file, "--control-socket", control]
+
+
+def listener(job: Job) -> list[str]:
+    """With TLS, or HTTP/2 without it. ALPN offers both as it comes."""
+    lines = ["[[listeners]]", f'bind = "127.0.0.1:{job.port}"']
+    if not job.certificate:
+        return [*lines, "http2 = true"]
+    pair = f'{{ cert = "{job.certificate.cert}", key = "{job.certificate.key}" }}'
+    return [*lines, "[listeners.tls]", f"certificates = [{pair}]"]
 
 
 def balancing(setting: Setting) -> list[str]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 
 from bench.peers.base import Debian, Job, Peer, any_of
-from bench.scenarios import Scenario, Setting
+from bench.scenario import Scenario, Setting
 
 CONFIG = """
 num-threads: {workers}
@@ -24,6 +24,7 @@ proxy.emit-x-forwarded-headers: ON
 listen:
   host: 127.0.0.1
   port: {port}
+{tls}
 hosts:
   default:
     paths:
@@ -37,6 +38,13 @@ LOG = """access-log:
 "status":%s,"bytes_out":%b,"time_total":%{{duration}}x}}'"""
 
 
+# HTTP/2 by ALPN, and by prior knowledge without TLS, is there as shipped.
+TLS = """  ssl:
+    certificate-file: {0.cert}
+    key-file: {0.key}
+    minimum-version: TLSv1.2"""
+
+
 def command(job: Job, program: str) -> list[str]:
     origin = job.addresses()[0]
     text = CONFIG.format(
@@ -45,6 +53,7 @@ def command(job: Job, program: str) -> list[str]:
         user="user: root\n" if os.geteuid() == 0 else "",
         directory=job.directory,
         port=job.port,
+        tls=TLS.format(job.certificate) if job.certificate else "",
         origin=origin,
         log=LOG.format(path=job.access_log) if job.setting.log else "",
         routes="\n".join(
@@ -56,6 +65,8 @@ def command(job: Job, program: str) -> list[str]:
 
 
 def cannot(_: Scenario, setting: Setting) -> str:
+    if setting.http2_upstream:
+        return "2.2 speaks no HTTP/2 to the origin"
     return any_of(
         one_backend_only=setting.backends > 1,
         no_such_fields=setting.same_fields,

@@ -25,7 +25,7 @@ defaults
     option forwardfor
     {tries}
 frontend clients
-    bind 127.0.0.1:{port} backlog 4096
+    bind 127.0.0.1:{port} backlog 4096{protocols}
     {fields}
     {routes}
     default_backend origin
@@ -55,6 +55,7 @@ CHECKS = " check inter 5s fastinter 1s rise 2 fall 3"
 
 def command(job: Job, program: str) -> list[str]:
     setting = job.setting
+    proto = " proto h2" if setting.http2_upstream else ""
     routes = ""
     if paths := job.route_paths():
         # Thousands of rules are a map, which is a tree: rules would be tried one by one.
@@ -67,16 +68,25 @@ def command(job: Job, program: str) -> list[str]:
         format=LOG if setting.log else "",
         fields=FIELDS if setting.same_fields else "",
         port=job.port,
+        protocols=protocols(job),
         routes=routes,
         tries=TRIES if setting.passive else "",
         balance="leastconn" if setting.least_loaded else "roundrobin",
         servers="\n    ".join(
-            f"server s{n} {one} pool-max-conn 256 pool-purge-delay 60s"
+            f"server s{n} {one}{proto} pool-max-conn {job.kept} pool-purge-delay 60s"
             f"{PASSIVE if setting.passive else CHECKS if setting.checks else ''}"
             for n, one in enumerate(job.addresses())
         ),
     )
     return [program, "-db", "-f", job.write("haproxy.cfg", text)]  # -q would lose the log
+
+
+def protocols(job: Job) -> str:
+    """Of clients. TLS 1.2 is the least that it takes as shipped."""
+    http2 = job.setting.http2
+    if job.certificate:
+        return f" ssl crt {job.certificate.both} alpn {'h2' if http2 else 'http/1.1'}"
+    return " proto h2" if http2 else ""
 
 
 PEER = Peer("haproxy", Debian("haproxy"), "haproxy", ("-v",), command, log_to_stdout=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bench.build import HERE, BuildError, program
 from bench.peers.base import Installed, Job, Own, Peer, any_of
-from bench.scenarios import KIB, Scenario, Setting
+from bench.scenario import KIB, Scenario, Setting
 
 LARGE = 32 * KIB
 """Bodies from here on are for bodies.c."""
@@ -24,6 +24,8 @@ def command(job: Job, _: str) -> list[str]:
 
 
 def cannot(scenario: Scenario, setting: Setting) -> str:
+    if not setting.plain:
+        return "no TLS, no HTTP/2"
     return any_of(
         one_worker_only=setting.workers > 1,
         one_backend_only=setting.backends > 1,

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from bench.peers.base import Debian, Job, Peer, any_of
-from bench.scenarios import Scenario, Setting
+from bench.scenario import Scenario, Setting
 
 LOG = (
     '{"time":"$time_iso8601","client_ip":"$remote_addr","request":"$request",'
@@ -15,10 +15,12 @@ LOG = (
 
 def command(job: Job, program: str) -> list[str]:
     patterns = ":".join(["/", *job.route_paths()])
+    proto = ";proto=h2" if job.setting.http2_upstream else ""
     lines = [
-        f"frontend=127.0.0.1,{job.port};no-tls",
+        # Without TLS it understands HTTP/1.1 and HTTP/2 by prior knowledge.
+        f"frontend=127.0.0.1,{job.port}{'' if job.certificate else ';no-tls'}",
         # HTTP/1.1 to the backends is the default; so is round robin among them.
-        *(f"backend={host},{port};{patterns}" for host, port in job.backends),
+        *(f"backend={host},{port};{patterns}{proto}" for host, port in job.backends),
         f"workers={job.setting.workers}",
         "no-ocsp=yes",
         "add-x-forwarded-for=yes",
@@ -33,6 +35,11 @@ def command(job: Job, program: str) -> list[str]:
         "backlog=4096",
         "log-level=ERROR",
     ]
+    if job.certificate:
+        lines += [
+            f"private-key-file={job.certificate.key}",
+            f"certificate-file={job.certificate.cert}",
+        ]
     if job.setting.log:
         lines += [f"accesslog-file={job.access_log}", f"accesslog-format={LOG}"]
     return [program, f"--conf={job.write('nghttpx.conf', chr(10).join(lines) + chr(10))}"]

@@ -25,7 +25,7 @@ http {{
     {log}
     tcp_nodelay on;
     keepalive_timeout 75s;
-    keepalive_requests 10000;
+    keepalive_requests {requests};
     client_max_body_size 0;
     upstream origin {{
         {balance}
@@ -46,15 +46,23 @@ http {{
     {tuned}
     server {{
         # A listening socket for each worker: no thundering herd, an even spread.
-        listen 127.0.0.1:{port} reuseport backlog=4096;
+        listen 127.0.0.1:{port} reuseport backlog=4096{protocols};
+        {tls}
         location / {{
-            proxy_pass http://origin;
+            {passing}
             {tries}
         }}
         {routes}
     }}
 }}
 """
+TLS = """ssl_certificate {0.cert};
+        ssl_certificate_key {0.key};
+        ssl_protocols TLSv1.2 TLSv1.3;"""
+# 1.22 opens a connection to the origin for each call at a time: it does not multiplex.
+GRPC = """grpc_pass grpc://origin;
+            grpc_set_header Host $http_host;
+            grpc_set_header X-Forwarded-For $remote_addr;"""
 # What ours writes, as far as nginx has it.
 LOG = """log_format json escape=json '{"time":"$time_iso8601","client_ip":"$remote_addr",'
         '"method":"$request_method","host":"$host","target":"$request_uri",'
@@ -72,6 +80,9 @@ TUNED = """proxy_buffering off;
     proxy_busy_buffers_size 512k;
     proxy_request_buffering off;
     client_body_buffer_size 256k;"""
+# Frames as large as clients take them, instead of 8 KiB.
+TUNED_HTTP2 = """
+    http2_chunk_size 16k;"""
 # One failure and it is out for 30 s (as shipped: 10 s). What counts is what got no answer: a 500
 # would only count if it were tried again, which no proxy does here.
 PASSIVE = " max_fails=1 fail_timeout=30s"
@@ -85,6 +96,7 @@ FIELDS = """proxy_set_header X-Real-IP $remote_addr;
 
 def command(job: Job, program: str) -> list[str]:
     setting = job.setting
+    tuned = TUNED + (TUNED_HTTP2 if setting.http2 else "") if setting.tuned else ""
     routes = [f"location = {path} {{ proxy_pass http://origin; }}" for path in job.route_paths()]
     text = CONFIG.format(
         user="user root;\n" if os.geteuid() == 0 else "",
@@ -96,10 +108,14 @@ def command(job: Job, program: str) -> list[str]:
         servers="\n        ".join(
             f"server {one}{PASSIVE if setting.passive else ''};" for one in job.addresses()
         ),
-        keepalive=max(256, 2 * len(job.backends)),
+        keepalive=max(job.kept, 2 * len(job.backends)),
+        requests=10_000 if setting.plain else 1_000_000_000,
+        protocols=" ssl" * bool(job.certificate) + " http2" * setting.http2,
+        tls=TLS.format(job.certificate) if job.certificate else "",
+        passing=GRPC if setting.http2_upstream else "proxy_pass http://origin;",
         port=job.port,
         fields=FIELDS if setting.same_fields else "",
-        tuned=TUNED if setting.tuned else "",
+        tuned=tuned,
         routes="\n        ".join(routes),
     )
     file = job.write("nginx.conf", text)

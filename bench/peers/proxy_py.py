@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from bench.peers.base import Job, Peer, Wheel, any_of
-from bench.scenarios import MIB, Scenario, Setting
+from bench.scenario import MIB, Scenario, Setting
 
 # As shipped it opens a connection to the origin for each request, forgets the one before and fails
 # on its descriptor: a plugin can do better. One plugin serves one client connection.
@@ -61,6 +61,8 @@ def command(job: Job, program: str) -> list[str]:
 
 
 def cannot(scenario: Scenario, setting: Setting) -> str:
+    if not setting.plain:
+        return "not set up for TLS and HTTP/2"
     return any_of(
         no_such_fields=setting.same_fields,
         no_other_buffers=setting.tuned,

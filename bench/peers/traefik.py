@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from bench.peers.base import Job, Peer, Wheel, any_of
-from bench.scenarios import Scenario, Setting
+from bench.scenario import Scenario, Setting
 
 
 def command(job: Job, program: str) -> list[str]:
@@ -67,6 +67,8 @@ def services(job: Job) -> dict[str, Any]:
 
 
 def cannot(_: Scenario, setting: Setting) -> str:
+    if not setting.plain:
+        return "not set up for TLS and HTTP/2"
     return any_of(no_such_fields=setting.same_fields, no_other_buffers=setting.tuned)
 
 

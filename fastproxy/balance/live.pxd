@@ -27,7 +27,7 @@ from fastproxy.balance.table cimport (
     BACKEND_UNPROVEN, BALANCE_HASH, Live, LiveTier, Members, RosterBackend, RosterHeader,
     RosterUpstream)
 from fastproxy.clib.atomics cimport load32, load64
-from fastproxy.scoreboard.read cimport backend_row, upstream_board
+from fastproxy.scoreboard.read cimport back_since, backend_row, upstream_board
 from fastproxy.scoreboard.table cimport HEALTH_UP, BackendRow, BoardHeader
 
 
@@ -99,7 +99,6 @@ cdef inline uint32_t part_now(
     """How much of its weight a member gets now, of PART_WHOLE: what its agent asks for, and the
     slow start since it came (back). `until_ms` is lowered to when that is to be asked again."""
     cdef uint64_t since
-    cdef uint64_t ejected_until
     cdef uint64_t step
     cdef float risen, least
     cdef uint32_t part = PART_WHOLE
@@ -109,10 +108,7 @@ cdef inline uint32_t part_now(
         part = load32(&row.percent) * PART_WHOLE // 100
     if upstream.slow_start_ms == 0 or upstream.algorithm == BALANCE_HASH:
         return part if part != 0 else 1
-    since = load64(&row.up_since_ms)
-    ejected_until = load64(&row.ejection) >> 16
-    if ejected_until > since and ejected_until <= now_ms:
-        since = ejected_until
+    since = back_since(row, now_ms)
     if since != 0 and now_ms < since + upstream.slow_start_ms:
         step = upstream.slow_start_ms // 50
         step = now_ms + (step if step > SLOW_START_STEP_MS else SLOW_START_STEP_MS)

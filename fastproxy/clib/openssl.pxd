@@ -198,6 +198,7 @@ cdef extern from "<openssl/ssl.h>" nogil:
     int SSL_CTX_set_num_tickets(SSL_CTX *, size_t) noexcept
     int SSL_CTX_set_max_early_data(SSL_CTX *, uint32_t) noexcept
     int SSL_CTX_set_recv_max_early_data(SSL_CTX *, uint32_t) noexcept
+    int SSL_set_alpn_protos(SSL *, const unsigned char *, unsigned int) noexcept
     int SSL_CTX_set_alpn_protos(SSL_CTX *, const unsigned char *, unsigned int) noexcept
 
     # what it calls
@@ -229,9 +230,10 @@ cdef extern from "<openssl/ssl.h>" nogil:
     SSL_TICKET_RETURN SSL_TICKET_RETURN_IGNORE_RENEW
     int SSL_SESSION_set1_ticket_appdata(SSL_SESSION *, const void *, size_t) noexcept
     int SSL_SESSION_get0_ticket_appdata(SSL_SESSION *, void **, size_t *) noexcept
-    void SSL_CTX_set_info_callback(
-        SSL_CTX *, void (*)(const SSL *, int, int) noexcept nogil) noexcept
-    int SSL_CB_ACCEPT_LOOP, SSL_CB_CONNECT_LOOP, SSL_CB_WRITE_ALERT
+    void SSL_CTX_set_msg_callback(
+        SSL_CTX *, void (*)(int, int, int, const void *, size_t, SSL *, void *) noexcept nogil
+        ) noexcept
+    int SSL3_RT_HANDSHAKE, SSL3_RT_ALERT
     void SSL_CTX_sess_set_new_cb(
         SSL_CTX *, int (*)(SSL *, SSL_SESSION *) noexcept nogil) noexcept
 

@@ -43,6 +43,8 @@ PLAN_BYTES_MAX = 0x7FFFFFFF
 HOST_PASS, HOST_UPSTREAM, HOST_FIXED = range(3)
 KEY_NONE, KEY_CLIENT_IP, KEY_TEMPLATE = range(3)
 UPSTREAM_HTTP1, UPSTREAM_AUTO, UPSTREAM_HTTP2, UPSTREAM_H2C = range(4)
+CLIENT_CERT = {"off": 0, "rfc9440": 1, "xfcc": 2}
+"""ClientCertHeader of engine/table.pxd."""
 KEYS_UNKNOWN = (
     "response_header", "backend", "status", "bytes_in", "bytes_out", "time_total", "time_connect",
     "time_first_byte", "retries", "end_state",
@@ -185,10 +187,19 @@ def _listeners(blob: pack.Blob, config: Config) -> list[Mapping[str, Any]]:
             "is_unix": listener.bind.is_unix,
             "keepalive": listener.keepalive,
             "tls": listener.tls is not None,
+            "https_port": https_port(listener),
+            "hsts": blob.text(listener.tls.hsts_value if listener.tls is not None else ""),
+            "client_cert": CLIENT_CERT[listener.tls.client_cert_header if listener.tls else "off"],
             "http2": offers_http2(listener),
         }
         for listener in config.all_listeners()
     ]
+
+
+def https_port(listener: Listener) -> int:
+    """Where `redirect_https` leads; 0: nowhere."""
+    given = listener.redirect_https
+    return 443 if given is True else 0 if given is False else given
 
 
 def offers_http2(listener: Listener) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from fastproxy.config import plugs
 from fastproxy.config.load import Where, path_where
 from fastproxy.config.model import Config, Listener, Upstream
+from fastproxy.config.plan import https_port
 from fastproxy.tls.build import Built, build_keyring, wants_tls
 from fastproxy.tls.settings import YEAR_SECONDS, Hsts, Tls
 
@@ -62,12 +63,6 @@ def _target(config: Config, where: Where, listener: Listener) -> Iterator[Findin
         return
     hint = f"write redirect_https = {ports[0]}, unless something else leads from {port} to it"
     yield (*where, "redirect_https"), f"leads to port {port}, where no listener is", hint, True
-
-
-def https_port(listener: Listener) -> int:
-    """Where `redirect_https` leads; 0: nowhere."""
-    given = listener.redirect_https
-    return 443 if given is True else 0 if given is False else given
 
 
 def _hsts(where: Where, tls: Tls) -> Iterator[Finding]:

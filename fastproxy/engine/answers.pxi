@@ -239,6 +239,8 @@ cdef void answer_send(Engine *eng, Exchange *x, int status, Span fields, Span bo
         put_uint(&out, body.len)
         put(&out, b"\r\n", 2)
     put_connection(x, &out)
+    if says_hsts(x):
+        put_hsts(x, &out)
     spans[0].iov_base = out.ptr
     spans[0].iov_len = out.len
     # The empty line goes with the body's span so that one writev says it all.

@@ -116,6 +116,8 @@ cdef bint upstream_shakes(Engine *eng, Connection *conn) noexcept nogil:
     if result == IO_AGAIN and not conn.ready & READY_DEAD:
         return False
     if result <= 0:
+        if conn.flags & CONN_UNTRUSTED:
+            conn.exchange.flags |= X_UNTRUSTED
         end_state(conn.exchange, b"S", b"C")
         upstream_refused(eng, conn)
         return False
@@ -123,10 +125,9 @@ cdef bint upstream_shakes(Engine *eng, Connection *conn) noexcept nogil:
 
 
 cdef void upstream_carry(Engine *eng, Connection *conn) noexcept nogil:
-    """The backend speaks HTTP/2: the connection becomes a carrier, the exchange its first stream.
-    May end the exchange."""
+    """The backend speaks HTTP/2: the connection becomes a carrier, the exchange its first stream,
+    and who has waited for it gets one, too. May end the exchange."""
     cdef Exchange *x = conn.exchange
-    cdef Connection *stream
     conn.exchange = NULL
     x.upstream = NULL
     if eng.http2 == NULL or not eng.http2.connect(eng, conn):
@@ -134,16 +135,103 @@ cdef void upstream_carry(Engine *eng, Connection *conn) noexcept nogil:
         exchange_fail(eng, x, 503, b"out of memory")
         return
     connection_move(conn, PEER_CARRIER)
+    eng.speaks_http2[conn.backend] = 1
     carrier_link(eng, conn)
-    stream = eng.http2.stream(eng, conn, False)
+    run_later(eng, conn)
+    if x.flags & X_UPGRADE:
+        carrier_wait_for(x, conn)       # until it has said whether it takes them (carrier_ready)
+        return
+    stream_begin(eng, x, conn)
+    carrier_reach_over(eng, conn)
+
+
+cdef void carrier_ready(Engine *eng, Connection *conn) noexcept nogil:
+    """The upstream's SETTINGS have come (RFC 9113 6.5): what it takes is known."""
+    if conn.waiting != NULL:
+        carrier_reach_over(eng, conn)
+
+
+cdef void stream_begin(Engine *eng, Exchange *x, Connection *carrier) noexcept nogil:
+    """A stream for this exchange; without room it is dialled anew. May end the exchange."""
+    cdef Connection *stream = NULL
+    cdef const RosterBackend *backend = roster_backend(
+        x.roster.base, roster_upstream(x.roster, x.upstream_index), <uint32_t> x.backend)
+    if carrier.state == PEER_CARRIER and not carrier.ready & READY_DEAD:
+        stream = eng.http2.stream(eng, carrier, x.flags & X_UPGRADE != 0)
+    if stream == NULL and x.flags & X_UPGRADE and carrier.state == PEER_CARRIER and (
+            upstream_row(x).protocol != UPSTREAM_AUTO):
+        exchange_fail(eng, x, 502, b"the upstream takes no WebSockets over HTTP/2")
+        return
     if stream == NULL:
-        exchange_dial_failed(eng, x)
-        exchange_dial(eng, x)
+        if not carrier_wait(eng, x, backend) and not exchange_dial_backend(eng, x, False):
+            exchange_dial(eng, x)
         return
     upstream_attach(x, stream)
     connection_move(stream, PEER_BUSY)
     exchange_send(eng, x)
-    run_later(eng, conn)
+
+
+cdef bint carrier_wait(Engine *eng, Exchange *x, const RosterBackend *backend) noexcept nogil:
+    """Somebody is just connecting to this backend, which spoke HTTP/2 last time: wait for that
+    connection instead of making one more. False: there is none, make it."""
+    cdef Connection *conn = eng.reaching[backend.row]
+    if conn == NULL or conn.backend_generation != backend.generation or x.flags & X_UPGRADE:
+        return False
+    carrier_wait_for(x, conn)
+    return True
+
+
+cdef void carrier_wait_for(Exchange *x, Connection *conn) noexcept nogil:
+    x.waits_for = conn
+    x.queue_prev = NULL
+    x.queue_next = conn.waiting
+    if conn.waiting != NULL:
+        conn.waiting.queue_prev = x
+    conn.waiting = x
+
+
+cdef void carrier_expect(Engine *eng, Exchange *x, Connection *conn) noexcept nogil:
+    """A connection is begun: will it be a carrier that others should wait for?"""
+    cdef uint8_t protocol = upstream_row(x).protocol
+    if protocol == UPSTREAM_H2C or protocol == UPSTREAM_HTTP2:
+        eng.speaks_http2[conn.backend] = 1
+    if (eng.speaks_http2[conn.backend] and eng.reaching[conn.backend] == NULL
+            and not x.flags & X_UPGRADE):
+        eng.reaching[conn.backend] = conn
+
+
+cdef bint carrier_hand_over(Connection *conn) noexcept nogil:
+    """Who began this connection does not want it any more; somebody else waits for it. False: it
+    is not on its way."""
+    cdef Exchange *x = conn.waiting
+    if conn.state != PEER_CONNECTING:
+        return False
+    carrier_wait_over(x)
+    upstream_attach(x, conn)
+    return True
+
+
+cdef void carrier_wait_over(Exchange *x) noexcept nogil:
+    """It does not wait any more."""
+    if x.queue_prev != NULL:
+        x.queue_prev.queue_next = x.queue_next
+    else:
+        x.waits_for.waiting = x.queue_next
+    if x.queue_next != NULL:
+        x.queue_next.queue_prev = x.queue_prev
+    x.waits_for = NULL
+    x.queue_next = x.queue_prev = NULL
+
+
+cdef void carrier_reach_over(Engine *eng, Connection *conn) noexcept nogil:
+    """This connection is reached, or never will be: all who wait for it go on."""
+    cdef Exchange *x
+    if eng.reaching[conn.backend] == conn:
+        eng.reaching[conn.backend] = NULL
+    while conn.waiting != NULL:
+        x = conn.waiting
+        carrier_wait_over(x)
+        stream_begin(eng, x, conn)
 
 
 cdef Connection *carrier_stream(Engine *eng, Exchange *x,
@@ -236,6 +324,15 @@ cdef ssize_t carrier_read(Engine *eng, Connection *conn, char *buf, size_t size)
 cdef void carrier_timer(Engine *eng, Connection *conn, uint64_t after_ms) noexcept nogil:
     """connection_timer, likewise."""
     connection_timer(eng, conn, after_ms)
+
+
+cdef void carrier_idle(Engine *eng, Connection *conn, bint idle) noexcept nogil:
+    """A client's carrier without streams may be closed to make room for others."""
+    if idle and not conn.flags & CONN_IN_LIST:
+        list_link(eng, conn)
+    elif not idle:
+        list_unlink(conn)
+        conn.requests += 1
 
 
 cdef void carrier_close(Engine *eng, Connection *conn) noexcept nogil:

@@ -37,6 +37,7 @@ cdef bint upstream_connect(Engine *eng, Exchange *x, const RosterBackend *backen
         conn.flags |= CONN_UNIX
     eng.upstream_count += 1
     upstream_attach(x, conn)
+    carrier_expect(eng, x, conn)
     connection_timer(eng, conn, row.connect_ms)
     return True
 
@@ -63,6 +64,9 @@ cdef void upstream_connected(Engine *eng, Connection *conn) noexcept nogil:
     if conn.protocol == PROTOCOL_HTTP2 and not conn.flags & CONN_STREAM:
         upstream_carry(eng, conn)
         return
+    eng.speaks_http2[conn.backend] = 0
+    if conn.waiting != NULL:
+        carrier_reach_over(eng, conn)
     connection_move(conn, PEER_BUSY)
     exchange_send(eng, x)
 
@@ -71,15 +75,26 @@ cdef void upstream_refused(Engine *eng, Connection *conn) noexcept nogil:
     """It could not be reached; nothing was sent: on to the next one."""
     cdef Exchange *x = conn.exchange
     x.upstream = NULL
+    eng.speaks_http2[conn.backend] = 0
+    conn.exchange = NULL
     upstream_close(eng, conn)
     exchange_dial_failed(eng, x)
     exchange_dial(eng, x)
+
+
+cdef inline const char *unreached(const Exchange *x) noexcept nogil:
+    """Why no backend was reached, as far as a client may know."""
+    if x.flags & X_UNTRUSTED:
+        return b"the upstream's certificate is not valid"
+    return b"the upstream could not be reached"
 
 
 cdef void upstream_close(Engine *eng, Connection *conn) noexcept nogil:
     """Close now; the exchange, if any, was let go before."""
     parked_unlink(eng, conn)
     conn.exchange = NULL
+    if conn.state == PEER_CONNECTING and not conn.flags & CONN_STREAM:
+        carrier_reach_over(eng, conn)
     if not conn.flags & CONN_STREAM:
         eng.upstream_count -= 1
     connection_free(eng, conn)

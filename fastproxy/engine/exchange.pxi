@@ -127,8 +127,10 @@ cdef bint exchange_dial_backend(Engine *eng, Exchange *x, bint may_reuse) noexce
     x.dialed_us = eng.now_us
     if may_reuse:
         conn = parked_take(eng, backend, not x.flags & X_REPLAYABLE)
-        if conn == NULL and eng.carriers[backend.row] != NULL:
+        if conn == NULL and eng.speaks_http2[backend.row]:
             conn = carrier_stream(eng, x, backend)
+            if conn == NULL and carrier_wait(eng, x, backend):
+                return True
     if conn != NULL:
         count_add(&eng.me.upstream_reused, 1)
         x.connected_us = eng.now_us
@@ -178,7 +180,7 @@ cdef void exchange_nobody(Engine *eng, Exchange *x) noexcept nogil:
         exchange_fail(eng, x, 504, b"connecting to the upstream took too long")
     else:
         end_state(x, b"S", b"C")
-        exchange_fail(eng, x, 502, b"the upstream could not be reached")
+        exchange_fail(eng, x, 502, unreached(x))
 
 
 cdef void exchange_redial(Engine *eng, Exchange *x) noexcept nogil:
@@ -318,6 +320,8 @@ cdef void exchange_abandon(Engine *eng, Exchange *x) noexcept nogil:
 
 
 cdef void exchange_drop_upstream(Engine *eng, Exchange *x) noexcept nogil:
+    if x.waits_for != NULL:
+        carrier_wait_over(x)
     if x.upstream != NULL:
         x.server.drop(eng, x, x.flags & X_UPSTREAM_KEEPS != 0)
     if x.flags & X_IN_FLIGHT:

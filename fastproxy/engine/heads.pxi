@@ -16,13 +16,17 @@ cdef extern from * nogil:
     /* FieldId bits; ids are those of http1/head.pxd. */
     #define MADE_ANEW (BIT(2) | BIT(3) | BIT(4) | BIT(6) | BIT(7) | BIT(8) | BIT(9) | BIT(10) \
                        | BIT(11) | BIT(13))
-    /* Request: also Host (written first), Expect, Proxy-Authorization, the forwarding family. */
+    /* Request: also Host (written first), Expect, Proxy-Authorization, the forwarding family, and
+     * what is said of a client's certificate. */
     static const uint64_t DROP_FROM_REQUEST = MADE_ANEW | BIT(1) | BIT(5) | BIT(12) | BIT(14)
-        | BIT(15) | BIT(16) | BIT(17) | BIT(18) | BIT(19) | BIT(20) | BIT(22);
+        | BIT(15) | BIT(16) | BIT(17) | BIT(18) | BIT(19) | BIT(20) | BIT(22) | BIT(34) | BIT(35)
+        | BIT(36);
+    static const uint64_t CLIENT_CERTS = BIT(34) | BIT(35) | BIT(36);
     static const uint64_t DROP_FROM_ANSWER = MADE_ANEW;
     #undef BIT
     """
     const uint64_t DROP_FROM_REQUEST
+    const uint64_t CLIENT_CERTS
     const uint64_t DROP_FROM_ANSWER
 
 
@@ -74,6 +78,7 @@ cdef int head_to_upstream(Engine *eng, Exchange *x, Request *request, Out *out) 
     cdef uint64_t mask = DROP_FROM_REQUEST
     cdef uint8_t flags = FIELD_NOMINATED
     cdef const Settings *settings = x.plan.settings
+    cdef Span cert = client_cert(eng, x, out)
     cdef int status
     if x.rewrite != NULL and x.rewrite.request.edits.count != 0:
         edits = &x.rewrite.request
@@ -98,6 +103,8 @@ cdef int head_to_upstream(Engine *eng, Exchange *x, Request *request, Out *out) 
                   | (<uint64_t> 1 << FIELD_X_FORWARDED_HOST)
                   | (<uint64_t> 1 << FIELD_X_FORWARDED_PORT)
                   | (<uint64_t> 1 << FIELD_X_FORWARDED_PREFIX))
+        if cert.len == 0:
+            mask &= ~CLIENT_CERTS
     if upstream_row(x).session.hide and ours(x, edits, FIELD_COOKIE, b"Cookie"):
         put_other_cookies(out, head, text_span(plan, upstream_row(x).session.name))
     if x.web != NULL:
@@ -106,6 +113,8 @@ cdef int head_to_upstream(Engine *eng, Exchange *x, Request *request, Out *out) 
             put_web_kind(x.web, out, False)
     put_fields(out, plan, edits, head, mask, flags)
     put_forwarding(eng, x, request, out, edits)
+    if cert.len != 0:
+        put_client_cert(eng, x, head, cert, edits, out)
     put_request_framing(eng, x, out)
     if edits != NULL:
         scene_of_request(eng, x, request)
@@ -204,6 +213,8 @@ cdef void put_forwarding(Engine *eng, Exchange *x, Request *request, Out *out,
             put_uint(out, listener_port(x))
             put(out, b"\r\n", 2)
     put_via(x, head, edits, x.flags & X_HTTP2 != 0, out)
+    if x.flags & X_EARLY:
+        put(out, b"Early-Data: 1\r\n", 15)
     if ours(x, edits, FIELD_X_REQUEST_ID, b"X-Request-ID"):
         put_line(out, b"X-Request-ID", span(x.request_id, x.request_id_len))
 
@@ -299,6 +310,8 @@ cdef void head_to_client(Engine *eng, Exchange *x, Head *head, Out *out) noexcep
             mask |= <uint64_t> 1 << FIELD_CONTENT_TYPE
         elif x.answer_flow.trailers.ptr != NULL:
             mask &= ~(<uint64_t> 1 << FIELD_TRAILER)
+    if says_hsts(x):
+        mask |= <uint64_t> 1 << FIELD_STRICT_TRANSPORT_SECURITY
     client_keeps_or_closes(eng, x, conn)
     put(out, b"HTTP/1.1 ", 9)
     put_uint(out, head.status)
@@ -312,6 +325,8 @@ cdef void head_to_client(Engine *eng, Exchange *x, Head *head, Out *out) noexcep
             edits == NULL or ours(x, edits, FIELD_DATE, b"Date")):
         put_line(out, b"Date", literal(eng.date))
     put_via(x, head, edits, x.upstream != NULL and x.upstream.flags & CONN_STREAM != 0, out)
+    if says_hsts(x):
+        put_hsts(x, out)
     if x.bond.kind != SESSION_NONE:
         session_answer(eng, x, head, out)
     if x.answer_flow.out_chunked:

@@ -82,7 +82,7 @@ cdef const char *plan_trouble(const char *base, size_t length, uint64_t layout) 
         return b"no listeners, or too many upstreams"
     listeners = <const ListenerRow *> (base + header.listeners.off)
     for i in range(header.listeners.count):
-        if not text_inside(listeners[i].name, length):
+        if not (text_inside(listeners[i].name, length) and text_inside(listeners[i].hsts, length)):
             return b"a listener's name lies outside"
     upstreams = <const UpstreamRow *> (base + header.upstreams.off)
     for i in range(header.upstreams.count):

@@ -54,7 +54,7 @@ cdef Connection *parked_take(Engine *eng, const RosterBackend *backend,
 
     Good is what epoll has told of it by now. That is nothing yet for one parked in this very round
     (an older one is better), and a request that could not be sent twice is worth being sure:
-    both ask the kernel first.
+    both ask the transport first. So does what came unasked: it may be a ticket of TLS.
     """
     cdef Connection *conn
     cdef int passed
@@ -67,10 +67,10 @@ cdef Connection *parked_take(Engine *eng, const RosterBackend *backend,
             passed += 1
         if conn == NULL:
             return NULL
-        if (conn.ready & (READY_READ | READY_FIN | READY_DEAD)
+        if (conn.ready & (READY_FIN | READY_DEAD)
                 or conn.backend_generation != backend.generation
                 or eng.now_ms - conn.opened_ms >= eng.plan.settings.upstream_age_ms
-                or ((must_be_alive or conn.parked_round == eng.round)
+                or ((must_be_alive or conn.ready & READY_READ or conn.parked_round == eng.round)
                     and conn.transport.unasked(eng, conn))):
             upstream_close(eng, conn)
             continue

@@ -40,6 +40,11 @@ cdef size_t exchange_begin(Engine *eng, Exchange *x, Head *head, char *rest,
     note_accept(x, head)
     if not exchange_frame(eng, x, head) or not exchange_target(eng, x, head, request):
         return 0
+    if sent_to_https(x, request):
+        answer_https(eng, x, request)
+        return 0
+    if x.flags & X_SECURE and not exchange_secure(eng, x, request):
+        return 0
     if not exchange_route(eng, x, request):
         return 0
     verdict = exchange_judge(eng, x, request)
@@ -121,6 +126,24 @@ cdef bint exchange_target(Engine *eng, Exchange *x, Head *head, Request *request
         exchange_reject(eng, x, &fault)
         return False
     request.query = request.parts.query
+    return True
+
+
+cdef bint exchange_secure(Engine *eng, Exchange *x, Request *request) noexcept nogil:
+    """What TLS has to say about this request. False: answered."""
+    if x.client == NULL or x.client.tls == NULL:
+        return True
+    if eng.tls.misdirected(eng, x.client, request.host):
+        end_state(x, b"P", b"R")
+        exchange_fail(eng, x, 421, b"this host asks for other certificates of clients")
+        return False
+    # Early data may be sent again by who has only seen it pass: what changes anything waits for
+    # the handshake, that is, the client is told to ask again (RFC 8470 5.2, B3 44).
+    if x.flags & X_EARLY and not (x.request_flow.done and (
+            x.method == METHOD_GET or x.method == METHOD_HEAD or x.method == METHOD_OPTIONS)):
+        end_state(x, b"P", b"R")
+        exchange_fail(eng, x, 425, b"not before the handshake is over")
+        return False
     return True
 
 

@@ -71,6 +71,16 @@ cdef struct ListenerRow:
     uint8_t keepalive               # SO_KEEPALIVE on accepted connections
     uint8_t tls                     # clients speak TLS: which certificates is in the keyring
     uint8_t http2                   # offered by ALPN, or its preface understood in plain text
+    uint8_t client_cert             # ClientCertHeader
+    uint16_t https_port             # plain: send requests on to https:// there; 0: serve them
+    Text hsts                       # TLS: Strict-Transport-Security of every answer; empty: none
+
+
+cdef enum ClientCertHeader:
+    # How upstreams are told of a client's certificate.
+    CLIENT_CERT_OFF = 0
+    CLIENT_CERT_RFC9440 = 1
+    CLIENT_CERT_XFCC = 2
 
 
 cdef enum HostPolicy:

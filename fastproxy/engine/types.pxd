@@ -164,6 +164,7 @@ cdef struct Connection:
     void *tls                   # the TLS transport's own, or NULL
     void *carried               # carrier: its session; stream: what the session knows of it
     Connection *due_next        # carrier: Engine.due_carriers
+    Exchange *waiting           # CONNECTING: more exchanges that want streams of it (waits_for)
     const Transport *transport
     Exchange *exchange
     Connection *run_next        # run queue, or the list of the dead
@@ -236,6 +237,7 @@ cdef struct Exchange:
     Exchange *queue_next        # QUEUED: in its line
     Exchange *queue_prev
     uint64_t queued_us          # since when it waits, or has waited; 0: it never did
+    Connection *waits_for       # DIALING: the connection that will carry its stream, or NULL
     uint32_t queue_row          # which queue
     uint8_t queue_line          # which of its lines
     Bond bond                   # to the member of its session, to its subset
@@ -309,6 +311,8 @@ cdef struct Engine:
     Connection *parked[IDLE_BUCKETS]    # idle upstream connections, newest first, by row
     uint32_t parked_count[IDLE_BUCKETS]
     Connection *carriers[IDLE_BUCKETS]  # upstream connections that carry streams, by row
+    Connection *reaching[IDLE_BUCKETS]  # the one that is about to, or NULL
+    uint8_t speaks_http2[IDLE_BUCKETS]  # by row: the last connection came to be a carrier
     Connection *due_carriers    # have something to send when the round is over
     const TlsPlug *tls          # NULL: there is none
     const CarrierPlug *http2

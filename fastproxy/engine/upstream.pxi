@@ -196,6 +196,11 @@ cdef void upstream_keep_partial(Engine *eng, Connection *conn, Exchange *x, cons
     conn.partial = partial
 
 
+cdef enum:
+    # How often a request that was not looked at is sent again, to a backend that refuses streams.
+    UNPROCESSED_RETRIES = 3
+
+
 # ---- trouble --------------------------------------------------------------------------------
 
 cdef void upstream_fault(Engine *eng, Exchange *x, const Fault *fault) noexcept nogil:
@@ -211,6 +216,10 @@ cdef void upstream_failed(Engine *eng, Exchange *x, int status, const char *caus
     cdef Connection *conn = x.upstream
     cdef bint again = (conn.flags & CONN_REUSED and x.flags & X_REPLAYABLE
                        and not x.flags & (X_UPSTREAM_BYTES | X_REPLAYED | X_ANSWER_BEGUN))
+    if conn.flags & CONN_UNPROCESSED and not x.flags & (X_UPSTREAM_BYTES | X_ANSWER_BEGUN):
+        # It says itself that it has not looked at it (GOAWAY, REFUSED_STREAM: RFC 9113 8.7): any
+        # method may be sent again, if all of the request is kept.
+        again = x.request_flow.done and x.body_sent_us == 0 and x.retries < UNPROCESSED_RETRIES
     if not again:
         exchange_fail(eng, x, status, cause)
         return
@@ -333,6 +342,8 @@ cdef void http1_drop(Engine *eng, Exchange *x, bint reusable) noexcept nogil:
     cdef Connection *conn = x.upstream
     x.upstream = NULL
     conn.exchange = NULL
+    if conn.waiting != NULL and carrier_hand_over(conn):
+        return
     if reusable and conn.state == PEER_BUSY and parked_put(eng, conn, x.plan.settings):
         return
     upstream_close(eng, conn)

@@ -24,7 +24,8 @@ static const char *const field_names[] = {
     "HTTP2-Settings", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host",
     "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Real-IP", "Forwarded", "Via", "X-Request-ID",
     "Date", "Server", "Accept", "User-Agent", "Referer", "Cookie", "Set-Cookie", "Location",
-    "Content-Type", "Sec-WebSocket-Key", "Sec-WebSocket-Accept",
+    "Content-Type", "Sec-WebSocket-Key", "Sec-WebSocket-Accept", "Client-Cert",
+    "Client-Cert-Chain", "X-Forwarded-Client-Cert", "Strict-Transport-Security",
 };
 
 /* By Method (head.pxd). */
@@ -84,6 +85,7 @@ static const GuardedName guarded_names[] = {
     /* what a proxy vouches for */
     GUARDED("x-forwarded-", BOTH | GUARD_PREFIX),
     GUARDED("x-real-ip", BOTH),
+    GUARDED("client-cert", BOTH | GUARD_PREFIX),
     GUARDED("x-request-id", BOTH),
     GUARDED("x-correlation-id", BOTH),
     GUARDED("forwarded", BOTH),

@@ -12,14 +12,16 @@ brings up: may it be taken away (B3 22), may it come that late (B3 26)? The tabl
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from fastproxy.http1.head cimport (
-    FIELD_ACCEPT, FIELD_CONNECTION, FIELD_CONTENT_LENGTH, FIELD_CONTENT_TYPE, FIELD_COOKIE,
-    FIELD_DATE, FIELD_EXPECT, FIELD_FORWARDED, FIELD_HOST, FIELD_HTTP2_SETTINGS, FIELD_IDS,
-    FIELD_KEEP_ALIVE, FIELD_LOCATION, FIELD_OTHER, FIELD_PROXY_AUTHENTICATE,
-    FIELD_PROXY_AUTHORIZATION, FIELD_PROXY_CONNECTION, FIELD_REFERER, FIELD_SEC_WEBSOCKET_ACCEPT,
-    FIELD_SEC_WEBSOCKET_KEY, FIELD_SERVER, FIELD_SET_COOKIE, FIELD_TE, FIELD_TRAILER,
-    FIELD_TRANSFER_ENCODING, FIELD_UPGRADE, FIELD_USER_AGENT, FIELD_VIA, FIELD_X_FORWARDED_FOR,
-    FIELD_X_FORWARDED_HOST, FIELD_X_FORWARDED_PORT, FIELD_X_FORWARDED_PREFIX,
-    FIELD_X_FORWARDED_PROTO, FIELD_X_REAL_IP, FIELD_X_REQUEST_ID,
+    FIELD_ACCEPT, FIELD_CLIENT_CERT, FIELD_CLIENT_CERT_CHAIN, FIELD_CONNECTION,
+    FIELD_CONTENT_LENGTH, FIELD_CONTENT_TYPE, FIELD_COOKIE, FIELD_DATE, FIELD_EXPECT,
+    FIELD_FORWARDED, FIELD_HOST, FIELD_HTTP2_SETTINGS, FIELD_IDS, FIELD_KEEP_ALIVE,
+    FIELD_LOCATION, FIELD_OTHER, FIELD_PROXY_AUTHENTICATE, FIELD_PROXY_AUTHORIZATION,
+    FIELD_PROXY_CONNECTION, FIELD_REFERER, FIELD_SEC_WEBSOCKET_ACCEPT, FIELD_SEC_WEBSOCKET_KEY,
+    FIELD_SERVER, FIELD_SET_COOKIE, FIELD_STRICT_TRANSPORT_SECURITY, FIELD_TE, FIELD_TRAILER,
+    FIELD_TRANSFER_ENCODING, FIELD_UPGRADE, FIELD_USER_AGENT, FIELD_VIA,
+    FIELD_X_FORWARDED_CLIENT_CERT, FIELD_X_FORWARDED_FOR, FIELD_X_FORWARDED_HOST,
+    FIELD_X_FORWARDED_PORT, FIELD_X_FORWARDED_PREFIX, FIELD_X_FORWARDED_PROTO, FIELD_X_REAL_IP,
+    FIELD_X_REQUEST_ID,
     METHOD_CONNECT, METHOD_DELETE, METHOD_GET, METHOD_HEAD, METHOD_OPTIONS, METHOD_OTHER,
     METHOD_PATCH, METHOD_POST, METHOD_PUT, METHOD_TRACE,
 )
@@ -80,7 +82,7 @@ cdef inline uint8_t _short_id(const char *p, size_t n) noexcept nogil:
 
 
 cdef inline uint8_t _long_id(const char *p, size_t n, uint64_t a, uint64_t z) noexcept nogil:
-    """Names of 17 to 20 bytes: the two ends leave a gap, a third word covers it."""
+    """Names of 17 to 25 bytes: the two ends leave a gap, a third word covers it."""
     cdef uint64_t m = lower8(p + 8)
     if n == 17:
         if ends_are(a, z, b"transfer-encoding", 17) and m == word8(b"-encodin"):
@@ -89,6 +91,8 @@ cdef inline uint8_t _long_id(const char *p, size_t n, uint64_t a, uint64_t z) no
             return FIELD_X_FORWARDED_PROTO
         if ends_are(a, z, b"sec-websocket-key", 17) and m == word8(b"ocket-ke"):
             return FIELD_SEC_WEBSOCKET_KEY
+        if ends_are(a, z, b"client-cert-chain", 17) and m == word8(b"ert-chai"):
+            return FIELD_CLIENT_CERT_CHAIN
     elif n == 18:
         if ends_are(a, z, b"x-forwarded-prefix", 18) and m == word8(b"ded-pref"):
             return FIELD_X_FORWARDED_PREFIX
@@ -100,6 +104,12 @@ cdef inline uint8_t _long_id(const char *p, size_t n, uint64_t a, uint64_t z) no
     elif n == 20:
         if ends_are(a, z, b"sec-websocket-accept", 20) and m == word8(b"ocket-ac"):
             return FIELD_SEC_WEBSOCKET_ACCEPT
+    elif n == 23:
+        if ends_are(a, z, b"x-forwarded-client-cert", 23) and m == word8(b"ded-clie"):
+            return FIELD_X_FORWARDED_CLIENT_CERT
+    elif n == 25:
+        if ends_are(a, z, b"strict-transport-security", 25) and m == word8(b"ransport"):
+            return FIELD_STRICT_TRANSPORT_SECURITY if p[16] == 45 else FIELD_OTHER
     return FIELD_OTHER
 
 
@@ -108,7 +118,7 @@ cdef inline uint8_t field_id(const char *p, size_t n) noexcept nogil:
     cdef uint64_t a, z
     if n < 8:
         return _short_id(p, n)
-    if n > 20:
+    if n > 25:
         return FIELD_OTHER
     a = lower8(p)
     z = lower8(p + n - 8)
@@ -129,6 +139,9 @@ cdef inline uint8_t field_id(const char *p, size_t n) noexcept nogil:
             return FIELD_KEEP_ALIVE
         if ends_are(a, z, b"set-cookie", 10):
             return FIELD_SET_COOKIE
+    elif n == 11:
+        if ends_are(a, z, b"client-cert", 11):
+            return FIELD_CLIENT_CERT
     elif n == 12:
         if ends_are(a, z, b"content-type", 12):
             return FIELD_CONTENT_TYPE

@@ -38,10 +38,19 @@ cdef inline bint has_no_gap(Span text) noexcept nogil:
 # ---- header blocks ----------------------------------------------------------------------------
 
 cdef int on_begin_frame(nghttp2_session *ng, const nghttp2_frame_hd *hd, void *user) noexcept nogil:
-    """A header block is under way until on_frame_recv says otherwise: its own time limit."""
+    """A header block is under way until on_frame_recv says otherwise: its own time limit. And what
+    nghttp2 passes over, as we told it that we have no use for PRIORITY: floods of it, and one
+    without a stream."""
     cdef Session *s = <Session *> user
     if hd.type == NGHTTP2_HEADERS:
         s.head_open = not hd.flags & NGHTTP2_FLAG_END_HEADERS
+        s.head_ms = s.eng.now_ms
+    elif hd.type == NGHTTP2_PRIORITY or hd.type == NGHTTP2_PRIORITY_UPDATE:
+        if not s.failed and hd.type == NGHTTP2_PRIORITY and hd.stream_id == 0:
+            session_fault(s, NGHTTP2_ERR_PROTO)
+            carrier_due(s.eng, s.carrier)
+        else:
+            glitch(s, GLITCH_PRIORITY)
     return 0
 
 
@@ -56,6 +65,7 @@ cdef int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame,
             return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE
         nghttp2_session_set_stream_user_data(ng, frame.hd.stream_id, stream)
         s.requests += 1
+        carrier_idle(s.eng, s.carrier, False)
         if s.requests >= s.eng.plan.settings.requests_per_connection:
             carrier_drain(s.eng, s.carrier)
     if stream != NULL:
@@ -193,14 +203,13 @@ cdef int on_frame_recv(nghttp2_session *ng, const nghttp2_frame *frame, void *us
     elif kind == NGHTTP2_RST_STREAM:
         glitch(s, GLITCH_RESET)
     elif kind == NGHTTP2_SETTINGS and not frame.hd.flags & NGHTTP2_FLAG_ACK:
-        glitch(s, GLITCH_SETTINGS)
+        if glitch(s, GLITCH_SETTINGS) and not s.server:
+            s.ready = 1
     elif kind == NGHTTP2_PING:
         if frame.hd.flags & NGHTTP2_FLAG_ACK:
             s.asked = 0
         else:
             glitch(s, GLITCH_PING)
-    elif kind == NGHTTP2_PRIORITY or kind == NGHTTP2_PRIORITY_UPDATE:
-        glitch(s, GLITCH_PRIORITY)
     elif kind == NGHTTP2_WINDOW_UPDATE:
         glitch(s, GLITCH_WINDOW)
     elif kind == NGHTTP2_GOAWAY and not s.server:

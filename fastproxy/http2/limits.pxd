@@ -46,7 +46,7 @@ cdef enum:
 
 
 cdef enum Glitch:
-    # Index of GLITCHES and of WorkerRow.http2; names are in http2/names.py.
+    # In the order of the counters in WorkerRow, from http2_rapid_reset on.
     GLITCH_RESET = 0            # RST_STREAM of the peer (rapid reset, CVE-2023-44487)
     GLITCH_RESET_BY_US = 1      # made us send RST_STREAM (MadeYouReset, CVE-2025-8671)
     GLITCH_CONTINUATION = 2     # more of them than CONTINUATIONS_MAX

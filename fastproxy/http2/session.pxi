@@ -2,7 +2,7 @@
 # Sessions: nghttp2 on one connection. Bytes in, frames out, timers, and leaving politely.
 
 cdef void count_glitch(Session *s, Glitch kind) noexcept nogil:
-    count_add(&s.eng.me.http2[<int> kind], 1)
+    count_add(&s.eng.me.http2_rapid_reset + <int> kind, 1)
 
 
 cdef bint glitch(Session *s, Glitch kind) noexcept nogil:
@@ -176,6 +176,9 @@ cdef void session_read(Session *s, const char *data, size_t size) noexcept nogil
     if used < 0 and not s.failed:
         session_fault(s, <int> used)
     carrier_due(s.eng, s.carrier)
+    if s.ready:
+        s.ready = 0
+        carrier_ready(s.eng, s.carrier)
 
 
 cdef void session_fault(Session *s, int trouble) noexcept nogil:
@@ -185,6 +188,9 @@ cdef void session_fault(Session *s, int trouble) noexcept nogil:
     count_add(&s.eng.me.faults, 1)
     if trouble == NGHTTP2_ERR_FLOODED:
         count_glitch(s, GLITCH_PING)
+        nghttp2_session_terminate_session(s.ng, NGHTTP2_ENHANCE_YOUR_CALM)
+    elif trouble == NGHTTP2_ERR_TOO_MANY_CONTINUATIONS:
+        count_glitch(s, GLITCH_CONTINUATION)
         nghttp2_session_terminate_session(s.ng, NGHTTP2_ENHANCE_YOUR_CALM)
     elif trouble != NGHTTP2_ERR_BAD_CLIENT_MAGIC:
         code = NGHTTP2_INTERNAL_ERROR if trouble == NGHTTP2_ERR_NOMEM else NGHTTP2_PROTOCOL_ERROR
@@ -278,12 +284,12 @@ cdef void session_timer(Session *s) noexcept nogil:
     cdef uint64_t after
     if s.carrier.flags & CONN_SHUT:
         return
+    if s.server and s.count == 0 and s.going == 0:
+        carrier_idle(s.eng, s.carrier, True)
     if s.going == 1:
         after = GOAWAY_NOTICE_MS
     elif s.count != 0:
         after = CARRIER_LOOK_MS
-    elif s.head_open:
-        after = settings.client_header_ms
     elif buffer_size(&s.carrier.output) != 0:
         after = settings.client_write_ms
     else:
@@ -297,13 +303,14 @@ cdef void carrier_timeout(Engine *eng, Connection *conn) noexcept nogil:
     if conn.flags & CONN_SHUT:
         carrier_close(eng, conn)
         return
+    if s.head_open and eng.now_ms - s.head_ms >= eng.plan.settings.client_header_ms or (
+            s.count == 0 and buffer_size(&conn.output) != 0):
+        carrier_close(eng, conn)    # half a header block, or an answer that is not read
+        return
     if s.going == 1:
         session_leave(s)
     elif s.count != 0:
         streams_look(s)
-    elif s.head_open or buffer_size(&conn.output) != 0:
-        carrier_close(eng, conn)
-        return
     else:
         session_leave(s)
     carrier_due(eng, conn)

@@ -250,7 +250,8 @@ cdef int on_frame_send(nghttp2_session *ng, const nghttp2_frame *frame, void *us
     cdef Session *s = <Session *> user
     cdef Stream *stream
     if frame.hd.type == NGHTTP2_RST_STREAM:
-        if s.server and frame.rst_stream.error_code == NGHTTP2_PROTOCOL_ERROR:
+        if s.server and frame.rst_stream.error_code not in (
+                NGHTTP2_NO_ERROR, NGHTTP2_INTERNAL_ERROR, NGHTTP2_CANCEL):
             glitch(s, GLITCH_RESET_BY_US)
         return 0
     if not frame.hd.flags & NGHTTP2_FLAG_END_STREAM or (
@@ -281,10 +282,14 @@ cdef bint stream_unasked(Engine *eng, Connection *conn) noexcept nogil:
 
 
 cdef void stream_shall_reset(Engine *eng, Connection *conn) noexcept nogil:
-    """Transport.reset."""
+    """Transport.reset: the answer is cut, or the client took nothing for too long."""
     cdef Stream *stream = stream_of(conn)
-    if stream != NULL:
-        stream.flags |= STREAM_RESET
+    if stream == NULL:
+        return
+    stream.flags |= STREAM_RESET
+    if stream.session != NULL and buffer_size(&stream.out) != 0 and (
+            eng.now_ms - stream.taken_ms >= eng.plan.settings.client_write_ms):
+        count_glitch(stream.session, GLITCH_STALLED)
 
 
 # ---- looking after them -----------------------------------------------------------------------

@@ -87,7 +87,9 @@ cdef struct Session:
     uint8_t going               # 1: told that we leave; 2: told which stream is the last
     uint8_t failed              # nothing more can be read or written
     uint8_t head_open           # a header block has begun and not ended
+    uint8_t ready               # upstream: its SETTINGS have come, and the engine does not know
     uint8_t asked               # a PING of ours is on its way
+    uint64_t head_ms            # since when
     uint64_t heard_ms           # when the peer said something last
     uint64_t looked_ms          # of the token buckets
     uint32_t tokens[10]         # of GLITCHES, in thousandths

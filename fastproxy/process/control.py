@@ -20,7 +20,7 @@ import msgspec
 from fastproxy._core import Board
 from fastproxy.balance.build import Place
 from fastproxy.health.watch import Watch
-from fastproxy.process import channels, state, verbs
+from fastproxy.process import channels, state, tickets, verbs
 from fastproxy.process.channels import Channels, Message
 from fastproxy.process.handover import Handover, contents, sealed
 from fastproxy.process.keyrings import Keyrings
@@ -128,6 +128,7 @@ class Control:
         tasks = [asyncio.create_task(self.discover.run())]
         if self.keyrings is not None:
             tasks.append(asyncio.create_task(self.keyrings.run()))
+            tasks.append(asyncio.create_task(tickets.rotate(self.board)))
         await self.over.wait()
         for task in tasks:
             task.cancel()

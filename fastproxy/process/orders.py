@@ -288,5 +288,6 @@ def _say(rosters: Rosters, upstream: str, targets: list[Target], word: Health) -
     for one in targets:
         change.say(one.name, word)
     members = _now(rosters, upstream, [one.name for one in targets])
-    changed = [one for one in members if old.word_of(one) != word]
+    freed = set(rosters.unejected(members)) if word == Health.UP else set()
+    changed = [one for one in members if old.word_of(one) != word or one.name in freed]
     return _done(rosters, upstream, members, changed, rosters.change(upstream, change))

@@ -197,6 +197,16 @@ class Rosters:
         """What operator and agent say of the member on this row."""
         return Admin.of(segment.backend(self.board, row)["admin"])
 
+    def unejected(self, members: Iterable[Member]) -> list[str]:
+        """End the ejections of these members, since an operator vouches for them; whose they
+        were."""
+        numbers = {name: index for index, name in enumerate(self.upstreams)}
+        return [
+            one.name
+            for one in members
+            if _core.uneject(self.board, self.rows[(one.upstream, one.name)], numbers[one.upstream])
+        ]
+
     def _make(self, changes: dict[str, Change], addresses: dict[str, list[Place]]) -> bytes | None:
         for name, upstream in self.upstreams.items():
             for one in changes[name].backends(upstream):

@@ -99,6 +99,7 @@ class Status:
     def report(self) -> dict[str, Any]:
         head = segment.header(self.board)
         slots = head["workers"]
+        totals = segment.workers_sum(self.board, slots)
         return {
             "version": __version__,
             "state": "draining" if head["stopping"] else "running",
@@ -114,7 +115,8 @@ class Status:
             "plan_generation": head["plan_generation"],
             "roster_epoch": head["roster_epoch"],
             "workers": [self.worker(slot) for slot in range(slots)],
-            "totals": segment.workers_sum(self.board, slots),
+            "totals": {name: totals[name] for name in (*segment.COUNTERS, *segment.GAUGES)},
+            "limits": {name: totals[name] for name in segment.LIMITS},
             **self.routes_report(slots),
             "upstreams": self.upstreams_report(slots),
             "names": self.names(),

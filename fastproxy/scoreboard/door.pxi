@@ -161,11 +161,12 @@ cdef class Board:
         if len(key) != TICKET_BYTES:
             raise ValueError(f"a ticket key has {TICKET_BYTES} bytes, not {len(key)}")
         memcpy(tickets.ring + tickets.count % TICKET_RING * TICKET_BYTES, source, TICKET_BYTES)
+        store64(&tickets.made_ms, board_now_ms())
         store64(&tickets.count, tickets.count + 1)
 
-    def ticket_keys(self):
-        """How many keys of session tickets there have been."""
-        return load64(&ticket_board(self.header).count)
+    def ticket_age_ms(self):
+        """How old the newest key of session tickets is."""
+        return board_now_ms() - load64(&ticket_board(self.header).made_ms)
 
     def inflight(self, unsigned int backend):
         """Requests under way at a backend, over all workers."""

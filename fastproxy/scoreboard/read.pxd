@@ -174,6 +174,14 @@ cdef inline bint is_ejected(BackendRow *row, uint64_t now_ms) noexcept nogil:
     return (load64(&row.ejection) >> 16) > now_ms
 
 
+cdef inline uint64_t back_since(BackendRow *row, uint64_t now_ms) noexcept nogil:
+    """When this backend came (back), by a good check or as its ejection ended; 0: it was never
+    away."""
+    cdef uint64_t since = load64(&row.up_since_ms)
+    cdef uint64_t until = load64(&row.ejection) >> 16
+    return until if since < until <= now_ms else since
+
+
 cdef inline bint is_serving(BackendRow *row) noexcept nogil:
     """Do control's probes and the operator both let new requests go there? HEALTH_UP is 0."""
     return (load32(&row.health) | load32(&row.admin)) == 0

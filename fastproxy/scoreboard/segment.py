@@ -36,6 +36,12 @@ COUNTERS = (
     "tls_handshakes", "tls_resumed", "tls_failed",
     "tls_upstream_handshakes", "tls_upstream_resumed", "tls_upstream_failed",
 )  # fmt: skip
+LIMITS = (
+    "http2_rapid_reset", "http2_reset_by_us", "http2_continuations", "http2_header_bytes",
+    "http2_settings_flood", "http2_ping_flood", "http2_priority_flood", "http2_empty_data",
+    "http2_window_flood", "http2_stalled",
+)  # fmt: skip
+"""How often a limit on abuse was met, and the connection ended for it."""
 GAUGES = (
     "connections", "idle", "upstream_open", "upstream_idle", "kept_bytes", "parked", "queued",
 )  # fmt: skip
@@ -119,7 +125,8 @@ def create(
         },
     )
     os.pwrite(fd, row, 0)
-    tickets = {"count": 1, "ring": ticket_key()}
+    made_ms = time.monotonic_ns() // 1_000_000
+    tickets = {"count": 1, "made_ms": made_ms, "ring": ticket_key()}
     os.pwrite(fd, pack.pack("TicketBoard", tickets), header["tickets_off"])
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
     return fd
@@ -266,7 +273,7 @@ def _set_words(board: Board, struct: str, at: int, values: dict[str, int]) -> No
 
 def workers_sum(board: Board, slots: int) -> dict[str, int]:
     """Counters and gauges of the first `slots` workers, added up."""
-    total = dict.fromkeys([*COUNTERS, *GAUGES], 0)
+    total = dict.fromkeys([*COUNTERS, *LIMITS, *GAUGES], 0)
     for slot in range(slots):
         row = worker(board, slot)
         for name in total:

@@ -155,7 +155,16 @@ cdef struct WorkerRow:
     uint64_t tls_upstream_handshakes
     uint64_t tls_upstream_resumed
     uint64_t tls_upstream_failed
-    uint64_t http2[10]              # connections sent away, by Glitch of http2/limits.pxd
+    uint64_t http2_rapid_reset      # met limits of HTTP/2, in the order of http2/limits.pxd Glitch
+    uint64_t http2_reset_by_us
+    uint64_t http2_continuations
+    uint64_t http2_header_bytes
+    uint64_t http2_settings_flood
+    uint64_t http2_ping_flood
+    uint64_t http2_priority_flood
+    uint64_t http2_empty_data
+    uint64_t http2_window_flood
+    uint64_t http2_stalled
     uint8_t pad2[48]
 
 
@@ -210,7 +219,8 @@ cdef struct TicketBoard:
     # Keys of session tickets, 80 bytes each as in nginx's files: name 16, HMAC-SHA256 key 32,
     # AES-256 key 32. The newest is at (count - 1) % TICKET_RING.
     uint64_t count                  # keys so far; published when the key is written
-    uint8_t pad[56]
+    uint64_t made_ms                # mono: when the newest was made
+    uint8_t pad[48]
     uint8_t ring[320]
 
 

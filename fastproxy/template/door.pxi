@@ -59,6 +59,10 @@ def field_ids():
         "location": _head.FIELD_LOCATION, "content-type": _head.FIELD_CONTENT_TYPE,
         "sec-websocket-key": _head.FIELD_SEC_WEBSOCKET_KEY,
         "sec-websocket-accept": _head.FIELD_SEC_WEBSOCKET_ACCEPT,
+        "client-cert": _head.FIELD_CLIENT_CERT,
+        "client-cert-chain": _head.FIELD_CLIENT_CERT_CHAIN,
+        "x-forwarded-client-cert": _head.FIELD_X_FORWARDED_CLIENT_CERT,
+        "strict-transport-security": _head.FIELD_STRICT_TRANSPORT_SECURITY,
     }
 
 

@@ -52,13 +52,11 @@ def identity(
     """The certificate and the key of these files. None, and said, if they cannot be used.
     `where`: the table they are named in; `server`: it must have names that clients ask for."""
     data = reading.read(_key(where, "cert"), cert)
-    key_data = reading.read(_key(where, "key"), key) if key else data
-    if data is None or key_data is None:
-        return None
-    certificates = _chain(reading, _key(where, "cert"), cert, data)
+    certificates = [] if data is None else _chain(reading, _key(where, "cert"), cert, data)
     shown, at = (key, _key(where, "key")) if key else (cert, _key(where, "cert"))
-    secret = _private(reading, at, shown, key_data)
-    if not certificates or secret is None:
+    key_data = reading.read(at, key) if key else data
+    secret = None if key_data is None else _private(reading, at, shown, key_data)
+    if not certificates or secret is None or key_data is None:
         return None
     leaf = certificates[0]
     if _spki(leaf.public_key()) != _spki(secret.public_key()):

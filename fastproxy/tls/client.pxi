@@ -20,6 +20,9 @@ cdef bint plug_connect(Engine *eng, Connection *conn) noexcept nogil:
     if not peer_expect(x, tls):
         return False
     session_offer(room, tls)
+    if x.flags & X_UPGRADE and upstream.protocol == UPSTREAM_AUTO:
+        # Not every HTTP/2 server takes WebSockets (RFC 8441), and which does is known too late.
+        SSL_set_alpn_protos(tls.ssl, <const unsigned char *> b"\x08http/1.1", 9)
     SSL_set_connect_state(tls.ssl)
     return True
 

@@ -146,7 +146,7 @@ cdef SSL_CTX *_context(const SSL_METHOD *method, str profile) except NULL:
         raise MemoryError
     SSL_CTX_set_options(context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION)
     SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER)
-    SSL_CTX_set_info_callback(context, on_info)
+    SSL_CTX_set_msg_callback(context, on_message)
     if (SSL_CTX_set_min_proto_version(
             context, TLS1_3_VERSION if profile == "modern" else TLS1_2_VERSION) != 1
             or SSL_CTX_set_max_proto_version(context, TLS1_3_VERSION) != 1

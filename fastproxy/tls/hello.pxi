@@ -143,20 +143,26 @@ cdef int on_status(SSL *ssl, void *arg) noexcept nogil:
     return SSL_TLSEXT_ERR_NOACK
 
 
-cdef void on_info(const SSL *ssl, int where, int value) noexcept nogil:
+cdef void on_message(int writing, int version, int kind, const void *data, size_t size, SSL *ssl,
+                     void *arg) noexcept nogil:
     """Messages of a handshake when it is long over: KeyUpdate, and tickets of a backend. Too many
     in a second end the connection, and so does an attempt to negotiate anew (B3 44)."""
-    cdef TlsConn *tls = <TlsConn *> SSL_get_app_data(ssl)
+    cdef TlsConn *tls
     cdef uint64_t now
+    if kind != SSL3_RT_HANDSHAKE and kind != SSL3_RT_ALERT:
+        return
+    tls = <TlsConn *> SSL_get_app_data(ssl)
     if not tls.flags & TLS_UP:
         return
-    if where == SSL_CB_WRITE_ALERT and (value & 255) == SSL_AD_NO_RENEGOTIATION:
-        tls.flags |= TLS_FLOOD
-    elif where == SSL_CB_ACCEPT_LOOP or where == SSL_CB_CONNECT_LOOP:
-        now = (<TlsRoom *> BIO_get_data(SSL_get_rbio(ssl))).eng.now_ms
-        if now - tls.messages_ms >= 1000:
-            tls.messages_ms = now
-            tls.messages = 0
-        tls.messages += 1
-        if tls.messages > TLS_MESSAGES_MAX:
+    if writing:
+        if (kind == SSL3_RT_ALERT and size == 2
+                and (<const unsigned char *> data)[1] == SSL_AD_NO_RENEGOTIATION):
             tls.flags |= TLS_FLOOD
+        return
+    now = (<TlsRoom *> BIO_get_data(SSL_get_rbio(ssl))).eng.now_ms
+    if now - tls.messages_ms >= 1000:
+        tls.messages_ms = now
+        tls.messages = 0
+    tls.messages += 1
+    if tls.messages > TLS_MESSAGES_MAX:
+        tls.flags |= TLS_FLOOD

@@ -58,6 +58,8 @@ cdef bint plug_accept(Engine *eng, Connection *conn) noexcept nogil:
         return False
     tls.listener = listener
     tls.host = &listener.hosts[0]
+    if listener.early_data != 0:
+        tls.flags |= TLS_READS_EARLY
     SSL_set_accept_state(tls.ssl)
     return True
 

@@ -18,14 +18,12 @@ cdef int tls_handshake(Engine *eng, Connection *conn) noexcept nogil:
     cdef TlsRoom *room = room_of(eng)
     cdef TlsConn *tls = tls_of(conn)
     cdef int result
-    cdef int error
     cdef bint sound
     if tls.flags & TLS_BROKEN:
         return IO_ERROR
     room_enter(eng, room, tls, READ_START_BYTES + TLS_RECORD_EXTRA)
-    result = SSL_do_handshake(tls.ssl)
-    error = 0 if result == 1 else SSL_get_error(tls.ssl, result)
-    if result != 1 and error != SSL_ERROR_WANT_READ:
+    result = handshake_step(room, tls)
+    if result == IO_ERROR:
         note_failure(eng, room, tls)
     sound = room_leave(room)
     if room_drained(room):
@@ -34,10 +32,36 @@ cdef int tls_handshake(Engine *eng, Connection *conn) noexcept nogil:
         TCP.refused(eng, conn)
     if result == 1 and sound:
         return handshake_done(eng, tls)
-    if error == SSL_ERROR_WANT_READ and sound:
+    if result == IO_AGAIN and sound:
         return IO_AGAIN
     handshake_failed(eng, tls)
     return IO_ERROR
+
+
+cdef int handshake_step(TlsRoom *room, TlsConn *tls) noexcept nogil:
+    """1: it is over, or early data stands in conn.input; IO_AGAIN; IO_ERROR."""
+    cdef Connection *conn = tls.conn
+    cdef size_t got = 0
+    cdef int result
+    if tls.flags & TLS_READS_EARLY:
+        result = SSL_read_early_data(tls.ssl, room.gather, TLS_RECORD_BYTES, &got)
+        if result == SSL_READ_EARLY_DATA_ERROR:
+            return IO_AGAIN if wants_bytes(room, tls, 0) else IO_ERROR
+        if result == SSL_READ_EARLY_DATA_SUCCESS:
+            if not buffer_add(&room.eng.blocks, &conn.input, room.gather, got):
+                return IO_ERROR
+            tls.flags |= TLS_EARLY
+            conn.flags |= CONN_EARLY
+            return 1
+        tls.flags &= <uint32_t> ~TLS_READS_EARLY
+    result = SSL_do_handshake(tls.ssl)
+    if result == 1:
+        return 1
+    return IO_AGAIN if wants_bytes(room, tls, result) else IO_ERROR
+
+
+cdef inline bint wants_bytes(const TlsRoom *room, const TlsConn *tls, int result) noexcept nogil:
+    return SSL_get_error(tls.ssl, result) == SSL_ERROR_WANT_READ and not room.ended
 
 
 cdef int handshake_done(Engine *eng, TlsConn *tls) noexcept nogil:
@@ -45,9 +69,11 @@ cdef int handshake_done(Engine *eng, TlsConn *tls) noexcept nogil:
     cdef const unsigned char *name = NULL
     cdef unsigned int length = 0
     cdef bint resumed = SSL_session_reused(tls.ssl) != 0
-    tls.flags |= TLS_UP
     SSL_get0_alpn_selected(tls.ssl, &name, &length)
     tls.conn.protocol = length == 2 and memcmp(name, b"h2", 2) == 0
+    if tls.flags & TLS_EARLY:
+        return 1                # early_over counts it
+    tls.flags |= TLS_UP
     if not tls.flags & TLS_CLIENT:
         count_add(&eng.me.tls_handshakes, 1)
         count_add(&eng.me.tls_resumed, resumed)
@@ -81,12 +107,20 @@ cdef ssize_t tls_read(Engine *eng, Connection *conn, char *buf, size_t size,
         return IO_ERROR
     room_enter(eng, room, tls, size + size // 256 + TLS_RECORD_EXTRA)
     while total < size:
+        if tls.flags & TLS_READS_EARLY:
+            why = early_read(room, tls, buf, size)
+            if why != 0:
+                total = <size_t> why if why > 0 else 0
+                break
+            why = 1
         if SSL_read_ex(tls.ssl, buf + total, size - total, &got) != 1:
             why = read_trouble(room, tls)
             break
         total += got
         if room_drained(room):
             break
+    if tls.flags & TLS_EARLY and SSL_is_init_finished(tls.ssl):
+        early_over(eng, tls)
     if not room_leave(room) and why != 0:
         why = IO_ERROR
     drained[0] = room_drained(room)
@@ -100,12 +134,34 @@ cdef ssize_t tls_read(Engine *eng, Connection *conn, char *buf, size_t size,
     return why
 
 
+cdef ssize_t early_read(TlsRoom *room, TlsConn *tls, char *buf, size_t size) noexcept nogil:
+    """More early data, IO_AGAIN or IO_ERROR; 0: there is no more, the handshake goes on."""
+    cdef size_t got = 0
+    cdef int result = SSL_read_early_data(tls.ssl, buf, size, &got)
+    if result == SSL_READ_EARLY_DATA_SUCCESS:
+        return <ssize_t> got
+    if result == SSL_READ_EARLY_DATA_ERROR:
+        return IO_AGAIN if wants_bytes(room, tls, 0) else IO_ERROR
+    tls.flags &= <uint32_t> ~TLS_READS_EARLY
+    return 0
+
+
+cdef void early_over(Engine *eng, TlsConn *tls) noexcept nogil:
+    """The client has finished the handshake: nobody has only repeated what came."""
+    tls.flags = (tls.flags & <uint32_t> ~TLS_EARLY) | TLS_UP
+    tls.conn.flags &= <uint32_t> ~CONN_EARLY
+    count_add(&eng.me.tls_handshakes, 1)
+    count_add(&eng.me.tls_resumed, 1)
+
+
 cdef ssize_t read_trouble(TlsRoom *room, TlsConn *tls) noexcept nogil:
     """What a read that brought nothing means: 0 (close_notify), IO_AGAIN or IO_ERROR. An end
     without close_notify is a cut, whatever came before."""
     cdef int error = SSL_get_error(tls.ssl, 0)
     if error == SSL_ERROR_WANT_READ and not room.ended:
         return IO_AGAIN
+    if tls.flags & TLS_EARLY:
+        count_add(&room.eng.me.tls_failed, 1)
     if error == SSL_ERROR_ZERO_RETURN:
         return 0
     return IO_ERROR
@@ -118,8 +174,10 @@ cdef bint tls_unasked(Engine *eng, Connection *conn) noexcept nogil:
     cdef char one
     cdef size_t got = 0
     cdef bint something
-    if tls.flags & TLS_BROKEN or not tls.flags & TLS_UP:
+    if tls.flags & TLS_BROKEN:
         return True
+    if not tls.flags & TLS_UP:
+        return TCP.unasked(eng, conn)   # early data was answered, the handshake goes on
     conn.ready |= READY_READ    # whether epoll has told or not: ask the kernel
     room_enter(eng, room, tls, READ_START_BYTES + TLS_RECORD_EXTRA)
     something = (SSL_peek_ex(tls.ssl, &one, 1, &got) == 1
@@ -184,13 +242,21 @@ cdef bint write_spans(TlsRoom *room, iovec *spans, int count, size_t *taken) noe
         if i == count or not conn.ready & READY_WRITE:
             return True
         piece = write_piece(room, spans + i, count - i, skip, &size)
-        if SSL_write_ex(room.tls.ssl, piece, size, &wrote) != 1:
+        if not encrypt(room.tls, piece, size, &wrote):
             return False
         taken[0] += wrote
         skip += wrote
         if room.out_len + TLS_RECORD_BYTES + TLS_RECORD_EXTRA > TLS_OUT_BYTES and (
                 not room_send(room)):
             return False
+
+
+cdef inline bint encrypt(TlsConn *tls, const char *piece, size_t size,
+                         size_t *wrote) noexcept nogil:
+    """To a client that has sent early data and not finished yet, in half a round trip."""
+    if tls.flags & TLS_EARLY:
+        return SSL_write_early_data(tls.ssl, piece, size, wrote) == 1
+    return SSL_write_ex(tls.ssl, piece, size, wrote) == 1
 
 
 cdef inline const char *write_piece(TlsRoom *room, iovec *spans, int count, size_t skip,

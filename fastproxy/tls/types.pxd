@@ -78,6 +78,7 @@ cdef enum TlsFlag:
     TLS_RESET = 8               # it ends without one
     TLS_FLOOD = 16              # too many messages of a handshake after it, or a renegotiation
     TLS_READS_EARLY = 32        # early data may come
+    TLS_EARLY = 256             # the engine speaks with the client, the handshake is not over
     TLS_CLIENT = 64             # we are the client: a backend's
     TLS_DRY = 128               # in `dry_round` the socket was read empty
 

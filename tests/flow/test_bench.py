@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import install, methods, peers, verify
+from bench import install, load, methods, peers, verify
 from bench.build import program
 from bench.measure import Bench
 from bench.peers.base import Installed
@@ -147,7 +147,7 @@ def test_a_wrong_answer_is_noticed() -> None:
 
 def test_an_upload_that_arrives_wrong_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The proxy is right; what is sent is not what was meant."""
-    right = verify.body
+    right = load.pattern
     monkeypatch.setattr(zlib, "crc32", lambda data: len(data))
     assert right(64)[63] == 10
     with pytest.raises(verify.WrongAnswerError, match="fastproxy in upload: body at the origin"):

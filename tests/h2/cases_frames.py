@@ -98,7 +98,7 @@ DATA = [
     Case(
         "9113 6.1",
         "padding counts in the windows",
-        [post(), uploads(250_000, 250)],
+        [post(path=b"/"), uploads(250_000, 250)],
         {"200"},
         ONCE,
         check=body_is(pattern(250_000)),

@@ -119,7 +119,7 @@ MESSAGES = [
     Case(
         "9113 8.1",
         "100-continue",
-        [post(1, (b"expect", b"100-continue")), continued],
+        [post(1, (b"expect", b"100-continue"), path=b"/continue"), continued],
         {"200"},
         ONCE,
         check=body_is(b"abc"),

@@ -223,8 +223,8 @@ LIMITS = [
     ),
     Case(
         "9113 10.5.1",
-        "a method of 5 KiB",
-        instead(b":method", b"M" * 5000),
+        "a method of 9 KiB",
+        instead(b":method", b"M" * 9000),
         TOO_MUCH | {"400", "414", "405", "501"},
     ),
     Case(

@@ -47,6 +47,7 @@ SCRIPTS: dict[str, Sequence[Step]] = {
     "/big": [BODY, BIG],
     "/head": [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"],
     "/hints": [BODY, b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n", sized(b"ok")],
+    "/continue": [b"HTTP/1.1 100 Continue\r\n\r\n", BODY, sized(b"ok")],
     "/101": [b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"],
     "/ws": [greets],
     "*": [BODY, sized(b"ok")],

@@ -143,6 +143,35 @@ def test_a_clock_that_is_behind_or_has_wrapped() -> None:
     assert word.now((1 << 32) + 9_990) == pytest.approx(10_000 / math.e, rel=1e-6)
 
 
+def test_who_comes_back_begins_anew() -> None:
+    """From an ejection that has ended, or from being down: what was seen before does not count,
+    what comes then does."""
+    word = Word()
+    latency_failed(word.table.probe, word.row, 100, 1000)
+    word.table.eject(0, 31_000)
+    assert word.seen(7_000_000, 20_000) == 7_000_000  # a late answer, while it is out
+    assert word.now(30_999) > 2_000_000
+    assert word.now(31_000) == word.now(90_000) == 0
+    assert word.seen(2000, 32_000) == 2000
+    assert word.seen(500, 42_000) == pytest.approx(2000 / math.e + 500 * (1 - 1 / math.e))
+    word.table.say(0, up_since_ms=50_000)
+    assert word.now(50_000) == 0
+    assert word.seen(3000, 50_000, at_least=True) == 3000
+    assert word.now(40_000) == 3000  # another worker's clock
+
+
+def test_one_that_was_ejected_is_tried_at_once() -> None:
+    table = Table({"a": pool_of([1, 1], "ewma")})
+    rows = [one["row"] for one in table.members]
+    worker = table.picker()
+    latency_seen(table.probe, rows[0], 1000, 1000)
+    latency_failed(table.probe, rows[1], 100, 1000)
+    table.eject(1, 31_000)
+    latency_seen(table.probe, rows[0], 1000, 30_000)
+    assert worker.pick(None, 30_999) == 0
+    assert worker.pick(None, 31_000) == 1
+
+
 def test_an_unknown_member_is_tried_by_one_request() -> None:
     table = Table({"a": pool_of([1, 1], "ewma")})
     rows = [one["row"] for one in table.members]

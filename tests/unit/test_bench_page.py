@@ -39,6 +39,7 @@ def row(scenario: Scenario, name: str, peer: str) -> Row:
             "cpu_us": cpu, "user_us": cpu * 0.2, "system_us": cpu * 0.8, "rate": 3e5 / cpu,
             "p50_ms": cpu / 7, "p90_ms": cpu / 5, "p99_ms": cpu / 3, "p999_ms": cpu,
             "cpu_us_per_mib": cpu * 11, "mib_rate": 4e4 / cpu, "worker_us": cpu * 0.9,
+            "handshakes": 1e5 / cpu,
         })  # fmt: skip
         found.once = {"pss_bytes": base * 2**20, "syscalls": base / 3}
     if scenario.method == "paced":

@@ -10,6 +10,7 @@ import pytest
 
 from bench import peers, report
 from bench.__main__ import QUICK, QUICK_PEERS, chosen
+from bench.certificates import Certificate
 from bench.measure import Bench
 from bench.measures import BY_NAME as MEASURES
 from bench.measures import COLUMNS
@@ -155,10 +156,16 @@ def test_a_peer_takes_its_setting_into_its_configuration(peer: Peer, tmp_path: P
         "log": Setting(log=True),
         "tuned": Setting(tuned=True),
         "fields": Setting(same_fields=True),
+        "tls": Setting(tls="ecdsa"),
+        "http2": Setting(tls="ecdsa", http2=True),
+        "h2c": Setting(http2=True),
+        "grpc": Setting(http2=True, http2_upstream=True),
     }.items():
         scenario = BY_NAME["many-routes" if name == "routes" else "small"]
         if peer.cannot(scenario, setting) or (peer is peers.OURS and name in ("tuned", "fields")):
             continue
+        if name == "h2c" and peer.name in ("nghttpx", "h2o"):
+            continue  # understood without a word
         if peer.name == "limit" and name == "tuned":
             scenario = BY_NAME["large"]
         other = configuration(peer, tmp_path / name, scenario, setting)
@@ -168,6 +175,8 @@ def test_a_peer_takes_its_setting_into_its_configuration(peer: Peer, tmp_path: P
 def configuration(peer: Peer, directory: Path, scenario: Scenario, setting: Setting) -> str:
     directory.mkdir()
     backends = tuple((f"127.0.0.{n + 1}", 9001) for n in range(setting.backends))
-    command = peer.command(Job(directory, 8999, backends, setting, scenario.request), "program")
+    made = Certificate("a.pem", "a.key", "both.pem") if setting.tls else None
+    job = Job(directory, 8999, backends, setting, scenario.request, made)
+    command = peer.command(job, "program")
     files = sorted(directory.iterdir())
     return "\n".join([*command, *(one.read_text() for one in files)])

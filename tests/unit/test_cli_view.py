@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import re
 import time
 from typing import Any
 
@@ -52,6 +53,20 @@ def test_everything_that_counts_fits(width: int) -> None:
 def test_rates_come_from_two_reports() -> None:
     before = {**REPORT, "uptime_seconds": 93782.0, "totals": {"requests": 1000, "connections": 1}}
     assert "requests: 5,000 (2,000/s)" in shown(160, REPORT, before)
+
+
+def test_names_of_backends() -> None:
+    name = {"name": "http://app.test:9001", "addresses": 3, "age_seconds": 4.2, "ttl_seconds": 60.0,
+            "failures": 0, "error": ""}  # fmt: skip
+    lost = {**name, "name": "http://gone.test", "addresses": 0, "age_seconds": None, "failures": 7,
+            "error": "no such name"}  # fmt: skip
+    assert "names" not in shown(90, {**REPORT, "names": []})
+    text = shown(90, {**REPORT, "names": [name]})
+    assert re.search(r"http://app.test:9001 +3 +4s +1m +0\n", text), text
+    assert text.rstrip().endswith("0")  # no column of errors
+    text = shown(90, {**REPORT, "names": [name, lost]})
+    assert re.search(r"http://gone.test +0 +never +1m +7 +no such name", text), text
+    assert all(len(line.rstrip()) <= 90 for line in text.splitlines())
 
 
 def test_an_instance_without_routes_or_upstreams() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from fastproxy._core import Board
 from fastproxy.balance import build
 from fastproxy.balance.settings import Backend
+from fastproxy.memory import pack
 from fastproxy.process import orders, rosters
 from fastproxy.process.changes import Change
 from fastproxy.process.orders import Done, Order, OrderError
@@ -92,6 +94,19 @@ def test_a_backend_has_several_names(kept: Rosters, text: str, meant: list[str])
     assert (again.changed, again.roster) == ([], None)
     assert give(kept, "enable", text).changed == meant
     assert {word(kept, name) for name in names(kept)} == {Health.UP}
+
+
+def test_enabling_ends_an_ejection(kept: Rosters) -> None:
+    """The operator vouches for it. Of one that was not out, nothing changes."""
+    name, row = "http://10.0.0.1:9001", kept.rows[("web", "http://10.0.0.1:9001")]
+    at = segment._head(kept.board, "backends_off") + row * pack.size("BackendRow")
+    until_ms = time.monotonic_ns() // 1_000_000 + 30_000
+    segment._set_words(kept.board, "BackendRow", at, {"ejection": until_ms << 16 | 1})
+    assert give(kept, "enable", name).changed == [name]
+    ejection = segment.backend(kept.board, row)["ejection"]
+    assert ejection >> 16 <= time.monotonic_ns() // 1_000_000
+    assert ejection & 0xFFFF == 1  # the next one is longer all the same
+    assert give(kept, "enable", name).changed == []
 
 
 @pytest.mark.parametrize(
