@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# Session tickets of clients: sealed with keys that lie in the scoreboard, so that every worker opens
-# what another one made, and a worker's death takes no session with it.
+# Session tickets of clients: sealed with keys that lie in the scoreboard, so that every worker
+# opens what another one made, and a worker's death takes no session with it.
 
 cdef bint tickets_refresh(Engine *eng, TicketKeys *kept) noexcept nogil:
     """Copy the keys if others are in force by now. False: there are none."""
