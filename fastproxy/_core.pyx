@@ -46,6 +46,12 @@ from fastproxy.websocket.frames cimport (
 from fastproxy.template.fields cimport cookie_find, cookie_next, field_next, field_value
 from fastproxy.template.render cimport render, rows_inside, template_check, text_inside
 from fastproxy.template.table cimport Scene, Template
+from fastproxy.grpcweb.check cimport grpc_web_check
+from fastproxy.grpcweb.origin cimport origin_allowed
+from fastproxy.grpcweb.table cimport *
+from fastproxy.grpcweb.translate cimport (
+    WEB_BINARY, WEB_NONE, WEB_ORIGIN_MAX, WEB_TEXT, WebCall, grpc_web_kind, web_bound, web_decode,
+    web_decoded, web_encode, web_trailers)
 from fastproxy.route.table cimport *
 from fastproxy.route.match cimport (
     RouteRuntime, route_match, route_runtime_free, route_runtime_make)
@@ -118,6 +124,7 @@ include "engine/heads.pxi"
 include "engine/answers.pxi"
 include "engine/secure.pxi"
 include "engine/grpc.pxi"
+include "engine/web.pxi"
 include "engine/tunnel.pxi"
 include "engine/tally.pxi"
 include "engine/plan.pxi"

@@ -5,6 +5,7 @@
 include "http1/probe.pxi"
 include "http1/timing.pxi"
 include "websocket/probe.pxi"
+include "grpcweb/probe.pxi"
 include "route/probe.pxi"
 include "template/probe.pxi"
 include "scoreboard/probe.pxi"

@@ -26,7 +26,7 @@ def arguments(job: Job) -> list[str]:
         "[limits]",
         # More than any scenario opens, so that each connection is counted and none refused.
         "connections_per_ip = 60000",
-        *([] if plain else ["requests_per_connection = 0"]),
+        *([] if plain else ["requests_per_connection = 0", "upstream_idle = 1024"]),
         "[upstreams.origin]",
         f"backends = {json.dumps([f'{scheme}://{one}' for one in job.addresses()])}",
         *balancing(job.setting),

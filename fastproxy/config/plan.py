@@ -19,6 +19,7 @@ from fastproxy.config import plugs
 from fastproxy.config.model import Config, Listener, Upstream
 from fastproxy.engine.settings import Timeouts
 from fastproxy.errors import ConfigError, Problem
+from fastproxy.grpcweb.build import build_grpc_web
 from fastproxy.memory import pack
 from fastproxy.regex.build import RegexList
 from fastproxy.rewrite.build import build_rewrites
@@ -61,6 +62,7 @@ class Stages:
     blob: pack.Blob
     routes: dict[str, Any] = field(default_factory=dict)
     rewrites: dict[str, Any] = field(default_factory=dict)
+    grpc_web: dict[str, Any] = field(default_factory=dict)
     responders: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     """Errors and warnings, with the paths of the configuration as given."""
@@ -83,6 +85,7 @@ def compile_plan(config: Config, generation: int, stages: Stages | None = None) 
         "settings": _settings(blob, config),
         "routes": stages.routes,
         "rewrites": stages.rewrites,
+        "grpc_web": stages.grpc_web,
         "listeners": blob.rows("ListenerRow", _listeners(blob, config)),
         "upstreams": blob.rows("UpstreamRow", _upstreams(blob, config)),
         "responders": blob.rows("Text", [_text(blob, name) for name in stages.responders]),
@@ -125,6 +128,8 @@ def _build(
     params = path_params([route.path for route in routes], regexes)
     rewrites = build_rewrites(stages.blob, regexes, routes, params, problems)
     stages.rewrites = rewrites.tables
+    grpc_web = build_grpc_web(stages.blob, routes, problems)
+    stages.grpc_web = grpc_web.tables
     stages.routes = build_routes(
         stages.blob,
         regexes,
@@ -138,6 +143,7 @@ def _build(
         warnings,
         max_body=int(config.limits.max_body),
         request_timeout_ms=config.timeouts.request.ms,
+        grpc_web=grpc_web.rows,
     )
 
 

@@ -81,6 +81,10 @@ def _upstream(where: Where, upstream: Upstream) -> Iterator[Finding]:
     if upstream.tls is not None and scheme != "https":
         text = f"is of no use: its backends are {scheme}://"
         yield (*where, "tls"), text, "write https:// URLs", False
+    kind = upstream.health.kind if upstream.health is not None and not upstream.health.port else ""
+    if scheme == "https" and kind in ("http", "grpc"):
+        text = f'"{kind}" asks in plain text what speaks TLS: every check would fail'
+        yield (*where, "health", "kind"), text, f'write kind = "{kind}s"', True
     if upstream.protocol == "http2" and scheme == "http":
         text = "http:// backends speak HTTP/1.1"
         yield (*where, "protocol"), text, "write h2c:// for HTTP/2 without TLS", False

@@ -124,10 +124,10 @@ cdef void answer_error(Engine *eng, Exchange *x, int status, const char *cause) 
     cdef char room[1024]
     cdef Out body = out_over(room, sizeof(room))
     cdef Out fields
-    cdef char field_room[1024]
+    cdef char field_room[4096]
     fields = out_over(field_room, sizeof(field_room))
     if x.flags & X_GRPC:
-        put_grpc_error(&fields, grpc_status_of(x, status), literal(cause))
+        put_grpc_error(x, &fields, grpc_status_of(x, status), literal(cause))
         status = 200
     elif x.flags & X_JSON:
         put_text(&fields, b"Content-Type: application/problem+json\r\n")

@@ -213,6 +213,8 @@ cdef int64_t exchange_answer(Engine *eng, Exchange *x, Head *head, const Framing
         x.flags |= X_UPSTREAM_KEEPS
     if streams(x, head):
         x.flags |= X_STREAM
+        if x.web != NULL:
+            web_answer(eng, x, head)
     if x.answer_flow.done:
         last = True
     elif size != 0:
@@ -220,6 +222,8 @@ cdef int64_t exchange_answer(Engine *eng, Exchange *x, Head *head, const Framing
         if used < 0:
             upstream_fault(eng, x, &fault)
             return -1
+    if x.answer_flow.filter != NULL and not answer_filter(eng, x, &piece, last):
+        return -1
     exchange_move(x, EXCHANGE_RECEIVING)
     x.answer_flow.moved = piece.len
     x.bytes_out += piece.len
@@ -242,6 +246,8 @@ cdef int64_t exchange_answer_body(Engine *eng, Exchange *x, char *data, size_t s
         end_state(x, b"S", b"D")
         exchange_cut(eng, x)
         return -1
+    if x.answer_flow.filter != NULL and not answer_filter(eng, x, &piece, last):
+        return -1
     x.answer_flow.moved += piece.len
     x.bytes_out += piece.len
     if piece.len != 0 or last:
@@ -253,12 +259,15 @@ cdef int64_t exchange_answer_body(Engine *eng, Exchange *x, char *data, size_t s
 
 cdef void exchange_answer_end(Engine *eng, Exchange *x) noexcept nogil:
     """The upstream closed: the end of a BODY_CLOSE answer, or a truncation."""
+    cdef Span piece = span(NULL, 0)
     if x.answer_flow.kind != BODY_CLOSE:
         end_state(x, b"S", b"D")
         exchange_cut(eng, x)
         return
     x.answer_flow.done = True
-    x.asker.body(eng, x, span(NULL, 0), True)
+    if x.answer_flow.filter != NULL and not answer_filter(eng, x, &piece, True):
+        return
+    x.asker.body(eng, x, piece, True)
     if x.state != EXCHANGE_FINISHED:
         exchange_complete(eng, x, True)
 
@@ -343,6 +352,8 @@ cdef void exchange_release(Engine *eng, Exchange *x) noexcept nogil:
     buffer_drop(&eng.blocks, &x.collected)
     trailers_drop(eng, &x.request_flow)
     trailers_drop(eng, &x.answer_flow)
+    if x.web != NULL:
+        web_drop(eng, x)
     x.kept = NULL
     plan_release(eng, x.plan)
     roster_release(eng, x.roster)

@@ -298,6 +298,7 @@ cdef void engine_close(Engine *eng) noexcept nogil:
         elif conn.exchange == NULL:
             upstream_close(eng, conn)
     bury_the_dead(eng)
+    buffer_drop(&eng.blocks, &eng.web_room)
     publish_gauges(eng)
     eng.log = NULL
     log_close(log)

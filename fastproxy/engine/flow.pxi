@@ -107,7 +107,8 @@ cdef int64_t exchange_body_take(Engine *eng, Exchange *x, char *data, size_t siz
             end_state(x, b"P", b"Q")
             x.flags |= X_BODY_ERROR | X_ANSWER_CLOSES
             x.request_flow.done = False
-            exchange_fail(eng, x, status, b"the request body is larger than allowed")
+            exchange_fail(eng, x, status, b"the request body is larger than allowed"
+                          if status == 413 else b"the request body is not valid base64")
             return -1
     x.request_flow.moved += piece.len
     x.bytes_in += piece.len

@@ -116,9 +116,14 @@ cdef int grpc_status_of(const Exchange *x, int status) noexcept nogil:
     return GRPC_UNKNOWN
 
 
-cdef void put_grpc_error(Out *fields, int status, Span message) noexcept nogil:
+cdef void put_grpc_error(Exchange *x, Out *fields, int status, Span message) noexcept nogil:
     """The fields of an answer that is nothing but a status ("Trailers-Only"), with HTTP's 200."""
-    put_text(fields, b"Content-Type: application/grpc\r\ngrpc-status: ")
+    if x.web != NULL:
+        put_web_kind(x.web, fields, True)
+        put_web_origin(x, fields)
+    else:
+        put_text(fields, b"Content-Type: application/grpc\r\n")
+    put_text(fields, b"grpc-status: ")
     put_uint(fields, <uint64_t> status)
     put_text(fields, b"\r\ngrpc-message: ")
     put_percent_encoded(fields, message)

@@ -107,6 +107,10 @@ cdef int head_to_upstream(Engine *eng, Exchange *x, Request *request, Out *out) 
             mask &= ~CLIENT_CERTS
     if upstream_row(x).session.hide and ours(x, edits, FIELD_COOKIE, b"Cookie"):
         put_other_cookies(out, head, text_span(plan, upstream_row(x).session.name))
+    if x.web != NULL:
+        mask |= <uint64_t> 1 << FIELD_CONTENT_TYPE
+        if ours(x, edits, FIELD_CONTENT_TYPE, b"Content-Type"):
+            put_web_kind(x.web, out, False)
     put_fields(out, plan, edits, head, mask, flags)
     put_forwarding(eng, x, request, out, edits)
     if cert.len != 0:
@@ -277,7 +281,7 @@ cdef void put_request_framing(Engine *eng, Exchange *x, Out *out) noexcept nogil
         put_length(out, <uint64_t> eng.framing.length)
     if x.flags & X_EXPECTS:
         put(out, b"Expect: 100-continue\r\n", 22)
-    if x.request_flow.kind == BODY_CHUNKED:
+    if x.request_flow.out_chunked:
         put(out, b"Transfer-Encoding: chunked\r\n", 28)
     if x.flags & X_UPGRADE:
         put(out, b"Connection: upgrade\r\nUpgrade: websocket\r\n", 41)
@@ -296,12 +300,15 @@ cdef void head_to_client(Engine *eng, Exchange *x, Head *head, Out *out) noexcep
     if x.rewrite != NULL and x.rewrite.response.edits.count != 0:
         edits = &x.rewrite.response
     x.answer_flow.out_chunked = False
-    if x.answer_flow.kind == BODY_CHUNKED or x.answer_flow.kind == BODY_CLOSE:
+    if (x.answer_flow.kind == BODY_CHUNKED or x.answer_flow.kind == BODY_CLOSE
+            or x.answer_flow.filter != NULL):
         if x.flags & X_CLIENT_10:
             x.flags |= X_ANSWER_CLOSES
         else:
             x.answer_flow.out_chunked = True
-        if x.answer_flow.trailers.ptr != NULL:
+        if x.answer_flow.filter != NULL:
+            mask |= <uint64_t> 1 << FIELD_CONTENT_TYPE
+        elif x.answer_flow.trailers.ptr != NULL:
             mask &= ~(<uint64_t> 1 << FIELD_TRAILER)
     if says_hsts(x):
         mask |= <uint64_t> 1 << FIELD_STRICT_TRANSPORT_SECURITY
@@ -311,6 +318,8 @@ cdef void head_to_client(Engine *eng, Exchange *x, Head *head, Out *out) noexcep
     put_char(out, c' ')
     put_span(out, text_span(head.base, head.reason))
     put(out, b"\r\n", 2)
+    if x.web != NULL:
+        web_head(x, head, edits, out)
     put_fields(out, x.plan.base, edits, head, mask, FIELD_NOMINATED)
     if not has_field(head, FIELD_DATE) and (
             edits == NULL or ours(x, edits, FIELD_DATE, b"Date")):

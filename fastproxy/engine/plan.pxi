@@ -103,6 +103,8 @@ cdef const char *plan_trouble(const char *base, size_t length, uint64_t layout) 
         return b"the log line is damaged"
     if rewrite_check(base, length, &header.rewrites, header.routes.regexes.count) != 0:
         return b"the rewrites are damaged"
+    if grpc_web_check(base, length, &header.grpc_web) != 0:
+        return b"what translates gRPC-Web is damaged"
     if route_check(base, length, &header.routes) != 0:
         return b"the routes are damaged"
     return routes_trouble(base, header)
@@ -120,7 +122,8 @@ cdef const char *routes_trouble(const char *base, const PlanHeader *header) noex
     cdef const SplitRow *split
     cdef uint32_t i, j
     for i in range(header.routes.rows.count):
-        if routes[i].counter >= ROUTES_MAX or routes[i].rewrite >= header.rewrites.rows.count:
+        if (routes[i].counter >= ROUTES_MAX or routes[i].rewrite >= header.rewrites.rows.count
+                or routes[i].grpc_web >= header.grpc_web.rows.count):
             return b"a route names a row that does not exist"
         if routes[i].action == ACTION_UPSTREAM and routes[i].target >= header.upstreams.count:
             return b"a route names an upstream that does not exist"

@@ -185,6 +185,8 @@ cdef bint exchange_route(Engine *eng, Exchange *x, Request *request) noexcept no
         x.request_flow.filter = filter_max_body
     if x.route.request_timeout_ms != 0:
         timer_set(&eng.wheel, &x.timer, eng.now_ms + x.route.request_timeout_ms)
+    if x.route.grpc_web != 0 and not web_begin(eng, x, request):
+        return False
     if x.flags & X_GRPC:
         grpc_deadline(eng, x, request.head)
     return True

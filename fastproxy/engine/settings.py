@@ -98,7 +98,7 @@ class Limits(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     http2_streams: Annotated[int, Meta(ge=1, le=65535)] = 128
     """Requests under way at once on one HTTP/2 connection (nginx 128, Envoy and HAProxy 100). More
     are refused; clients ask again when others have ended."""
-    upstream_idle: Annotated[int, Meta(ge=0, le=256)] = 256
+    upstream_idle: Annotated[int, Meta(ge=0, le=65535)] = 256
     """Idle connections kept per worker and backend. 0: a new connection for each request."""
     upstream_requests: Annotated[int, Meta(ge=0, le=0xFFFFFFFF)] = 10000
     """Requests on one connection to a backend, then it is closed. 0: unlimited."""

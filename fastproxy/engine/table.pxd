@@ -8,6 +8,7 @@ byte. `config/plan.py` writes it, `engine/plan.pxi` checks every offset once and
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastproxy.balance.table cimport SessionPlan
+from fastproxy.grpcweb.table cimport GrpcWebTables
 from fastproxy.memory.span cimport Slice, Text
 from fastproxy.rewrite.table cimport RewriteTables
 from fastproxy.route.table cimport RouteTables
@@ -128,6 +129,7 @@ cdef struct PlanHeader:
     Settings settings
     RouteTables routes
     RewriteTables rewrites
+    GrpcWebTables grpc_web
     Slice listeners                 # ListenerRow
     Slice upstreams                 # UpstreamRow
     Slice responders                # Text: names of Python responders, resolved by each worker

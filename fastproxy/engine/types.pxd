@@ -22,6 +22,7 @@ from fastproxy.engine.parts cimport (
     DOORWAY_RING, IDLE_BUCKETS, LISTENERS_MAX, Guest, Knock, Listener)
 from fastproxy.engine.table cimport Settings, UpstreamRow
 from fastproxy.engine.timers cimport Timer, Wheel
+from fastproxy.grpcweb.translate cimport WebCall
 from fastproxy.http1.chunked cimport Chunked
 from fastproxy.http1.head cimport Fault, Framing, Head
 from fastproxy.http1.parse cimport HeadParser
@@ -263,6 +264,7 @@ cdef struct Exchange:
     uint64_t bytes_out
     Exchange *next_dead         # in Engine.dead_exchanges, or before that in Engine.answered
     uint32_t allow              # 405: bits 1 << Method that would do
+    WebCall *web                # gRPC-Web, to be translated; else NULL
     FrameWalk frames[2]         # tunnel: what each Role has sent, so far as it was passed on
     uint32_t sub                # subrequest: key of the waiter in Python
     Buffer collected            # subrequest: the answer
@@ -352,4 +354,5 @@ cdef struct Engine:
     char host_room[256]
     char ip_room[64]
     char peer_room[64]
+    Buffer web_room             # the last piece of a gRPC-Web answer
     char trailer_room[TRAILER_ROOM]     # trailer lines, from the bytes they came in to the send

@@ -221,15 +221,11 @@ cdef ssize_t take_chunks(Stream *stream, const char *data, size_t size) noexcept
     cdef char *at = stream.out.ptr + stream.out.len
     cdef size_t start = 0
     cdef size_t produced = 0
-    cdef uint32_t cap
     cdef Fault fault
     cdef int64_t used
-    if stream.out_trailers.ptr == NULL:
-        stream.out_trailers = out_over(
-            block_take(&stream.session.eng.blocks, TRAILER_BYTES_MAX, &cap), TRAILER_BYTES_MAX)
-        if stream.out_trailers.ptr == NULL:
-            return -1
-        stream.out_trailers.cap = cap
+    if (stream.out_chunked.state != CHUNK_DATA or stream.out_chunked.remaining < size) and (
+            not trailers_room(stream, size)):
+        return -1
     memcpy(at, data, size)
     used = chunked_decode(&stream.out_chunked, at, size, &start, &produced, &fault)
     if used < 0:
@@ -243,6 +239,28 @@ cdef ssize_t take_chunks(Stream *stream, const char *data, size_t size) noexcept
         stream.flags |= STREAM_ENDED_OUT
     stream_wake(stream)
     return <ssize_t> used
+
+
+cdef bint trailers_room(Stream *stream, size_t size) noexcept nogil:
+    """These bytes may hold trailer lines: make sure that so much fits. The engine gives them apart
+    from the data, so this is nearly always the smallest block."""
+    cdef BlockPool *blocks = &stream.session.eng.blocks
+    cdef Out *lines = &stream.out_trailers
+    cdef uint32_t cap
+    cdef char *room
+    if size > TRAILER_BYTES_MAX:
+        size = TRAILER_BYTES_MAX
+    if lines.cap - lines.len >= size:
+        return True
+    room = block_take(blocks, lines.len + size, &cap)
+    if room == NULL:
+        return False
+    if lines.ptr != NULL:
+        memcpy(room, lines.ptr, lines.len)
+        block_give(blocks, lines.ptr, <uint32_t> lines.cap)
+    lines.ptr = room
+    lines.cap = cap
+    return True
 
 
 cdef void stream_wake(Stream *stream) noexcept nogil:

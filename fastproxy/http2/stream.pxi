@@ -28,6 +28,7 @@ cdef void stream_unlink(Stream *stream) noexcept nogil:
     cdef Session *s = stream.session
     if s == NULL:
         return
+    stream_credit_rest(stream)
     if stream.prev != NULL:
         stream.prev.next = stream.next
     else:
@@ -128,7 +129,10 @@ cdef void stream_credit(Stream *stream) noexcept nogil:
     cdef Session *s = stream.session
     cdef uint32_t bytes_taken = stream.uncredited
     cdef int32_t window
-    if bytes_taken == 0 or stream.id == 0:
+    if bytes_taken == 0 or s == NULL:
+        return
+    if stream.id == 0:
+        stream_credit_rest(stream)
         return
     stream.uncredited = 0
     stream.credited += bytes_taken
@@ -138,6 +142,16 @@ cdef void stream_credit(Stream *stream) noexcept nogil:
             not stream.flags & STREAM_ENDED_IN):
         stream.credited = 0
         nghttp2_session_set_local_window_size(s.ng, 0, stream.id, STREAM_WINDOW_MAX)
+    carrier_due(s.eng, s.carrier)
+
+
+cdef void stream_credit_rest(Stream *stream) noexcept nogil:
+    """The stream has ended, its bytes still count against the connection's window."""
+    cdef Session *s = stream.session
+    if stream.uncredited == 0 or s.ng == NULL:
+        return
+    nghttp2_session_consume_connection(s.ng, stream.uncredited)
+    stream.uncredited = 0
     carrier_due(s.eng, s.carrier)
 
 

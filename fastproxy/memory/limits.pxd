@@ -71,8 +71,6 @@ cdef enum:
     # Bytes moved for one connection before the others get their turn.
     QUANTUM_BYTES = 2097152
 
-    # Idle upstream connections kept per worker and backend.
-    UPSTREAM_IDLE_MAX = 256
     # One tick of the timer wheel and of the worker's heartbeat.
     TICK_MS = 25
     # A beat older than this means a stuck worker: others take over its queue.

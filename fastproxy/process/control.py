@@ -125,10 +125,12 @@ class Control:
         server = await asyncio.start_unix_server(
             self.on_caller, sock=self.task.door, limit=LINE_MAX
         )
-        tasks = [asyncio.create_task(self.discover.run())]
+        tasks = [
+            asyncio.create_task(self.discover.run()),
+            asyncio.create_task(tickets.rotate(self.board)),
+        ]
         if self.keyrings is not None:
             tasks.append(asyncio.create_task(self.keyrings.run()))
-            tasks.append(asyncio.create_task(tickets.rotate(self.board)))
         await self.over.wait()
         for task in tasks:
             task.cancel()

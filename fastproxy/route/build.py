@@ -56,13 +56,14 @@ def build_routes(
     warnings: list[Problem],
     max_body: int = 0,
     request_timeout_ms: int = 0,
+    grpc_web: Sequence[int] = (),
 ) -> dict[str, tuple[int, int]]:
     """RouteTables for `pack`, all rows in the blob.
 
     listeners: their `bind` texts; RouteQuery.listener is an index into it. upstreams: names, by
     index. responders: names used are added to it. rewrites, replies: what `build_rewrites` gave
-    for each route. max_body, request_timeout_ms: for routes that do not say; a route may say "off".
-    With problems the tables are of no use.
+    for each route, grpc_web likewise. max_body, request_timeout_ms: for routes that do not say; a
+    route may say "off". With problems the tables are of no use.
     """
     names = name_routes(routes, problems)
     if len(routes) > ROUTES_MAX:
@@ -82,9 +83,8 @@ def build_routes(
             "log": route.access_log,
             "rewrite": rewrites[index],
             "reply_headers": replies[index],
-            "max_body": max_body if route.max_body is None else int(route.max_body),
-            "request_timeout_ms": (
-                request_timeout_ms if route.request_timeout is None else route.request_timeout.ms),
+            "grpc_web": grpc_web[index] if grpc_web else 0,
+            **_bounds(route, max_body, request_timeout_ms),
         })  # fmt: skip
         conditions = build_conditions(blob, path, route, regexes, predicates, methods, problems)
         hosts = _hosts(path, route, problems)
@@ -102,6 +102,15 @@ def build_routes(
         "scopes": blob.rows("ScopeRow", scopes),
         "predicates": blob.rows("PredicateRow", predicates),
         "methods": blob.rows("MethodRow", methods),
+    }
+
+
+def _bounds(route: Route, max_body: int, request_timeout_ms: int) -> dict[str, int]:
+    """What a route says itself goes before what is said for all."""
+    own = route.request_timeout
+    return {
+        "max_body": max_body if route.max_body is None else int(route.max_body),
+        "request_timeout_ms": request_timeout_ms if own is None else own.ms,
     }
 
 

@@ -20,6 +20,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from fastproxy.grpcweb.settings import GrpcWeb
 from fastproxy.schema import ByteSize, Duration
 from fastproxy.template.settings import HeaderEdits, PathRewrite
 
@@ -92,6 +93,7 @@ what is below. "= /p" is exact. "/users/{id}" takes that path alone, "/users/{id
     response_headers: Changes to the header fields that the client reads.
     max_body: Largest request body; larger ones get 413. Absent: as in `limits`; "off": unlimited.
     request_timeout: For the whole exchange; 504. Absent: as in `timeouts`; "off": none.
+    grpc_web: true, or a table: gRPC-Web calls of browsers become gRPC calls to the upstream.
     access_log: Whether requests of this route are logged.
     """
 
@@ -116,6 +118,7 @@ what is below. "= /p" is exact. "/users/{id}" takes that path alone, "/users/{id
     response_headers: HeaderEdits = HeaderEdits()
     max_body: ByteSize | None = None
     request_timeout: Duration | None = None
+    grpc_web: bool | GrpcWeb = False
     access_log: bool = True
 
     @property

@@ -41,6 +41,7 @@ cdef struct RouteRow:
     Slice reply_headers         # Edit rows (rewrite/table.pxd), EDIT_ADD only
     uint64_t max_body           # bytes; 0: unlimited
     uint64_t request_timeout_ms  # 0: off
+    uint32_t grpc_web           # GrpcWebRow: gRPC-Web is translated as it says; 0: not at all
 
 
 cdef struct RouteQuery:

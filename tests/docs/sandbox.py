@@ -1,10 +1,10 @@
 """A directory in which the commands of one page are run as a reader would run them.
 
-What is changed, and nothing else: ports of the page (80xx: ours, 90xx: backends) become free ones,
-the same all over the page; `/run/`, `/var/log/` and `/etc/fastproxy/` are directories of the
-sandbox; `fastproxy` and `python3` are those of this tree; `make TARGET` runs the Makefile of this
-tree with the set-up taken as done, and its demo listens on the page's 8080; `python -m bench` runs
-one short turn.
+What is changed, and nothing else: ports of the page (80xx and 8443: ours, 90xx and 9443: backends)
+become free ones, the same all over the page; `/run/`, `/var/log/` and `/etc/fastproxy/` are
+directories of the sandbox; `fastproxy` and `python3` are those of this tree; `make TARGET` runs the
+Makefile of this tree with the set-up taken as done, and its demo listens on the page's 8080;
+`python -m bench` runs one short turn.
 
 A command that stays in the foreground (`fastproxy run`, `fastproxy demo`, `make demo`) is waited
 for until it serves and then left running, as in a terminal of its own; the next such command, or
@@ -32,7 +32,9 @@ from tests.running import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SECONDS = 60.0
-PORT = re.compile(r"(?<![\w.])(?:80|90)\d\d(?![\w.])|(?<=:)(?:80|90)\d\d(?!\d)")
+PORT = re.compile(
+    r"(?<![\w.])(?:80\d\d|90\d\d|8443|9443)(?![\w.])|(?<=:)(?:80\d\d|90\d\d|8443|9443)(?!\d)"
+)
 SERVED = re.compile(r"http\.server (\d+)")
 FOREGROUND = re.compile(r"^(?:make demo|fastproxy demo|fastproxy run)\b(?!.*--help)")
 EXIT_CODE = re.compile(r"#.*\bexit code (\d+)\s*$")

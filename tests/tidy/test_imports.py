@@ -27,6 +27,7 @@ LAYERS = [
     ["http1", "websocket"],
     ["regex"],
     ["template"],
+    ["grpcweb"],
     ["route", "policy", "cache", "balance", "rewrite"],
     ["engine"],
     ["_core"],

@@ -161,7 +161,11 @@ def test_names_that_do_not_resolve_are_said_and_do_not_stop(launched: dict[str, 
     assert [row["name"] for row in read_roster(launched["roster"])] == ["http://127.0.0.1:1"]
 
 
-@pytest.mark.parametrize("flag", flags.FLAGS, ids=lambda flag: flag.name)
+ALONE = [flag for flag in flags.FLAGS if not flag.name.startswith("--tls-")]
+"""What needs no files: for the others see test_tls_commands.py."""
+
+
+@pytest.mark.parametrize("flag", ALONE, ids=lambda flag: flag.name)
 def test_every_flag_changes_something(flag: flags.Flag, launched: dict[str, Any]) -> None:
     values = {
         "TIME": "17s", "N": "3", "SIZE": "20KiB", "ADDRESS": "127.0.0.1:17", "CIDR": "10.0.0.0/8",

@@ -80,6 +80,18 @@ def admin_of(kept: Rosters, key: tuple[str, str]) -> Admin:
     return kept.said(kept.rows[key])
 
 
+def test_all_of_an_upstream_speak_the_same(board: Board) -> None:
+    """Others are refused, whoever names them, and nothing has changed."""
+    kept = rosters_at(board, first_roster())
+    for url in ("https://127.0.0.1:8003", "h2c://127.0.0.1:8003"):
+        with pytest.raises(ValueError, match=f"{url}: backends of web are http://"):
+            kept.provide("web", "file", [backend(url)])
+    assert kept.epoch == 1
+    assert "http://127.0.0.1:8003" in rows_of(
+        kept.provide("web", "file", [backend("http://127.0.0.1:8003")])
+    )
+
+
 # -- names --------------------------------------------------------------------------------------
 
 

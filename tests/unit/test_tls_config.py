@@ -57,6 +57,8 @@ MISTAKES = [
      "upstreams.api.protocol: h2c:// backends speak HTTP/2 (write http://)"),
     ('backends = ["https://127.0.0.1:1"]\nprotocol = "h2"',
      'upstreams.api.protocol: expected "auto" or "http1" or "http2", got "h2"'),
+    (HTTPS + 'health = { path = "/up" }',
+     'upstreams.api.health.kind: "http" asks in plain text what speaks TLS: every check would f'),
     (HTTPS + 'tls = { server_name = "a b" }',
      'upstreams.api.tls.server_name: "a b" does not fit; expected a name such as "api.internal"'),
     (HTTPS + 'tls = { verfy = false }',
