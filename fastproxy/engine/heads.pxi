@@ -202,7 +202,10 @@ cdef void put_forwarding(Engine *eng, Exchange *x, Request *request, Out *out,
             put(out, b"\r\n", 2)
         if not (trusted and has_field(head, FIELD_X_FORWARDED_PROTO)) and ours(
                 x, edits, FIELD_X_FORWARDED_PROTO, b"X-Forwarded-Proto"):
-            put_line(out, b"X-Forwarded-Proto", span(b"https", 5 if x.flags & X_SECURE else 4))
+            if x.flags & X_SECURE:
+                put(out, b"X-Forwarded-Proto: https\r\n", 26)
+            else:
+                put(out, b"X-Forwarded-Proto: http\r\n", 25)
         if request.authority.len != 0 and not (
                 trusted and has_field(head, FIELD_X_FORWARDED_HOST)) and ours(
                 x, edits, FIELD_X_FORWARDED_HOST, b"X-Forwarded-Host"):
