@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from fastproxy.tls.keyring import ListenerKeys
+from tests.raw.recorder import Recorder
 from tests.tls import libssl
 from tests.tls.certs import Authority
 from tests.tls.secure import Secure
-from tests.raw.recorder import Recorder
 
 PAIR = Authority().sign("a.test").pair()
 
@@ -55,9 +55,7 @@ def test_off_by_default(proxy: Secure) -> None:
 
 
 @pytest.mark.parametrize("method", [b"GET", b"HEAD", b"OPTIONS"])
-def test_safe_methods_are_answered_early(
-    proxy: Secure, recorder: Recorder, method: bytes
-) -> None:
+def test_safe_methods_are_answered_early(proxy: Secure, recorder: Recorder, method: bytes) -> None:
     kept = session(proxy.port)
     recorder.clear()
     with begun(proxy.port, kept, request(method)) as client:
@@ -76,9 +74,7 @@ def test_safe_methods_are_answered_early(
     [request(b"POST", b"hello"), request(b"PUT", b"x"), request(b"DELETE"), request(b"PATCH"),
      request(b"GET", b"body"), request(b"PURGE")],
 )  # fmt: skip
-def test_all_others_are_told_to_come_again(
-    proxy: Secure, recorder: Recorder, data: bytes
-) -> None:
+def test_all_others_are_told_to_come_again(proxy: Secure, recorder: Recorder, data: bytes) -> None:
     kept = session(proxy.port)
     recorder.clear()
     with begun(proxy.port, kept, data) as client:

@@ -12,7 +12,13 @@ import pytest
 from fastproxy import _core, _tls
 from fastproxy.scoreboard import segment
 from fastproxy.tls.keyring import (
-    ClientAuth, Keyring, ListenerKeys, Pair, UpstreamKeys, encode)  # fmt: skip
+    ClientAuth,  # fmt: skip
+    Keyring,
+    ListenerKeys,
+    Pair,
+    UpstreamKeys,
+    encode,
+)
 from tests.running import Backend, Proxy, wait_until
 from tests.tls.certs import Authority, Signed
 from tests.tls.secure import Secure, ask, trusting

@@ -92,9 +92,7 @@ def test_not_at_another_listener(proxy: Secure, version: ssl.TLSVersion) -> None
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_resumed_session_keeps_who_the_client_is(
-    proxy: Secure, version: ssl.TLSVersion
-) -> None:
+def test_a_resumed_session_keeps_who_the_client_is(proxy: Secure, version: ssl.TLSVersion) -> None:
     """Whoever resumes needs no certificate again; who has no such session does."""
     context = context_for(version)
     kept, _ = session(proxy, context, "guarded.test", proxy.port)

@@ -62,7 +62,7 @@ class Plain:
         if not first:
             return False
         fields = {}
-        while (text := reader.readline().strip()):  # type: ignore[attr-defined]
+        while text := reader.readline().strip():  # type: ignore[attr-defined]
             name, _, value = text.partition(b":")
             fields[name.lower()] = value.strip()
         left = int(fields.get(b"content-length", b"0"))

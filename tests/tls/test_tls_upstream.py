@@ -109,7 +109,9 @@ def test_our_own_certificate(version: ssl.TLSVersion) -> None:
         assert through(origin, UpstreamKeys(ca=OURS.pem))[0][0].status == 502
 
 
-@pytest.mark.parametrize("first", [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", b"\x00", b"x"])
+@pytest.mark.parametrize(
+    "first", [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", b"\x00", b"x"]
+)
 def test_plain_text_before_the_handshake(first: bytes) -> None:
     """nginx's CVE-2026-1642: it must never be taken for an answer."""
     with Origin(context_of(GOOD), first=first) as origin:
