@@ -108,9 +108,7 @@ cdef int head_to_upstream(Engine *eng, Exchange *x, Request *request, Out *out) 
     if upstream_row(x).session.hide and ours(x, edits, FIELD_COOKIE, b"Cookie"):
         put_other_cookies(out, head, text_span(plan, upstream_row(x).session.name))
     if x.web != NULL:
-        mask |= <uint64_t> 1 << FIELD_CONTENT_TYPE
-        if ours(x, edits, FIELD_CONTENT_TYPE, b"Content-Type"):
-            put_web_kind(x.web, out, False)
+        mask |= web_request_head(x, edits, out)
     put_fields(out, plan, edits, head, mask, flags)
     put_forwarding(eng, x, request, out, edits)
     if cert.len != 0:

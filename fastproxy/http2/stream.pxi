@@ -85,10 +85,14 @@ cdef int on_stream_close(nghttp2_session *ng, int32_t id, uint32_t code,
     if stream == NULL:
         return 0
     nghttp2_session_set_stream_user_data(ng, id, NULL)
-    if code == NGHTTP2_NO_ERROR and stream.inbox.ptr != NULL and stream.conn != NULL:
-        # An answer that is complete, and not read yet: the stream's end is in its text.
+    if code == NGHTTP2_NO_ERROR and stream.conn != NULL and (
+            stream.inbox.ptr != NULL
+            or stream.flags & STREAM_TUNNEL and stream.flags & STREAM_ENDED_IN):
+        # An answer that is complete, and not read yet: the stream's end is in its text. Or a tunnel
+        # whose end was said before: what it brought may still be on its way on the other side.
         stream.id = 0
         stream.flags |= STREAM_ENDED_IN | STREAM_ENDED_OUT
+        stream_heard(stream)
         return 0
     stream_end(stream, code == NGHTTP2_REFUSED_STREAM)
     return 0
@@ -252,10 +256,20 @@ cdef void stream_close(Engine *eng, Connection *conn) noexcept nogil:
     carrier_due(eng, s.carrier)
     if stream.flags & STREAM_RESET or not stream.flags & STREAM_ENDED_OUT:
         stream_reset(stream, NGHTTP2_INTERNAL_ERROR if s.server else NGHTTP2_CANCEL)
-    elif not stream.flags & STREAM_ENDED_IN and not s.server:
+    elif not stream.flags & STREAM_ENDED_IN and not s.server and not says_goodbye(stream):
         stream_reset(stream, NGHTTP2_CANCEL)
     elif not stream.flags & STREAM_ENDED_IN and stream.flags & STREAM_SENT_END:
         stream_reset(stream, NGHTTP2_NO_ERROR)
+
+
+cdef inline bint says_goodbye(const Stream *stream) noexcept nogil:
+    """A tunnel toward an upstream that we end by a close frame: may that go out first? Then the
+    stream is reset behind its END_STREAM, as one of a server is."""
+    cdef int32_t size = <int32_t> buffer_size(&stream.out)
+    return (stream.flags & STREAM_TUNNEL != 0
+            and nghttp2_session_get_remote_window_size(stream.session.ng) >= size
+            and nghttp2_session_get_stream_remote_window_size(
+                stream.session.ng, stream.id) >= size)
 
 
 cdef int on_frame_send(nghttp2_session *ng, const nghttp2_frame *frame, void *user) noexcept nogil:
@@ -275,7 +289,8 @@ cdef int on_frame_send(nghttp2_session *ng, const nghttp2_frame *frame, void *us
     if stream == NULL:
         return 0
     stream.flags |= STREAM_SENT_END
-    if s.server and stream.conn == NULL and not stream.flags & STREAM_ENDED_IN:
+    if stream.conn == NULL and not stream.flags & STREAM_ENDED_IN and (
+            s.server or stream.flags & STREAM_TUNNEL):
         stream_reset(stream, NGHTTP2_NO_ERROR)
     return 0
 

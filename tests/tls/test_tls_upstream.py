@@ -1,4 +1,4 @@
-"""TLS toward backends: whom we believe, what we offer, what is used again (TL9, B3 31)."""
+"""TLS toward backends: whom we believe, what we offer, when a connection is used again (TL9, B3 31)."""
 
 from __future__ import annotations
 
@@ -73,8 +73,7 @@ def test_whom_we_believe(signed: object, keys: UpstreamKeys, fine: bool) -> None
     assert [one.status for one in answers] == [502] * 3
     assert CAUSE in answers[0].body
     assert not origin.heads
-    lines = proxy.said.splitlines()  # type: ignore[attr-defined]
-    said = [line for line in lines if "not valid" in line]
+    said = [line for line in proxy.said.splitlines() if "not valid" in line]  # type: ignore[attr-defined]
     assert len(said) == 1
     assert "warning worker 0: http://127.0.0.1:" in said[0]
     assert proxy.counted["tls_upstream_failed"] == 3  # type: ignore[attr-defined]
@@ -110,7 +109,9 @@ def test_our_own_certificate(version: ssl.TLSVersion) -> None:
         assert through(origin, UpstreamKeys(ca=OURS.pem))[0][0].status == 502
 
 
-@pytest.mark.parametrize("first", [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", b"\0", b"x"])
+@pytest.mark.parametrize(
+    "first", [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", b"\x00", b"x"]
+)
 def test_plain_text_before_the_handshake(first: bytes) -> None:
     """nginx's CVE-2026-1642: it must never be taken for an answer."""
     with Origin(context_of(GOOD), first=first) as origin:
