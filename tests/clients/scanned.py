@@ -42,7 +42,7 @@ def scanned(profile: str, folder: Path) -> Iterator[Scanned]:
         own.mkdir()
         leaf = authority.sign("localhost", kind=kind, since=-SOON, until=LIFE, extra=[SIGNING])
         pairs.append(stored(own, leaf, authority))
-    tls = {"certificates": pairs, "profile": profile, "hsts": {"max_age": "730d"}}
+    tls = {"certificates": pairs, "profile": profile, "hsts": {"max_age": "365d"}}
     with Backend() as backend:
         with Gateway(
             settings={

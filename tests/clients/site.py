@@ -10,6 +10,8 @@ import zlib
 from pathlib import Path
 from typing import Self
 
+from tests.running import Backend
+
 PAGE = (Path(__file__).parent / "page" / "index.html").read_bytes()
 EVENTS = 5
 WAIT_SECONDS = 20.0
@@ -85,8 +87,7 @@ class Site:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
+        self.server = Backend.Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 
     def __enter__(self) -> Self:

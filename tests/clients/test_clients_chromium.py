@@ -22,9 +22,12 @@ from tests.running import FOREIGN, wait_until
 from tests.tls.certs import Authority
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
-FLAGS = """--headless=new --no-sandbox --disable-gpu --disable-quic --disable-dev-shm-usage
-    --no-first-run --disable-background-networking --disable-component-update --disable-sync
-    --disable-extensions --ignore-certificate-errors --remote-debugging-port=0""".split()
+FLAGS = [
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-dev-shm-usage", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--disable-extensions", "--ignore-certificate-errors",
+    "--remote-debugging-port=0",
+]  # fmt: skip
 LOG = "{method} {protocol} {path} {status} {backend}"
 
 
@@ -80,13 +83,15 @@ def visited(
 
 def test_a_page(visited: tuple[Gateway, Site, EchoServer], tmp_path: Path) -> None:
     gateway, site, echo = visited
+    before = gateway.totals()["accepted"]
     with chromium(f"https://localhost:{gateway.port}/", tmp_path):
         found = json.loads(site.reports.get(timeout=60))
-        lines = (tmp_path / "access.log").read_text().splitlines()
+        wait_until(lambda: echo.endings == [1000])
+        accepted = gateway.totals()["accepted"] - before
     assert found["navigation"] == "h2"
     assert found["images"] == {"loaded": 200, "protocols": ["h2"], "entries": 200}
     assert found["socket"] == {"same": True, "code": 1000, "clean": True}
     assert found["events"] == [str(number) for number in range(EVENTS)]
     told = [f"{word} {number}" for number in range(EVENTS) for word in ("sent", "heard")]
     assert site.order == told
-    wait_until(lambda: echo.endings == [1000])
+    assert accepted == 0, (tmp_path / "access.log").read_text()

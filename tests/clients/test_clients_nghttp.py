@@ -86,7 +86,8 @@ def test_trailers_go_and_come(ways: Ways, listener: str, tmp_path: Path) -> None
     data, mine = body(70_000), f"{listener}-{tmp_path.name}"
     (tmp_path / "data").write_bytes(data)
     url = f"{getattr(ways, listener)}/ng/echo"
-    verbose = nghttp("-nv", "-d", str(tmp_path / "data"), f"--trailer=x-mine: {mine}", url).decode()
+    more = (f"--trailer=x-mine: {mine}", "--no-content-length", "-H", "te: trailers")
+    verbose = nghttp("-nv", "-d", str(tmp_path / "data"), *more, url).decode()
     assert TRAILER in re.sub(r"\x1b\[[0-9;]*m", "", verbose)
     assert f"x-mine: {mine}" in ways.nghttpd.log()
     assert digest(nghttp("-d", str(tmp_path / "data"), url)) == digest(data)

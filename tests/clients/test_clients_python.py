@@ -82,7 +82,7 @@ def test_niquests(ways: Ways, behind: str, kind: str) -> None:
     listener, options, version = NIQUESTS[kind]
     base = f"{getattr(ways, listener)}/{behind}"
     with niquests.Session(disable_http3=True, **options) as session:
-        session.verify = ways.ca
+        session.verify, session.trust_env = ways.ca, False
         for size in (0, 1, 16384, 100_001, 3 * MIB):
             answer = session.get(f"{base}/bytes?n={size}", timeout=30)
             assert answer.http_version == version
@@ -98,7 +98,7 @@ def test_niquests(ways: Ways, behind: str, kind: str) -> None:
 def test_niquests_many_at_once(ways: Ways, behind: str) -> None:
     """Its `multiplexed`: asked all at once, looked at later."""
     with niquests.Session(multiplexed=True, disable_http3=True) as session:
-        session.verify = ways.ca
+        session.verify, session.trust_env = ways.ca, False
         sizes = [3000 * number for number in range(60)]
         answers = [session.get(f"{ways.tls}/{behind}/bytes?n={size}") for size in sizes]
         session.gather()
