@@ -20,7 +20,7 @@ KINDS = {"intermediate": ("ec", "rsa"), "modern": ("ec",)}
 """Mozilla's guideline: modern is for ECDSA alone."""
 SOON = datetime.timedelta(hours=1)
 LIFE = datetime.timedelta(days=80)
-SIGNING = x509.KeyUsage(True, *[False] * 8)
+FOR_HANDSHAKES = x509.KeyUsage(True, *[False] * 8)
 
 
 @dataclass
@@ -40,7 +40,9 @@ def scanned(profile: str, folder: Path) -> Iterator[Scanned]:
     for kind in KINDS[profile]:
         own = folder / kind
         own.mkdir()
-        leaf = authority.sign("localhost", kind=kind, since=-SOON, until=LIFE, extra=[SIGNING])
+        leaf = authority.sign(
+            "localhost", kind=kind, since=-SOON, until=LIFE, extra=[FOR_HANDSHAKES]
+        )
         pairs.append(stored(own, leaf, authority))
     tls = {"certificates": pairs, "profile": profile, "hsts": {"max_age": "365d"}}
     with Backend() as backend:
