@@ -85,13 +85,21 @@ cdef int on_stream_close(nghttp2_session *ng, int32_t id, uint32_t code,
     if stream == NULL:
         return 0
     nghttp2_session_set_stream_user_data(ng, id, NULL)
-    if code == NGHTTP2_NO_ERROR and stream.inbox.ptr != NULL and stream.conn != NULL:
+    if code == NGHTTP2_NO_ERROR and stream.conn != NULL and (
+            stream.inbox.ptr != NULL or stream_end_unread(stream)):
         # An answer that is complete, and not read yet: the stream's end is in its text.
         stream.id = 0
         stream.flags |= STREAM_ENDED_IN | STREAM_ENDED_OUT
         return 0
     stream_end(stream, code == NGHTTP2_REFUSED_STREAM)
     return 0
+
+
+cdef bint stream_end_unread(const Stream *stream) noexcept nogil:
+    """An upstream has ended its side, which the engine does not know yet. Only a tunnel and a body
+    without a length have an end that is not in their text."""
+    return (not stream.session.server and stream.flags & STREAM_ENDED_IN != 0
+            and stream.conn.flags & CONN_EOF == 0)
 
 
 # ---- the transport ----------------------------------------------------------------------------
