@@ -126,6 +126,7 @@ cdef ssize_t stream_read(Engine *eng, Connection *conn, char *buf, size_t size,
         buffer_consume(&eng.blocks, &stream.inbox, waiting)
         if buffer_size(&stream.inbox) == 0:
             stream_credit(stream)
+            drained[0] = not stream.flags & STREAM_ENDED_IN     # its end is still to be read
         return <ssize_t> waiting
     stream_credit(stream)
     return 0 if stream.flags & STREAM_ENDED_IN else IO_AGAIN
