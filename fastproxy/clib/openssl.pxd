@@ -286,6 +286,7 @@ cdef extern from "<openssl/ssl.h>" nogil:
     long SSL_set_tlsext_host_name(SSL *, const char *) noexcept
     X509_VERIFY_PARAM *SSL_get0_param(SSL *) noexcept
     int SSL_set_session(SSL *, SSL_SESSION *) noexcept
+    int SSL_version(const SSL *) noexcept
     SSL_SESSION *SSL_get_session(const SSL *) noexcept
     void SSL_SESSION_free(SSL_SESSION *) noexcept
     int SSL_SESSION_is_resumable(const SSL_SESSION *) noexcept

@@ -85,17 +85,23 @@ cdef int on_stream_close(nghttp2_session *ng, int32_t id, uint32_t code,
     if stream == NULL:
         return 0
     nghttp2_session_set_stream_user_data(ng, id, NULL)
-    if code == NGHTTP2_NO_ERROR and stream.conn != NULL and (
-            stream.inbox.ptr != NULL
-            or stream.flags & STREAM_TUNNEL and stream.flags & STREAM_ENDED_IN):
-        # An answer that is complete, and not read yet: the stream's end is in its text. Or a tunnel
-        # whose end was said before: what it brought may still be on its way on the other side.
+    if ((code == NGHTTP2_NO_ERROR or stream.flags & STREAM_ENDED_IN) and stream.conn != NULL
+            and (stream.inbox.ptr != NULL or stream_end_unread(stream))):
+        # What has come is complete, and not read yet: the stream's end is in its text, or read
+        # after it. Whatever the peer thinks of the rest of the request then.
         stream.id = 0
         stream.flags |= STREAM_ENDED_IN | STREAM_ENDED_OUT
         stream_heard(stream)
         return 0
     stream_end(stream, code == NGHTTP2_REFUSED_STREAM)
     return 0
+
+
+cdef bint stream_end_unread(const Stream *stream) noexcept nogil:
+    """The peer has ended its side, which the engine does not know yet. Only a tunnel, and an answer
+    without a length, have an end that is not in their text."""
+    return (stream.flags & STREAM_ENDED_IN != 0 and stream.conn.flags & CONN_EOF == 0
+            and (not stream.session.server or stream.flags & STREAM_TUNNEL != 0))
 
 
 # ---- the transport ----------------------------------------------------------------------------
@@ -122,6 +128,7 @@ cdef ssize_t stream_read(Engine *eng, Connection *conn, char *buf, size_t size,
         buffer_consume(&eng.blocks, &stream.inbox, waiting)
         if buffer_size(&stream.inbox) == 0:
             stream_credit(stream)
+            drained[0] = not stream.flags & STREAM_ENDED_IN     # its end is still to be read
         return <ssize_t> waiting
     stream_credit(stream)
     return 0 if stream.flags & STREAM_ENDED_IN else IO_AGAIN

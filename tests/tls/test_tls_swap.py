@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 import os
 import signal
 import threading
 import time
+from functools import partial
 
 import pytest
 
