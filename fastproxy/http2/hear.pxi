@@ -203,7 +203,7 @@ cdef int on_frame_recv(nghttp2_session *ng, const nghttp2_frame *frame, void *us
     elif kind == NGHTTP2_RST_STREAM:
         glitch(s, GLITCH_RESET)
     elif kind == NGHTTP2_SETTINGS and not frame.hd.flags & NGHTTP2_FLAG_ACK:
-        if glitch(s, GLITCH_SETTINGS) and not s.server:
+        if glitch(s, GLITCH_SETTINGS) and not s.server and s.ready == 0:
             s.ready = 1
     elif kind == NGHTTP2_PING:
         if frame.hd.flags & NGHTTP2_FLAG_ACK:
@@ -229,6 +229,8 @@ cdef int on_invalid_frame(nghttp2_session *ng, const nghttp2_frame *frame, int c
 
 cdef void head_came(Session *s, Stream *stream, bint ended) noexcept nogil:
     """A header block is whole."""
+    if s.failed:
+        return
     if stream.flags & STREAM_HEAD_IN:
         body_ended(s, stream)   # trailers: nghttp2 saw to it that END_STREAM is there
         return

@@ -176,8 +176,8 @@ cdef void session_read(Session *s, const char *data, size_t size) noexcept nogil
     if used < 0 and not s.failed:
         session_fault(s, <int> used)
     carrier_due(s.eng, s.carrier)
-    if s.ready:
-        s.ready = 0
+    if s.ready == 1:
+        s.ready = 2
         carrier_ready(s.eng, s.carrier)
 
 
@@ -294,6 +294,9 @@ cdef void session_timer(Session *s) noexcept nogil:
         after = settings.client_write_ms
     else:
         after = settings.keepalive_ms if s.server else settings.upstream_keepalive_ms
+    if (s.going == 1 or s.count != 0) and s.carrier.timer.deadline_ms != 0 and (
+            s.carrier.timer.deadline_ms <= s.eng.now_ms + after):
+        return                  # however much is sent meanwhile, that look is not put off
     carrier_timer(s.eng, s.carrier, after)
 
 
@@ -303,9 +306,9 @@ cdef void carrier_timeout(Engine *eng, Connection *conn) noexcept nogil:
     if conn.flags & CONN_SHUT:
         carrier_close(eng, conn)
         return
-    if s.head_open and eng.now_ms - s.head_ms >= eng.plan.settings.client_header_ms or (
+    if s.failed or s.head_open and eng.now_ms - s.head_ms >= eng.plan.settings.client_header_ms or (
             s.count == 0 and buffer_size(&conn.output) != 0):
-        carrier_close(eng, conn)    # half a header block, or an answer that is not read
+        carrier_close(eng, conn)    # half a header block, or what we say is not read
         return
     if s.going == 1:
         session_leave(s)
