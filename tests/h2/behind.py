@@ -130,9 +130,11 @@ class Behind:
             fields = h2.block(
                 *h2.fields(path.encode(), method.encode()), (b"te", b"trailers"), *more
             )
-            flags = h2.END_HEADERS if body else h2.WHOLE
-            client.send(h2.headers(1, fields, flags))
-            if body:
+            head = h2.headers(1, fields, h2.END_HEADERS if body else h2.WHOLE)
+            if len(body) <= 1000:
+                client.send(head + (h2.data(1, body) if body else b""))
+            else:
+                client.send(head)
                 client.upload(1, body)
             return read_http2(client, 1, seconds)
 

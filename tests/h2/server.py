@@ -74,6 +74,7 @@ class Line:
         self.given = {0: 65535}
         """What the proxy may still send, by stream; 0: all together."""
         self.ended = ""
+        self.last = h2.BIGGEST
         self.protocol = ""
         self.decoder = hpack.Decoder(max_header_list_size=1 << 20)
         self.block: Frame | None = None
@@ -89,6 +90,12 @@ class Line:
         self.send(*octets)
         with self.sending, contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_WR)
+
+    def leave(self) -> None:
+        """GOAWAY and FIN: what has come so far is served, nothing above it is looked at."""
+        with self.changed:
+            self.last = max(self.requests, default=0)
+        self.finish(h2.goaway(0, self.last))
 
     def close(self, hard: bool = False) -> None:
         with contextlib.suppress(OSError):
@@ -220,6 +227,8 @@ class Line:
 
     def _request(self, one: Frame) -> Request | None:
         assert one.kind in (h2.HEADERS, h2.CONTINUATION, h2.DATA), f"{one} from a client"
+        if one.stream > self.last and one.stream not in self.requests:
+            return None
         asked = self.requests.setdefault(one.stream, Request(one.stream))
         if one.kind == h2.DATA:
             assert asked.headed, "DATA before HEADERS"

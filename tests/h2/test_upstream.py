@@ -274,8 +274,12 @@ CUT: dict[str, Script] = {
         h2.data(s, b"hel", 0),
         h2.headers(s, h2.block((b"x", b"y\r\nz: 1"))),
     ],
-    "a frame that is too large": lambda s: [reply(s), h2.data(s, b"hel", 0), h2.data(s, bytes(16385))],
-}  # fmt: skip
+    "a frame that is too large": lambda s: [
+        reply(s),
+        h2.data(s, b"hel", 0),
+        h2.data(s, bytes(16385)),
+    ],
+}
 
 
 @pytest.mark.parametrize("kind", ASKERS)
