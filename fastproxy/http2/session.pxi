@@ -23,6 +23,21 @@ cdef bint glitch(Session *s, Glitch kind) noexcept nogil:
     return False
 
 
+cdef inline void data_sent(Session *s) noexcept nogil:
+    """A DATA frame of ours may be answered by two WINDOW_UPDATEs and a PING (BDP probes of gRPC)."""
+    cdef uint32_t *window = &s.tokens[<int> GLITCH_WINDOW]
+    cdef uint32_t *ping = &s.tokens[<int> GLITCH_PING]
+    window[0] = min(window[0] + 2000, <uint32_t> GLITCH_RULES[<int> GLITCH_WINDOW].burst * 1000)
+    ping[0] = min(ping[0] + 1000, <uint32_t> GLITCH_RULES[<int> GLITCH_PING].burst * 1000)
+
+
+cdef void stray(Session *s) noexcept nogil:
+    """A frame on a stream that is over."""
+    s.strays += 1
+    if s.strays > STRAYS_BASE + STRAYS_PER_REQUEST * s.requests:
+        session_calm(s, GLITCH_HEADERS)
+
+
 cdef void session_calm(Session *s, Glitch kind) noexcept nogil:
     """Enough: GOAWAY ENHANCE_YOUR_CALM, and the end."""
     if s.failed:

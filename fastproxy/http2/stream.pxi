@@ -277,6 +277,8 @@ cdef int on_frame_send(nghttp2_session *ng, const nghttp2_frame *frame, void *us
         return 0
     if frame.hd.type != NGHTTP2_DATA and frame.hd.type != NGHTTP2_HEADERS:
         return 0
+    if frame.hd.type == NGHTTP2_DATA:
+        data_sent(s)
     stream = <Stream *> nghttp2_session_get_stream_user_data(ng, frame.hd.stream_id)
     if stream == NULL:
         return 0

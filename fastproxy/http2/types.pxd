@@ -83,6 +83,7 @@ cdef struct Session:
     Stream *streams
     uint32_t count              # of streams
     uint32_t requests           # that ever were
+    uint32_t strays             # upstream: frames on streams that are over
     uint32_t cap                # of the block this stands in
     uint8_t server              # we are
     uint8_t going               # 1: told that we leave; 2: told which stream is the last

@@ -180,9 +180,7 @@ def test_goaway_meets_requests_on_their_way(behind: Behind) -> None:
 @pytest.mark.parametrize("times", [1, 3])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("kind", ASKERS)
-def test_refused_streams_are_sent_again(
-    behind: Behind, kind: str, method: str, times: int
-) -> None:
+def test_refused_streams_are_sent_again(behind: Behind, kind: str, method: str, times: int) -> None:
     def script(line: Line, asked: Request) -> None:
         if behind.server.count() <= times:
             line.send(h2.rst_stream(asked.stream, REFUSED))

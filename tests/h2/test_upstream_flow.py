@@ -173,11 +173,11 @@ def test_windows_are_given_back_by_what_nobody_wants(behind: Behind) -> None:
             client.send(h2.get(1 + 2 * at))
             client.until(lambda at=at: client.stream(1 + 2 * at).body)
             client.send(h2.rst_stream(1 + 2 * at))
-            line = behind.server.lines[0]
+            [line] = behind.server.lines
             line.send(h2.data(1 + 2 * at, bytes(16000), 0))
             line.sent[0] = line.sent.get(0, 0) + 32000
             if at % 20 == 19:
-                assert behind.server.until(lambda: line.room(0) > 400_000)
+                wait_until(lambda line=line: line.room(0) > 400_000)  # type: ignore[misc]
     assert len(behind.server.lines) == 1
 
 
@@ -201,6 +201,7 @@ def test_slow_reader_stalls_only_itself(behind: Behind) -> None:
 
     def script(line: Line, asked: Request) -> None:
         if asked.path == "/slow":
+
             def send() -> None:
                 line.send(reply(asked.stream))
                 done.append(line.body(asked.stream, 4_000_000, seconds=4))
@@ -305,7 +306,7 @@ def test_resets_of_the_upstream_are_no_flood(behind: Behind) -> None:
 
     behind.server.on_request = script
     with behind.client() as client:
-        client.send(h2.get(1, path=b"/long"))
+        client.send(h2.window_update(0, 1 << 20) + h2.get(1, path=b"/long"))
         client.until(lambda: client.stream(1).body)
         for turn in range(6):
             streams = [3 + 2 * (100 * turn + at) for at in range(100)]
