@@ -125,8 +125,8 @@ cdef bint upstream_shakes(Engine *eng, Connection *conn) noexcept nogil:
 
 
 cdef void upstream_carry(Engine *eng, Connection *conn) noexcept nogil:
-    """The backend speaks HTTP/2: the connection becomes a carrier, the exchange its first stream,
-    and who has waited for it gets one, too. May end the exchange."""
+    """The backend speaks HTTP/2: the connection becomes a carrier, and the exchange its first stream.
+    Who has waited for it gets one when it is known how many there may be. May end the exchange."""
     cdef Exchange *x = conn.exchange
     conn.exchange = NULL
     x.upstream = NULL
@@ -142,28 +142,25 @@ cdef void upstream_carry(Engine *eng, Connection *conn) noexcept nogil:
         carrier_wait_for(x, conn)       # until it has said whether it takes them (carrier_ready)
         return
     stream_begin(eng, x, conn)
-    carrier_reach_over(eng, conn)
 
 
 cdef void carrier_ready(Engine *eng, Connection *conn) noexcept nogil:
-    """The upstream's SETTINGS have come (RFC 9113 6.5): what it takes is known."""
-    if conn.waiting != NULL:
-        carrier_reach_over(eng, conn)
+    """The upstream's SETTINGS have come (RFC 9113 6.5): what it takes, and how many at once, is
+    known."""
+    carrier_reach_over(eng, conn)
 
 
 cdef void stream_begin(Engine *eng, Exchange *x, Connection *carrier) noexcept nogil:
     """A stream for this exchange; without room it is dialled anew. May end the exchange."""
     cdef Connection *stream = NULL
-    cdef const RosterBackend *backend = roster_backend(
-        x.roster.base, roster_upstream(x.roster, x.upstream_index), <uint32_t> x.backend)
-    if carrier.state == PEER_CARRIER and not carrier.ready & READY_DEAD:
+    if carrier.state == PEER_CARRIER:
         stream = eng.http2.stream(eng, carrier, x.flags & X_UPGRADE != 0)
     if stream == NULL and x.flags & X_UPGRADE and carrier.state == PEER_CARRIER and (
             upstream_row(x).protocol != UPSTREAM_AUTO):
         exchange_fail(eng, x, 502, b"the upstream takes no WebSockets over HTTP/2")
         return
     if stream == NULL:
-        if not carrier_wait(eng, x, backend) and not exchange_dial_backend(eng, x, False):
+        if not exchange_dial_backend(eng, x, False):
             exchange_dial(eng, x)
         return
     upstream_attach(x, stream)
@@ -224,7 +221,7 @@ cdef void carrier_wait_over(Exchange *x) noexcept nogil:
 
 
 cdef void carrier_reach_over(Engine *eng, Connection *conn) noexcept nogil:
-    """This connection is reached, or never will be: all who wait for it go on."""
+    """It is known what this connection carries: all who wait for it go on."""
     cdef Exchange *x
     if eng.reaching[conn.backend] == conn:
         eng.reaching[conn.backend] = NULL
@@ -232,6 +229,22 @@ cdef void carrier_reach_over(Engine *eng, Connection *conn) noexcept nogil:
         x = conn.waiting
         carrier_wait_over(x)
         stream_begin(eng, x, conn)
+
+
+cdef void carrier_not_reached(Engine *eng, Connection *conn) noexcept nogil:
+    """It never will be: who has waited for it fares as the one that began it. They do not try one
+    after the other, each as long as it takes to connect."""
+    cdef Exchange *x
+    if eng.reaching[conn.backend] == conn:
+        eng.reaching[conn.backend] = NULL
+    while conn.waiting != NULL:
+        x = conn.waiting
+        carrier_wait_over(x)
+        if conn.flags & CONN_UNTRUSTED:
+            x.flags |= X_UNTRUSTED
+        end_state(x, b"s" if conn.flags & CONN_LATE else b"S", b"C")
+        exchange_dial_failed(eng, x)
+        exchange_dial(eng, x)
 
 
 cdef Connection *carrier_stream(Engine *eng, Exchange *x,
@@ -262,8 +275,12 @@ cdef void carrier_unlink(Engine *eng, Connection *carrier) noexcept nogil:
     """Also out of who is due. Safe for one that is in neither."""
     cdef Connection **at = &eng.due_carriers
     if carrier.flags & CONN_DUE:
-        while at[0] != carrier:
+        while at[0] != carrier and at[0] != NULL:
             at = &at[0].due_next
+        if at[0] == NULL:
+            at = &eng.flushed_carriers
+            while at[0] != carrier:
+                at = &at[0].due_next
         at[0] = carrier.due_next
         carrier.flags &= <uint32_t> ~CONN_DUE
     if carrier.role == ROLE_CLIENT:
@@ -289,16 +306,17 @@ cdef void carrier_due(Engine *eng, Connection *carrier) noexcept nogil:
 
 
 cdef void carriers_flush(Engine *eng) noexcept nogil:
-    """Those that are due now; who becomes due by that has its turn in the next round."""
-    cdef Connection *carrier = eng.due_carriers
-    cdef Connection *next_one
+    """Those that are due now; who becomes due by that has its turn in the next round. One of them
+    may close another."""
+    cdef Connection *carrier
+    eng.flushed_carriers = eng.due_carriers
     eng.due_carriers = NULL
-    while carrier != NULL:
-        next_one = carrier.due_next
+    while eng.flushed_carriers != NULL:
+        carrier = eng.flushed_carriers
+        eng.flushed_carriers = carrier.due_next
         carrier.flags &= <uint32_t> ~CONN_DUE
         if carrier.state == PEER_CARRIER:
             eng.http2.flush(eng, carrier)
-        carrier = next_one
 
 
 cdef void carriers_drain(Engine *eng) noexcept nogil:

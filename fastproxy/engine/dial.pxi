@@ -94,7 +94,7 @@ cdef void upstream_close(Engine *eng, Connection *conn) noexcept nogil:
     parked_unlink(eng, conn)
     conn.exchange = NULL
     if conn.state == PEER_CONNECTING and not conn.flags & CONN_STREAM:
-        carrier_reach_over(eng, conn)
+        carrier_not_reached(eng, conn)
     if not conn.flags & CONN_STREAM:
         eng.upstream_count -= 1
     connection_free(eng, conn)

@@ -129,8 +129,8 @@ cdef bint exchange_dial_backend(Engine *eng, Exchange *x, bint may_reuse) noexce
         conn = parked_take(eng, backend, not x.flags & X_REPLAYABLE)
         if conn == NULL and eng.speaks_http2[backend.row]:
             conn = carrier_stream(eng, x, backend)
-            if conn == NULL and carrier_wait(eng, x, backend):
-                return True
+    if conn == NULL and eng.speaks_http2[backend.row] and carrier_wait(eng, x, backend):
+        return True
     if conn != NULL:
         count_add(&eng.me.upstream_reused, 1)
         x.connected_us = eng.now_us

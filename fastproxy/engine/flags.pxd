@@ -46,6 +46,7 @@ cdef enum ConnectionFlag:
     CONN_UNPROCESSED = 131072   # upstream stream: the peer says that it has not looked at it
     CONN_EARLY = 262144         # client: what comes now is early data (RFC 8470)
     CONN_UNTRUSTED = 524288     # upstream: its certificate is not valid
+    CONN_LATE = 1048576         # upstream: connecting took too long
 
 
 cdef enum Protocol:

@@ -140,7 +140,7 @@ cdef void connection_free(Engine *eng, Connection *conn) noexcept nogil:
     if conn.state == PEER_CARRIER:
         eng.http2.free(eng, conn)
         carrier_unlink(eng, conn)
-        carrier_reach_over(eng, conn)
+        carrier_not_reached(eng, conn)
     conn.transport.close(eng, conn)
     conn.fd = -1
     connection_move(conn, PEER_FREE)

@@ -314,6 +314,7 @@ cdef struct Engine:
     Connection *reaching[IDLE_BUCKETS]  # the one that is about to, or NULL
     uint8_t speaks_http2[IDLE_BUCKETS]  # by row: the last connection came to be a carrier
     Connection *due_carriers    # have something to send when the round is over
+    Connection *flushed_carriers    # those of them whose turn it is now
     const TlsPlug *tls          # NULL: there is none
     const CarrierPlug *http2
     void *tls_keys              # the TLS plug's contexts

@@ -263,6 +263,7 @@ cdef void upstream_timeout(Engine *eng, Connection *conn) noexcept nogil:
     if conn.state == PEER_CONNECTING:
         x.end_state[0] = c's'
         x.end_state[1] = c'C'
+        conn.flags |= CONN_LATE
         upstream_refused(eng, conn)
     elif conn.state == PEER_TUNNEL:
         tunnel_leave(eng, x, b"s")

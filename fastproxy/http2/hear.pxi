@@ -42,6 +42,10 @@ cdef int on_begin_frame(nghttp2_session *ng, const nghttp2_frame_hd *hd, void *u
     nghttp2 passes over, as we told it that we have no use for PRIORITY: floods of it, and one
     without a stream."""
     cdef Session *s = <Session *> user
+    if not s.server and (hd.type == NGHTTP2_HEADERS or (
+            hd.type == NGHTTP2_DATA and hd.length == 0)) and (
+            nghttp2_session_get_stream_user_data(ng, hd.stream_id) == NULL):
+        stray(s)
     if hd.type == NGHTTP2_HEADERS:
         s.head_open = not hd.flags & NGHTTP2_FLAG_END_HEADERS
         s.head_ms = s.eng.now_ms
@@ -201,9 +205,12 @@ cdef int on_frame_recv(nghttp2_session *ng, const nghttp2_frame *frame, void *us
         elif frame.hd.length == frame.data.padlen:
             glitch(s, GLITCH_EMPTY_DATA)
     elif kind == NGHTTP2_RST_STREAM:
-        glitch(s, GLITCH_RESET)
+        if s.server:
+            glitch(s, GLITCH_RESET)
+        elif nghttp2_session_get_stream_user_data(ng, frame.hd.stream_id) == NULL:
+            stray(s)
     elif kind == NGHTTP2_SETTINGS and not frame.hd.flags & NGHTTP2_FLAG_ACK:
-        if glitch(s, GLITCH_SETTINGS) and not s.server:
+        if glitch(s, GLITCH_SETTINGS) and not s.server and s.ready == 0:
             s.ready = 1
     elif kind == NGHTTP2_PING:
         if frame.hd.flags & NGHTTP2_FLAG_ACK:
@@ -229,6 +236,8 @@ cdef int on_invalid_frame(nghttp2_session *ng, const nghttp2_frame *frame, int c
 
 cdef void head_came(Session *s, Stream *stream, bint ended) noexcept nogil:
     """A header block is whole."""
+    if s.failed:
+        return
     if stream.flags & STREAM_HEAD_IN:
         body_ended(s, stream)   # trailers: nghttp2 saw to it that END_STREAM is there
         return

@@ -70,6 +70,9 @@ cdef void answer_came(Session *s, Stream *stream) noexcept nogil:
     if stream.conn == NULL:
         pseudo_drop(stream)
         return
+    if buffer_size(&stream.inbox) > HEAD_BYTES_MAX:
+        session_calm(s, GLITCH_HEADERS)     # interim answers, faster than they can be looked at
+        return
     if stream.flags & STREAM_TUNNEL and status.len == 3 and status.ptr[0] == c'2':
         put_switched(stream, &out)
     else:

@@ -36,6 +36,10 @@ cdef enum:
     # A header block this many times over the limits is not answered 431 any more: the connection
     # ends, and with it the decoding.
     HEADERS_HOPELESS = 2
+    # An upstream may send so many frames without data on streams that are over (we have cancelled
+    # them, and it did not know yet): so many for each request, and some more.
+    STRAYS_PER_REQUEST = 4
+    STRAYS_BASE = 64
     # How long after the first GOAWAY ("no new streams soon") the second one names the last.
     GOAWAY_NOTICE_MS = 250
     # How often a carrier with streams is looked at: is one of them stuck?
@@ -47,7 +51,7 @@ cdef enum:
 
 cdef enum Glitch:
     # In the order of the counters in WorkerRow, from http2_rapid_reset on.
-    GLITCH_RESET = 0            # RST_STREAM of the peer (rapid reset, CVE-2023-44487)
+    GLITCH_RESET = 0            # RST_STREAM of a client (rapid reset, CVE-2023-44487)
     GLITCH_RESET_BY_US = 1      # made us send RST_STREAM (MadeYouReset, CVE-2025-8671)
     GLITCH_CONTINUATION = 2     # more of them than CONTINUATIONS_MAX
     GLITCH_HEADERS = 3          # a header block beyond HEADERS_HOPELESS (HPACK bomb, cookie crumbs)
@@ -68,7 +72,8 @@ cdef struct GlitchRule:
 cdef extern from * nogil:
     """
     /* burst, rate a second. Browsers cancel some dozens of requests when a page is left; a flood is
-       thousands. A WINDOW_UPDATE comes for each DATA frame from some clients. */
+       thousands. Some peers send a WINDOW_UPDATE or two for each DATA frame, some PING to measure
+       the line while data flows: a DATA frame of ours brings as many back (data_sent). */
     static const struct { unsigned short burst, rate; } GLITCH_RULES[10] = {
         /* RESET        */ {200, 33},
         /* RESET_BY_US  */ {100, 10},

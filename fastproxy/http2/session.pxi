@@ -23,6 +23,21 @@ cdef bint glitch(Session *s, Glitch kind) noexcept nogil:
     return False
 
 
+cdef inline void data_sent(Session *s) noexcept nogil:
+    """A DATA frame of ours may be answered by two WINDOW_UPDATEs and a PING (BDP probes of gRPC)."""
+    cdef uint32_t *window = &s.tokens[<int> GLITCH_WINDOW]
+    cdef uint32_t *ping = &s.tokens[<int> GLITCH_PING]
+    window[0] = min(window[0] + 2000, <uint32_t> GLITCH_RULES[<int> GLITCH_WINDOW].burst * 1000)
+    ping[0] = min(ping[0] + 1000, <uint32_t> GLITCH_RULES[<int> GLITCH_PING].burst * 1000)
+
+
+cdef void stray(Session *s) noexcept nogil:
+    """A frame on a stream that is over."""
+    s.strays += 1
+    if s.strays > STRAYS_BASE + STRAYS_PER_REQUEST * s.requests:
+        session_calm(s, GLITCH_HEADERS)
+
+
 cdef void session_calm(Session *s, Glitch kind) noexcept nogil:
     """Enough: GOAWAY ENHANCE_YOUR_CALM, and the end."""
     if s.failed:
@@ -176,8 +191,8 @@ cdef void session_read(Session *s, const char *data, size_t size) noexcept nogil
     if used < 0 and not s.failed:
         session_fault(s, <int> used)
     carrier_due(s.eng, s.carrier)
-    if s.ready:
-        s.ready = 0
+    if s.ready == 1:
+        s.ready = 2
         carrier_ready(s.eng, s.carrier)
 
 
@@ -294,6 +309,9 @@ cdef void session_timer(Session *s) noexcept nogil:
         after = settings.client_write_ms
     else:
         after = settings.keepalive_ms if s.server else settings.upstream_keepalive_ms
+    if (s.going == 1 or s.count != 0) and s.carrier.timer.deadline_ms != 0 and (
+            s.carrier.timer.deadline_ms <= s.eng.now_ms + after):
+        return                  # however much is sent meanwhile, that look is not put off
     carrier_timer(s.eng, s.carrier, after)
 
 
@@ -303,9 +321,9 @@ cdef void carrier_timeout(Engine *eng, Connection *conn) noexcept nogil:
     if conn.flags & CONN_SHUT:
         carrier_close(eng, conn)
         return
-    if s.head_open and eng.now_ms - s.head_ms >= eng.plan.settings.client_header_ms or (
+    if s.failed or s.head_open and eng.now_ms - s.head_ms >= eng.plan.settings.client_header_ms or (
             s.count == 0 and buffer_size(&conn.output) != 0):
-        carrier_close(eng, conn)    # half a header block, or an answer that is not read
+        carrier_close(eng, conn)    # half a header block, or what we say is not read
         return
     if s.going == 1:
         session_leave(s)

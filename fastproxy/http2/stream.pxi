@@ -60,8 +60,12 @@ cdef void stream_end(Stream *stream, bint unprocessed) noexcept nogil:
     """nghttp2 is done with it, or the carrier goes: tell the engine if it does not know."""
     cdef Connection *conn = stream.conn
     cdef Engine *eng = stream.session.eng
-    if stream.id == 0 and stream.flags & STREAM_ENDED_IN and conn != NULL:
+    if (not stream.session.server and stream.flags & STREAM_ENDED_IN and conn != NULL
+            and stream.inbox.ptr != NULL):
         stream_unlink(stream)   # its answer is whole, and will be read
+        stream.id = 0
+        stream.flags |= STREAM_ENDED_OUT
+        conn.tls = NULL
         return
     stream.conn = NULL
     stream_free(eng, stream)
@@ -93,7 +97,8 @@ cdef int on_stream_close(nghttp2_session *ng, int32_t id, uint32_t code,
         stream.flags |= STREAM_ENDED_IN | STREAM_ENDED_OUT
         stream_heard(stream)
         return 0
-    stream_end(stream, code == NGHTTP2_REFUSED_STREAM)
+    stream_end(stream, code == NGHTTP2_REFUSED_STREAM or (
+        not stream.session.server and not stream.flags & STREAM_SENT_HEAD))
     return 0
 
 
@@ -289,11 +294,15 @@ cdef int on_frame_send(nghttp2_session *ng, const nghttp2_frame *frame, void *us
                 NGHTTP2_NO_ERROR, NGHTTP2_INTERNAL_ERROR, NGHTTP2_CANCEL):
             glitch(s, GLITCH_RESET_BY_US)
         return 0
-    if not frame.hd.flags & NGHTTP2_FLAG_END_STREAM or (
-            frame.hd.type != NGHTTP2_DATA and frame.hd.type != NGHTTP2_HEADERS):
+    if frame.hd.type != NGHTTP2_DATA and frame.hd.type != NGHTTP2_HEADERS:
         return 0
+    if frame.hd.type == NGHTTP2_DATA:
+        data_sent(s)
     stream = <Stream *> nghttp2_session_get_stream_user_data(ng, frame.hd.stream_id)
     if stream == NULL:
+        return 0
+    stream.flags |= STREAM_SENT_HEAD
+    if not frame.hd.flags & NGHTTP2_FLAG_END_STREAM:
         return 0
     stream.flags |= STREAM_SENT_END
     if stream.conn == NULL and not stream.flags & STREAM_ENDED_IN and (
@@ -349,6 +358,7 @@ cdef void streams_look(Session *s) noexcept nogil:
         s.failed = 1            # it was asked, and did not answer
         return
     s.asked = 1
+    s.heard_ms = now            # the answer has as long to come
     nghttp2_submit_ping(s.ng, 0, NULL)
 
 

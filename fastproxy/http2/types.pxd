@@ -47,6 +47,7 @@ cdef enum StreamFlag:
     STREAM_LENGTH_IN = 2048     # the peer's head had a Content-Length
     STREAM_BODILESS_IN = 4096   # upstream: the answer's status has no body
     STREAM_SENT_END = 8192      # END_STREAM of ours has left
+    STREAM_SENT_HEAD = 16384    # upstream: the request has left, it may have been looked at
 
 
 cdef struct Stream:
@@ -82,12 +83,13 @@ cdef struct Session:
     Stream *streams
     uint32_t count              # of streams
     uint32_t requests           # that ever were
+    uint32_t strays             # upstream: frames on streams that are over
     uint32_t cap                # of the block this stands in
     uint8_t server              # we are
     uint8_t going               # 1: told that we leave; 2: told which stream is the last
     uint8_t failed              # nothing more can be read or written
     uint8_t head_open           # a header block has begun and not ended
-    uint8_t ready               # upstream: its SETTINGS have come, and the engine does not know
+    uint8_t ready               # upstream: its SETTINGS have come: 1, and the engine knows: 2
     uint8_t asked               # a PING of ours is on its way
     uint64_t head_ms            # since when
     uint64_t heard_ms           # when the peer said something last

@@ -11,6 +11,8 @@ cdef Connection *carrier_stream(Engine *eng, Connection *conn, bint upgrade) noe
     if upgrade and nghttp2_session_get_remote_settings(
             s.ng, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) != 1:
         return NULL
+    if s.ready == 0 and s.count != 0:
+        return NULL             # how many it takes at once is not known yet
     most = nghttp2_session_get_remote_settings(s.ng, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS)
     if s.count >= most or s.count >= eng.plan.settings.http2_streams:
         return NULL
