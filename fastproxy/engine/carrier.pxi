@@ -125,7 +125,7 @@ cdef bint upstream_shakes(Engine *eng, Connection *conn) noexcept nogil:
 
 
 cdef void upstream_carry(Engine *eng, Connection *conn) noexcept nogil:
-    """The backend speaks HTTP/2: the connection becomes a carrier, and the exchange its first stream.
+    """The backend speaks HTTP/2: the connection becomes a carrier, the exchange its first stream.
     Who has waited for it gets one when it is known how many there may be. May end the exchange."""
     cdef Exchange *x = conn.exchange
     conn.exchange = NULL
