@@ -35,6 +35,11 @@ $(VENV)/.tools: pyproject.toml ci/install-deps
 $(VENV)/.tests: $(VENV)/.tools
 	@ci/install-deps test-servers
 	@ci/install-deps python-test $(PY)
+	@ci/install-deps python-scan $(PY)
+	@touch $@
+
+$(VENV)/.slow: $(VENV)/.tests
+	@ci/install-deps slow-servers
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.tests
@@ -56,7 +61,7 @@ demo: build      ## fastproxy on 127.0.0.1:8080 before two demo backends (ARGS="
 test: $(BUILT) $(VENV)/.tests  ## the whole fast suite
 	$(PYTEST) tests $(ARGS)
 
-test-slow: $(BUILT) $(VENV)/.tests  ## soaks, big bodies, packaging: minutes
+test-slow: $(BUILT) $(VENV)/.slow  ## soaks, big bodies, packaging: minutes
 	$(PYTEST) tests -m slow $(ARGS)
 
 debug: $(VENV)/.tools  ## compile with MUST_HOT asserts and line numbers; `make build` goes back

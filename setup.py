@@ -2,8 +2,8 @@
 
 `fastproxy._core` is the hot path: one translation unit, made of header-only rooms (`.pxd`) and the
 engine (`.pxi`). `_tls` and `_http2` are its sisters, built where their libraries are; without them
-the program runs and cannot do that. `fastproxy._probe` is the window through which tests and fuzzers call rooms; it is
-built in place only and is not part of a wheel.
+the program runs and cannot do that. `fastproxy._probe` is the window through which tests and
+fuzzers call rooms; it is built in place only and is not part of a wheel.
 
 Environment:
     FASTPROXY_DEBUG=1   MUST_HOT asserts, line numbers, -O1 -g   (make debug)
@@ -115,8 +115,8 @@ def older_than_a_room(name: str) -> bool:
 SISTERS = {"_tls": ("FASTPROXY_NO_TLS", "openssl/ssl.h", ["ssl", "crypto"],
                     "#if OPENSSL_VERSION_NUMBER < 0x30000000L\n#error old\n#endif"),
            "_http2": ("FASTPROXY_NO_HTTP2", "nghttp2/nghttp2.h", ["nghttp2"], "")}  # fmt: skip
-"""Parts that the program can do without: the switch that leaves one out, the header and libraries it
-needs, and what else must hold of them."""
+"""Parts that the program can do without: the switch that leaves one out, the header and libraries
+it needs, and what else must hold of them."""
 
 
 def wanted(name: str) -> bool:

@@ -14,5 +14,5 @@ def ktls_trouble() -> str:
 def load(engine: WorkerEngine, data: bytes, kernel: bool | None = None) -> list[str]:
     """Make contexts of a keyring (tls/keyring.py) and put them in force: for who comes from now on,
     and for upstream connections made from now on. ValueError says what is wrong, and then nothing
-    has changed. `kernel`: whether it can do records' work for listeners that ask for kTLS; None: ask
-    it. What is worth a line in the log."""
+    has changed. `kernel`: whether it can do records for listeners that ask for kTLS; None: ask it.
+    What is worth a line in the log."""

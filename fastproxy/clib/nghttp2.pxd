@@ -197,6 +197,8 @@ cdef extern from "nghttp2/nghttp2.h" nogil:
     int nghttp2_session_consume_connection(nghttp2_session *, size_t) noexcept
     int nghttp2_session_set_local_window_size(nghttp2_session *, uint8_t, int32_t, int32_t) noexcept
     int32_t nghttp2_session_get_stream_local_window_size(nghttp2_session *, int32_t) noexcept
+    int32_t nghttp2_session_get_stream_remote_window_size(nghttp2_session *, int32_t) noexcept
+    int32_t nghttp2_session_get_remote_window_size(nghttp2_session *) noexcept
 
     int nghttp2_submit_settings(
         nghttp2_session *, uint8_t, const nghttp2_settings_entry *, size_t) noexcept

@@ -203,9 +203,10 @@ cdef extern from "<openssl/ssl.h>" nogil:
 
     # what it calls
     int SSL_TLSEXT_ERR_OK, SSL_TLSEXT_ERR_NOACK, SSL_TLSEXT_ERR_ALERT_FATAL
-    void SSL_CTX_set_alpn_select_cb(
-        SSL_CTX *, int (*)(SSL *, const unsigned char **, unsigned char *, const unsigned char *,
-                           unsigned int, void *) noexcept nogil, void *) noexcept
+    ctypedef int on_alpn_t(
+        SSL *, const unsigned char **, unsigned char *, const unsigned char *, unsigned int,
+        void *) noexcept nogil
+    void SSL_CTX_set_alpn_select_cb(SSL_CTX *, on_alpn_t *, void *) noexcept
     int SSL_CLIENT_HELLO_SUCCESS, SSL_CLIENT_HELLO_ERROR
     int SSL_AD_UNRECOGNIZED_NAME, SSL_AD_INTERNAL_ERROR, SSL_AD_DECODE_ERROR
     int SSL_AD_NO_RENEGOTIATION
@@ -218,9 +219,9 @@ cdef extern from "<openssl/ssl.h>" nogil:
     long SSL_CTX_set_tlsext_status_cb(SSL_CTX *, int (*)(SSL *, void *) noexcept nogil) noexcept
     long SSL_CTX_set_tlsext_status_arg(SSL_CTX *, void *) noexcept
     long SSL_set_tlsext_status_ocsp_resp(SSL *, unsigned char *, long) noexcept
-    int SSL_CTX_set_tlsext_ticket_key_evp_cb(
-        SSL_CTX *, int (*)(SSL *, unsigned char *, unsigned char *, EVP_CIPHER_CTX *,
-                           EVP_MAC_CTX *, int) noexcept nogil) noexcept
+    ctypedef int on_ticket_key_t(SSL *, unsigned char *, unsigned char *, EVP_CIPHER_CTX *,
+                                 EVP_MAC_CTX *, int) noexcept nogil
+    int SSL_CTX_set_tlsext_ticket_key_evp_cb(SSL_CTX *, on_ticket_key_t *) noexcept
     int SSL_CTX_set_session_ticket_cb(
         SSL_CTX *, int (*)(SSL *, void *) noexcept nogil,
         SSL_TICKET_RETURN (*)(SSL *, SSL_SESSION *, const unsigned char *, size_t,
@@ -285,6 +286,7 @@ cdef extern from "<openssl/ssl.h>" nogil:
     long SSL_set_tlsext_host_name(SSL *, const char *) noexcept
     X509_VERIFY_PARAM *SSL_get0_param(SSL *) noexcept
     int SSL_set_session(SSL *, SSL_SESSION *) noexcept
+    int SSL_version(const SSL *) noexcept
     SSL_SESSION *SSL_get_session(const SSL *) noexcept
     void SSL_SESSION_free(SSL_SESSION *) noexcept
     int SSL_SESSION_is_resumable(const SSL_SESSION *) noexcept

@@ -306,9 +306,9 @@ cdef bint client_step_running(Engine *eng, Connection *conn) noexcept nogil:
         client_gone(eng, conn)      # who waits in line and hangs up gives the wait up
         return False
     if x.request_flow.done:
-        if conn.ready & READY_DEAD or (conn.ready & READY_FIN
-                                       and eng.plan.settings.abort_on_close):
-            client_gone(eng, conn)
+        if conn.ready & READY_DEAD or (conn.ready & READY_FIN and (
+                eng.plan.settings.abort_on_close or x.flags & X_STREAM)):
+            client_gone(eng, conn)      # who ends his side of a stream does not wait for its end
         else:
             client_timer_running(eng, conn, x)
         return False

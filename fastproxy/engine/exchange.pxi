@@ -213,6 +213,8 @@ cdef int64_t exchange_answer(Engine *eng, Exchange *x, Head *head, const Framing
         x.flags |= X_UPSTREAM_KEEPS
     if streams(x, head):
         x.flags |= X_STREAM
+        if x.client != NULL and x.client.ready & READY_FIN:
+            run_later(eng, x.client)
         if x.web != NULL:
             web_answer(eng, x, head)
     if x.answer_flow.done:

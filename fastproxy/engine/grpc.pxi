@@ -43,6 +43,13 @@ cdef inline bint streams(const Exchange *x, const Head *answer) noexcept nogil:
     return kind.len >= 17 and lower_is(span(kind.ptr, 17), b"text/event-stream", 17)
 
 
+cdef uint64_t stream_idle_ms(const Exchange *x) noexcept nogil:
+    """How long its upstream may be silent; one that takes no bytes is not silent but stuck."""
+    if buffer_size(&x.upstream.output) != 0:
+        return upstream_row(x).idle_ms
+    return x.plan.settings.tunnel_idle_ms
+
+
 # ---- deadlines ------------------------------------------------------------------------------
 
 cdef void grpc_deadline(Engine *eng, Exchange *x, const Head *head) noexcept nogil:

@@ -108,9 +108,7 @@ cdef int head_to_upstream(Engine *eng, Exchange *x, Request *request, Out *out) 
     if upstream_row(x).session.hide and ours(x, edits, FIELD_COOKIE, b"Cookie"):
         put_other_cookies(out, head, text_span(plan, upstream_row(x).session.name))
     if x.web != NULL:
-        mask |= <uint64_t> 1 << FIELD_CONTENT_TYPE
-        if ours(x, edits, FIELD_CONTENT_TYPE, b"Content-Type"):
-            put_web_kind(x.web, out, False)
+        mask |= web_request_head(x, edits, out)
     put_fields(out, plan, edits, head, mask, flags)
     put_forwarding(eng, x, request, out, edits)
     if cert.len != 0:
@@ -202,7 +200,10 @@ cdef void put_forwarding(Engine *eng, Exchange *x, Request *request, Out *out,
             put(out, b"\r\n", 2)
         if not (trusted and has_field(head, FIELD_X_FORWARDED_PROTO)) and ours(
                 x, edits, FIELD_X_FORWARDED_PROTO, b"X-Forwarded-Proto"):
-            put_line(out, b"X-Forwarded-Proto", span(b"https", 5 if x.flags & X_SECURE else 4))
+            if x.flags & X_SECURE:
+                put(out, b"X-Forwarded-Proto: https\r\n", 26)
+            else:
+                put(out, b"X-Forwarded-Proto: http\r\n", 25)
         if request.authority.len != 0 and not (
                 trusted and has_field(head, FIELD_X_FORWARDED_HOST)) and ours(
                 x, edits, FIELD_X_FORWARDED_HOST, b"X-Forwarded-Host"):

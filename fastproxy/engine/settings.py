@@ -128,8 +128,8 @@ class Forwarding(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """Forward trailer fields of chunked bodies. Off: few understand them."""
     abort_on_close: bool = False
     """A client that closes its sending side has given up, and its request is cancelled. Off: it
-    may still be reading the answer (half-close). While a request waits in a `queue` this counts as
-    giving up in any case."""
+    may still be reading the answer (half-close). While a request waits in a `queue`, and while its
+    answer is an event stream or of a gRPC call, this counts as giving up in any case."""
     reject_host_mismatch: bool = False
     """Answer 400 if the authority of an absolute target differs from Host. Off: the target's
     authority replaces Host (RFC 9112 section 3.2.2)."""

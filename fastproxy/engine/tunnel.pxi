@@ -196,7 +196,8 @@ cdef void tunnel_leave(Engine *eng, Exchange *x, char who) noexcept nogil:
 cdef bint tunnel_goodbye(Engine *eng, Exchange *x) noexcept nogil:
     """Say 1001 to each side that can read it. Was it said to the client?"""
     cdef uint32_t key = <uint32_t> random_next(eng.random) | 1
-    tunnel_say(eng, x.upstream, x.client, &x.frames[<int> ROLE_CLIENT], key)
+    if tunnel_say(eng, x.upstream, x.client, &x.frames[<int> ROLE_CLIENT], key):
+        x.upstream.transport.finish(eng, x.upstream)
     return tunnel_say(eng, x.client, x.upstream, &x.frames[<int> ROLE_UPSTREAM], 0)
 
 
@@ -220,6 +221,5 @@ cdef void tunnels_goodbye(Engine *eng) noexcept nogil:
         if (conn.item.generation & 1 != 0 and conn.role == ROLE_CLIENT
                 and conn.state == PEER_TUNNEL):
             tunnel_goodbye(eng, conn.exchange)
-            conn.exchange.upstream.transport.finish(eng, conn.exchange.upstream)
             conn.transport.finish(eng, conn)
     carriers_flush(eng)

@@ -50,9 +50,7 @@ cdef inline void upstream_timer(Engine *eng, Exchange *x) noexcept nogil:
     cdef const UpstreamRow *row = upstream_row(x)
     cdef uint64_t after
     if x.state == EXCHANGE_RECEIVING or buffer_size(&x.upstream.output) != 0:
-        after = row.idle_ms
-        if x.flags & X_STREAM and buffer_size(&x.upstream.output) == 0:
-            after = x.plan.settings.tunnel_idle_ms
+        after = row.idle_ms if not x.flags & X_STREAM else stream_idle_ms(x)
     elif not x.request_flow.done:
         after = 0               # the client's body timeout watches
     else:

@@ -77,6 +77,13 @@ cdef void put_web_kind(const WebCall *call, Out *out, bint web) noexcept nogil:
     put(out, b"\r\n", 2)
 
 
+cdef uint64_t web_request_head(Exchange *x, const EditList *edits, Out *out) noexcept nogil:
+    """What the backend reads instead of the fields (bits by id) that are returned."""
+    if ours(x, edits, FIELD_CONTENT_TYPE, b"Content-Type"):
+        put_web_kind(x.web, out, False)
+    return <uint64_t> 1 << FIELD_CONTENT_TYPE
+
+
 # ---- the answer -----------------------------------------------------------------------------
 
 cdef void web_answer(Engine *eng, Exchange *x, const Head *head) noexcept nogil:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Routes' `grpc_web` -> GrpcWebTables: one row for each route that has it, and row 0 for the rest."""
+"""Routes' `grpc_web` -> GrpcWebTables: a row for each route that has it, row 0 for the rest."""
 
 from __future__ import annotations
 

@@ -22,8 +22,8 @@ Names = Annotated[list[Name], Meta(max_length=32)]
 class GrpcWeb(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """gRPC-Web calls of browsers become gRPC calls.
 
-    origins: Sites whose scripts may call (CORS): "https://app.example", or "*" for any. None: only \
-pages that come from this very host and port.
+    origins: Sites whose scripts may call (CORS): "https://app.example", or "*" for any. None: \
+pages that come from this very host and port, no others.
     allow_headers: Request fields that such scripts may send, beside those of gRPC-Web itself.
     expose_headers: Answer fields that they may read, likewise.
     credentials: They may send cookies and other credentials. Not with "*".

@@ -89,16 +89,24 @@ cdef int on_stream_close(nghttp2_session *ng, int32_t id, uint32_t code,
     if stream == NULL:
         return 0
     nghttp2_session_set_stream_user_data(ng, id, NULL)
-    if ((code == NGHTTP2_NO_ERROR or stream.flags & STREAM_ENDED_IN)
-            and stream.inbox.ptr != NULL and stream.conn != NULL):
-        # An answer that is complete, and not read yet: the stream's end is in its text. Whatever
-        # the peer thinks of the rest of the request then.
+    if ((code == NGHTTP2_NO_ERROR or stream.flags & STREAM_ENDED_IN) and stream.conn != NULL
+            and (stream.inbox.ptr != NULL or stream_end_unread(stream))):
+        # What has come is complete, and not read yet: the stream's end is in its text, or read
+        # after it. Whatever the peer thinks of the rest of the request then.
         stream.id = 0
         stream.flags |= STREAM_ENDED_IN | STREAM_ENDED_OUT
+        stream_heard(stream)
         return 0
     stream_end(stream, code == NGHTTP2_REFUSED_STREAM or (
         not stream.session.server and not stream.flags & STREAM_SENT_HEAD))
     return 0
+
+
+cdef bint stream_end_unread(const Stream *stream) noexcept nogil:
+    """The peer has ended its side, which the engine does not know yet. Only a tunnel, and an answer
+    without a length, have an end that is not in their text."""
+    return (stream.flags & STREAM_ENDED_IN != 0 and stream.conn.flags & CONN_EOF == 0
+            and (not stream.session.server or stream.flags & STREAM_TUNNEL != 0))
 
 
 # ---- the transport ----------------------------------------------------------------------------
@@ -125,6 +133,7 @@ cdef ssize_t stream_read(Engine *eng, Connection *conn, char *buf, size_t size,
         buffer_consume(&eng.blocks, &stream.inbox, waiting)
         if buffer_size(&stream.inbox) == 0:
             stream_credit(stream)
+            drained[0] = not stream.flags & STREAM_ENDED_IN     # its end is still to be read
         return <ssize_t> waiting
     stream_credit(stream)
     return 0 if stream.flags & STREAM_ENDED_IN else IO_AGAIN
@@ -259,10 +268,20 @@ cdef void stream_close(Engine *eng, Connection *conn) noexcept nogil:
     carrier_due(eng, s.carrier)
     if stream.flags & STREAM_RESET or not stream.flags & STREAM_ENDED_OUT:
         stream_reset(stream, NGHTTP2_INTERNAL_ERROR if s.server else NGHTTP2_CANCEL)
-    elif not stream.flags & STREAM_ENDED_IN and not s.server:
+    elif not stream.flags & STREAM_ENDED_IN and not s.server and not says_goodbye(stream):
         stream_reset(stream, NGHTTP2_CANCEL)
     elif not stream.flags & STREAM_ENDED_IN and stream.flags & STREAM_SENT_END:
         stream_reset(stream, NGHTTP2_NO_ERROR)
+
+
+cdef inline bint says_goodbye(const Stream *stream) noexcept nogil:
+    """A tunnel toward an upstream that we end by a close frame: may that go out first? Then the
+    stream is reset behind its END_STREAM, as one of a server is."""
+    cdef int32_t size = <int32_t> buffer_size(&stream.out)
+    return (stream.flags & STREAM_TUNNEL != 0
+            and nghttp2_session_get_remote_window_size(stream.session.ng) >= size
+            and nghttp2_session_get_stream_remote_window_size(
+                stream.session.ng, stream.id) >= size)
 
 
 cdef int on_frame_send(nghttp2_session *ng, const nghttp2_frame *frame, void *user) noexcept nogil:
@@ -286,7 +305,8 @@ cdef int on_frame_send(nghttp2_session *ng, const nghttp2_frame *frame, void *us
     if not frame.hd.flags & NGHTTP2_FLAG_END_STREAM:
         return 0
     stream.flags |= STREAM_SENT_END
-    if s.server and stream.conn == NULL and not stream.flags & STREAM_ENDED_IN:
+    if stream.conn == NULL and not stream.flags & STREAM_ENDED_IN and (
+            s.server or stream.flags & STREAM_TUNNEL):
         stream_reset(stream, NGHTTP2_NO_ERROR)
     return 0
 

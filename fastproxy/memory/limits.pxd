@@ -41,8 +41,8 @@ cdef enum:
     READ_LEAST_BYTES = 1024
     # Heads and small bodies are put together here before one send.
     BUILD_BYTES = 163840
-    # TLS: what one recv brings at most, what one send takes at most (decision 0013), the plaintext of
-    # a record, and what a record has around it (RFC 8446 5.2, and TLS 1.2 with its nonce).
+    # TLS: what one recv brings at most, what one send takes at most (decision 0013), the plaintext
+    # of a record, and what a record has around it (RFC 8446 5.2, and TLS 1.2 with its nonce).
     TLS_RAW_BYTES = 135168
     TLS_OUT_BYTES = 67584
     TLS_WRITE_BYTES = 65536

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# From a keyring to contexts: all of it is built, then swapped in; ValueError says what is wrong, and
-# then nothing has changed. Python; runs when a worker starts and when keys change.
+# From a keyring to contexts: all of it is built, then swapped in; ValueError says what is wrong,
+# and then nothing has changed. Python; runs when a worker starts and when keys change.
 
 # Mozilla's intermediate configuration 5.7, to the letter; `modern` is TLS 1.3 alone.
 # https://ssl-config.mozilla.org/guidelines/5.7.json

@@ -1,37 +1,6 @@
 # SPDX-License-Identifier: MIT
-# A whole keyring as a worker has it: hosts of listeners, contexts of upstreams; made and freed.
-
-cdef void keys_release(TlsKeys *keys) noexcept nogil:
-    """One holder less. Contexts live on in connections by libssl's own count."""
-    cdef uint32_t i
-    keys.holders -= 1
-    if keys.holders != 0:
-        return
-    for i in range(keys.listener_count):
-        listener_free(&keys.listeners[i])
-    for i in range(keys.upstream_count):
-        SSL_CTX_free(keys.upstreams[i].context)
-        free(keys.upstreams[i].server_name)
-    free(keys.listeners)
-    free(keys.upstreams)
-    free(keys)
-
-
-cdef void listener_free(TlsListener *listener) noexcept nogil:
-    cdef TlsHost *host
-    cdef uint32_t i, j
-    for i in range(listener.host_count):
-        host = &listener.hosts[i]
-        SSL_CTX_free(host.context)
-        for j in range(host.pair_count):
-            X509_free(host.pairs[j].leaf)
-            free(host.pairs[j].ocsp)
-        free(host.pairs)
-    for i in range(listener.name_count):
-        free(listener.names[i].text)
-    free(listener.hosts)
-    free(listener.names)
-
+# A whole keyring as a worker has it: hosts of listeners, contexts of upstreams. Python, as
+# contexts.pxi.
 
 cdef TlsKeys *_build_keys(Engine *eng, TlsRoom *room, keyring) except NULL:
     cdef TlsKeys *keys = <TlsKeys *> calloc(1, sizeof(TlsKeys))

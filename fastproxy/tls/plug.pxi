@@ -89,3 +89,37 @@ cdef bint plug_misdirected(Engine *eng, Connection *conn, Span host) noexcept no
     if wanted == NULL:
         wanted = &tls.listener.hosts[0]
     return wanted.rule != tls.host.rule
+
+
+# ---- a keyring's end -------------------------------------------------------------------------
+
+cdef void keys_release(TlsKeys *keys) noexcept nogil:
+    """One holder less. Contexts live on in connections by libssl's own count."""
+    cdef uint32_t i
+    keys.holders -= 1
+    if keys.holders != 0:
+        return
+    for i in range(keys.listener_count):
+        listener_free(&keys.listeners[i])
+    for i in range(keys.upstream_count):
+        SSL_CTX_free(keys.upstreams[i].context)
+        free(keys.upstreams[i].server_name)
+    free(keys.listeners)
+    free(keys.upstreams)
+    free(keys)
+
+
+cdef void listener_free(TlsListener *listener) noexcept nogil:
+    cdef TlsHost *host
+    cdef uint32_t i, j
+    for i in range(listener.host_count):
+        host = &listener.hosts[i]
+        SSL_CTX_free(host.context)
+        for j in range(host.pair_count):
+            X509_free(host.pairs[j].leaf)
+            free(host.pairs[j].ocsp)
+        free(host.pairs)
+    for i in range(listener.name_count):
+        free(listener.names[i].text)
+    free(listener.hosts)
+    free(listener.names)

@@ -1,4 +1,8 @@
-"""WebSockets with the `websockets` library at both ends."""
+"""WebSockets with the `websockets` library at both ends, by HTTP/1.1 and through HTTP/2 (RFC 8441).
+
+Of HTTP/2 one proxy is the client and the next one the server, so that all four pairs are here:
+h1 to h1, and in a row of them h1 to h2, h2 to h2, h2 to h1.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -26,10 +31,30 @@ def echo() -> Iterator[EchoServer]:
         yield one
 
 
-@pytest.fixture(scope="module")
-def proxy(echo: EchoServer) -> Iterator[Gateway]:
-    with Gateway(upstreams=[echo.url], workers=1) as one:
-        yield one
+def through(url: str, **more: Any) -> Gateway:
+    """A proxy that understands HTTP/2 as well, in plain text."""
+    settings = {
+        "listeners": [{"bind": "127.0.0.1:0", "http2": True}],
+        "upstreams": {"a": {"backends": [url]}},
+        "routes": [{"path": "/", "upstream": "a"}],
+        **more,
+    }
+    return Gateway(settings=settings, workers=1)
+
+
+def row(stack: ExitStack, echo: EchoServer, hops: int, **more: Any) -> Gateway:
+    """The first of so many proxies in a row; between them is HTTP/2. `more`: for all of them."""
+    url = echo.url
+    for _ in range(hops):
+        one = stack.enter_context(through(url, **more))
+        url = f"h2c://127.0.0.1:{one.port}"
+    return one
+
+
+@pytest.fixture(scope="module", params=[1, 2, 3], ids=["h1", "h1-h2-h1", "h1-h2-h2-h1"])
+def proxy(echo: EchoServer, request: pytest.FixtureRequest) -> Iterator[Gateway]:
+    with ExitStack() as stack:
+        yield row(stack, echo, request.param)
 
 
 def talk(
@@ -95,6 +120,7 @@ def test_pings_both_ways(proxy: Gateway) -> None:
 @pytest.mark.parametrize("code", [1000, 1001, 1008, 1011, 3000, 4999])
 @pytest.mark.parametrize("who", ["client", "server"])
 def test_close_codes(proxy: Gateway, echo: EchoServer, code: int, who: str) -> None:
+    wait_until(lambda: not echo.open)  # those of the test before
     echo.endings.clear()
 
     async def work(line: ClientConnection) -> None:
@@ -146,14 +172,14 @@ async def listens(line: ClientConnection) -> None:
     await line.recv()
 
 
-def test_silence_and_age_end_politely(echo: EchoServer) -> None:
+@pytest.mark.parametrize("hops", [1, 2, 3])
+def test_silence_and_age_end_politely(echo: EchoServer, hops: int) -> None:
+    wait_until(lambda: not echo.open)  # those of the test before
     echo.endings.clear()
-    settings = {
-        "upstreams": {"a": {"backends": [echo.url]}},
-        "routes": [{"path": "/", "upstream": "a"}],
-        "timeouts": {"tunnel_idle": "400ms", "tunnel_age": "1200ms"},
-    }
-    with Gateway(settings=settings, workers=1) as one:
+    times = {"tunnel_idle": "400ms", "tunnel_age": "1200ms"}
+    with ExitStack() as stack:
+        one = row(stack, echo, hops, timeouts=times)
         assert 0.35 < ends(one, listens) < 1.1
         assert 1.15 < ends(one, chats) < 2.5
-    wait_until(lambda: echo.endings == [1001, 1001])
+    wait_until(lambda: len(echo.endings) == 2)
+    assert echo.endings == [1001, 1001]

@@ -27,8 +27,9 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartProxy]:
         names = ("top", "timeouts", "limits", "forwarding", "routes", "upstream")
         backends = ", ".join(f'"{url}"' for url in (urls or [recorder.url]))
         log = parts.get("log", str(directory / "access.log"))
+        listener = parts.get("listener", '"127.0.0.1:0"')
         fill = {name: parts.get(name, "") for name in names}
-        config = CONFIG.format(backends=backends, log=log, **fill)
+        config = CONFIG.format(backends=backends, log=log, listener=listener, **fill)
         path = directory / "fastproxy.toml"
         path.write_text(config)
         proxy = Running(config=path, workers=1)

@@ -13,7 +13,7 @@ from tests.running import Proxy
 
 FENCES = itertools.count(1)
 CONFIG = """
-listeners = ["127.0.0.1:0"]
+listeners = [{listener}]
 workers = 1
 access_log = "{log}"
 {top}

@@ -64,7 +64,9 @@ def hot(extension: str) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize(("extension", "least"), [("_core", 400), ("_probe", 180), ("_http2", 90)])
+@pytest.mark.parametrize(
+    ("extension", "least"), [("_core", 400), ("_probe", 180), ("_http2", 90), ("_tls", 70)]
+)
 def test_the_hot_path_reaches_no_python(extension: str, least: int) -> None:
     file = PACKAGE / f"{extension}.c"
     assert file.exists(), "compile first: make build"

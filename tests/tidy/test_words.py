@@ -14,8 +14,12 @@ import pytest
 
 from tests.tidy.source import PACKAGE, code, functions, label, tree
 
-# The files in which Python may be spoken: Python's face of the engine, doors and probes.
-FACES = re.compile(r"(?:^|/)(?:door|probe|timing|face)\.pxi$|_core\.(?:pyx|pxd)$|_probe\.pyx$")
+# The files in which Python may be spoken: Python's face of the engine, doors and probes, and what
+# makes contexts of a keyring.
+FACES = re.compile(
+    r"(?:^|/)(?:door|probe|timing|face)\.pxi$|/tls/(?:contexts|keys)\.pxi$|_core\.(?:pyx|pxd)$"
+    r"|_probe\.pyx$"
+)
 EVERYWHERE = re.compile(r"\bassert\b|\bwith\s+gil\b|\bexcept\s*\+")
 IN_ROOMS = re.compile(
     r"\b(?:raise|try|except|finally|lambda|yield|await|async|import|print|del|global|nonlocal|def"

@@ -16,6 +16,12 @@ from fastproxy.tls.keyring import Pair
 
 DAY = datetime.timedelta(days=1)
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+SIGNING = x509.KeyUsage(
+    digital_signature=True, content_commitment=False, key_encipherment=False,
+    data_encipherment=False, key_agreement=False, key_cert_sign=True, crl_sign=True,
+    encipher_only=False, decipher_only=False,
+)  # fmt: skip
+"""What an authority's key is for. With the identifiers below: as public authorities have it."""
 
 
 @functools.cache
@@ -80,6 +86,8 @@ class Authority:
     def __init__(self, name: str = "a test's authority") -> None:
         self.private = ec.generate_private_key(ec.SECP256R1())
         self.subject = name_of(name)
+        public = self.private.public_key()
+        self.identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(public)
         self.certificate = self._sign(
             self.subject, self.private.public_key(), -DAY, 3650 * DAY, [], authority=True
         )
@@ -123,7 +131,11 @@ class Authority:
             .not_valid_before(now + since)
             .not_valid_after(now + until)
             .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)  # type: ignore[arg-type]
+            .add_extension(self.identifier, critical=False)
         )
+        if authority:
+            made = made.add_extension(SIGNING, critical=True)
         if names:
             found = x509.SubjectAlternativeName([san(name) for name in names])
             uses = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]

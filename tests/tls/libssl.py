@@ -1,4 +1,4 @@
-"""A client on libssl itself, for what Python's ssl cannot say: KeyUpdate, renegotiation, early data.
+"""A client on libssl itself, for what Python's ssl cannot say: KeyUpdate, early data and the like.
 
 Loaded by ctypes, as its own copy of nothing: whatever libssl.so.3 the system has.
 """

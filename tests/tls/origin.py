@@ -38,7 +38,7 @@ def hello(line: ssl.SSLSocket, _: bytes) -> bool:
 
 class Origin:
     """Answers each request head with `answer(line, head)`, whose word it is whether to go on. What
-    it saw of each connection is in `seen`: (server name, resumed, ALPN, certificate of the peer)."""
+    it saw of each connection is in `seen`: (server name, resumed, ALPN, the peer's certificate)."""
 
     def __init__(
         self,

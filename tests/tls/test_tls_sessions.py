@@ -68,6 +68,18 @@ def test_all_workers_resume(proxy: Secure, version: ssl.TLSVersion) -> None:
     wait_until(lambda: proxy.totals()["tls_resumed"] - before == 16)
 
 
+def test_a_resumed_connection_gets_a_new_ticket(proxy: Secure) -> None:
+    """Clients use one once in TLS 1.3 (RFC 8446 C.4)."""
+    context = context_for(ssl.TLSVersion.TLSv1_3)
+    kept, _ = session(proxy, context, "a.test", proxy.port)
+    seen = [kept.id]
+    for _ in range(6):
+        kept, resumed = session(proxy, context, "a.test", proxy.port, kept)
+        assert resumed
+        seen.append(kept.id)
+    assert len(set(seen)) == len(seen)
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize(
     ("first", "then"),

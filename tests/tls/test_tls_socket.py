@@ -1,5 +1,5 @@
-"""A listener that asks for kTLS. Where the kernel has none (as it mostly is where tests run) it says
-so and goes on; the way by libssl's own socket, which kTLS needs, is the same without it."""
+"""A listener that asks for kTLS. Where the kernel has none (as where tests mostly run) it says so
+and goes on; the way by libssl's own socket, which kTLS needs, is the same without it."""
 
 from __future__ import annotations
 

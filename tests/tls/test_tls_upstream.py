@@ -1,4 +1,4 @@
-"""TLS toward backends: whom we believe, what we offer, when a connection is used again (TL9, B3 31)."""
+"""TLS toward backends: whom we believe, what we offer, when a connection is used again."""
 
 from __future__ import annotations
 
