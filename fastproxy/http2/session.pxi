@@ -24,7 +24,7 @@ cdef bint glitch(Session *s, Glitch kind) noexcept nogil:
 
 
 cdef inline void data_sent(Session *s) noexcept nogil:
-    """A DATA frame of ours may be answered by two WINDOW_UPDATEs and a PING (gRPC's BDP probes)."""
+    """A DATA frame of ours may be answered by two WINDOW_UPDATEs and a PING (gRPC's probes)."""
     cdef uint32_t *window = &s.tokens[<int> GLITCH_WINDOW]
     cdef uint32_t *ping = &s.tokens[<int> GLITCH_PING]
     window[0] = min(window[0] + 2000, <uint32_t> GLITCH_RULES[<int> GLITCH_WINDOW].burst * 1000)

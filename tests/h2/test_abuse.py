@@ -258,6 +258,18 @@ def test_a_reader_that_never_opens_its_window(prey: Subject, kind: str) -> None:
         assert time.monotonic() - started < 6
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_reader_that_keeps_us_busy_meanwhile(prey: Subject, kind: str) -> None:
+    """PING now and then does not put off the look at small answers for which there is no window."""
+    with bounded(prey, kind, STALLED), prey.client(kind, CLOSED) as client:
+        client.send(b"".join(get(odd(at)) for at in range(50)))
+        started = time.monotonic()
+        while not all(gone(client, odd(at)) for at in range(50)):
+            assert time.monotonic() - started < 6
+            client.send(h2.ping())
+            client.until(lambda: False, 0.3)
+
+
 def gone(client: Client, number: int) -> bool:
     return client.failed() or client.stream(number).reset is not None
 

@@ -6,6 +6,7 @@ import datetime
 import functools
 import ipaddress
 from dataclasses import dataclass
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -80,6 +81,11 @@ class Signed:
         return Pair(self.cert, self.key, self.names, ocsp)
 
 
+def _named(public: Any) -> x509.SubjectKeyIdentifier:
+    """By which a key is known."""
+    return x509.SubjectKeyIdentifier.from_public_key(public)
+
+
 class Authority:
     """Signs."""
 
@@ -131,7 +137,7 @@ class Authority:
             .not_valid_before(now + since)
             .not_valid_after(now + until)
             .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)  # type: ignore[arg-type]
+            .add_extension(_named(public), critical=False)
             .add_extension(self.identifier, critical=False)
         )
         if authority:

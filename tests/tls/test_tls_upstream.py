@@ -73,7 +73,8 @@ def test_whom_we_believe(signed: object, keys: UpstreamKeys, fine: bool) -> None
     assert [one.status for one in answers] == [502] * 3
     assert CAUSE in answers[0].body
     assert not origin.heads
-    said = [line for line in proxy.said.splitlines() if "not valid" in line]  # type: ignore[attr-defined]
+    lines = proxy.said.splitlines()  # type: ignore[attr-defined]
+    said = [line for line in lines if "not valid" in line]
     assert len(said) == 1
     assert "warning worker 0: http://127.0.0.1:" in said[0]
     assert proxy.counted["tls_upstream_failed"] == 3  # type: ignore[attr-defined]
