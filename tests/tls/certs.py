@@ -122,6 +122,7 @@ class Authority:
         extra: list[x509.ExtensionType] | None = None,
     ) -> x509.Certificate:
         now = datetime.datetime.now(datetime.UTC)
+        identifier = x509.SubjectKeyIdentifier.from_public_key(public)  # type: ignore[arg-type]
         made = (
             x509.CertificateBuilder()
             .subject_name(subject)
@@ -131,7 +132,7 @@ class Authority:
             .not_valid_before(now + since)
             .not_valid_after(now + until)
             .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)  # type: ignore[arg-type]
+            .add_extension(identifier, critical=False)
             .add_extension(self.identifier, critical=False)
         )
         if authority:
