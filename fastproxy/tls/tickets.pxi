@@ -89,8 +89,8 @@ cdef SSL_TICKET_RETURN on_ticket_opened(SSL *ssl, SSL_SESSION *session, const un
     if (SSL_SESSION_get0_ticket_appdata(session, &kept, &length) != 1 or length != VHOST_BYTES
             or memcmp(kept, tls.purpose, VHOST_BYTES) != 0):
         return SSL_TICKET_RETURN_IGNORE_RENEW
-    # In TLS 1.3 clients use a ticket once (RFC 8446 C.4): without a new one, each second connection
-    # of theirs would be a whole handshake.
+    # In TLS 1.3 clients use a ticket once (RFC 8446 C.4): without a new one, every second
+    # connection of theirs would be a whole handshake.
     if status == SSL_TICKET_SUCCESS_RENEW or SSL_version(ssl) == TLS1_3_VERSION:
         return SSL_TICKET_RETURN_USE_RENEW
     return SSL_TICKET_RETURN_USE

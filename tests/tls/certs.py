@@ -6,7 +6,6 @@ import datetime
 import functools
 import ipaddress
 from dataclasses import dataclass
-from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -81,11 +80,6 @@ class Signed:
         return Pair(self.cert, self.key, self.names, ocsp)
 
 
-def _named(public: Any) -> x509.SubjectKeyIdentifier:
-    """By which a key is known."""
-    return x509.SubjectKeyIdentifier.from_public_key(public)
-
-
 class Authority:
     """Signs."""
 
@@ -128,6 +122,7 @@ class Authority:
         extra: list[x509.ExtensionType] | None = None,
     ) -> x509.Certificate:
         now = datetime.datetime.now(datetime.UTC)
+        identifier = x509.SubjectKeyIdentifier.from_public_key(public)  # type: ignore[arg-type]
         made = (
             x509.CertificateBuilder()
             .subject_name(subject)
@@ -137,7 +132,7 @@ class Authority:
             .not_valid_before(now + since)
             .not_valid_after(now + until)
             .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-            .add_extension(_named(public), critical=False)
+            .add_extension(identifier, critical=False)
             .add_extension(self.identifier, critical=False)
         )
         if authority:
