@@ -24,7 +24,7 @@ SIZE_UNITS = {
     "k": 1024, "kib": 1024, "m": 1024**2, "mib": 1024**2, "g": 1024**3, "gib": 1024**3,
     "kb": 1000, "mb": 1000**2, "gb": 1000**3,
 }  # fmt: skip
-DURATION_MAX = 365 * 86400.0
+DURATION_MAX = 3653 * 86400.0
 SIZE_MAX = 1 << 62
 
 DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+", re.ASCII)
