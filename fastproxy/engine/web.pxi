@@ -157,7 +157,6 @@ cdef void web_line(Out *out, const char *name, Span value) noexcept nogil:
     put_line(out, name, value)
 
 
-
 cdef void put_origin(const Exchange *x, const GrpcWebRow *row, Span origin,
                      Out *out) noexcept nogil:
     """Yes, to a script of this origin."""
