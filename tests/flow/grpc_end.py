@@ -32,7 +32,8 @@ class GrpcServer:
     def __init__(self, tls: tuple[bytes, bytes] | None = None, threads: int = 130) -> None:
         self.cancelled = threading.Event()
         self.seen: dict[str, Any] = {}
-        self.server = grpc.server(futures.ThreadPoolExecutor(threads), options=LARGE)
+        self.pool = futures.ThreadPoolExecutor(threads)
+        self.server = grpc.server(self.pool, options=LARGE)
         self.health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self.server)
         self.server.add_generic_rpc_handlers([
@@ -59,6 +60,7 @@ class GrpcServer:
 
     def __exit__(self, *_: object) -> None:
         self.server.stop(0).wait(10)
+        self.pool.shutdown(wait=True)
 
     # -- methods --------------------------------------------------------------------------------
 
