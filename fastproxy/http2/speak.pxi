@@ -294,7 +294,7 @@ cdef ssize_t read_body(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t len
 
 cdef void say_trailers(Stream *stream, uint32_t *flags) noexcept nogil:
     """Behind the last DATA, if there are any."""
-    cdef nghttp2_nv nv[32]
+    cdef nghttp2_nv nv[128]
     cdef Out *lines = &stream.out_trailers
     cdef size_t count = 0
     cdef size_t at = 0
@@ -304,7 +304,7 @@ cdef void say_trailers(Stream *stream, uint32_t *flags) noexcept nogil:
     cdef size_t i
     if lines.ptr == NULL:
         return
-    while at < lines.len and count < 32:
+    while at < lines.len and count < HEAD_FIELDS_MAX:
         line = lines.ptr + at
         end = <const char *> memchr(line, c'\r', lines.len - at)
         colon = <const char *> memchr(line, c':', lines.len - at)
