@@ -27,7 +27,8 @@ def test_durations(text: object, seconds: float) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "s", "10 s", "-1s", "1x", "10S", "1e3", "s10", "10s ", "1h-5m", -1, True, None, [], "3654d",
+    ["", "s", "10 s", "-1s", "1x", "10S", "1e3", "s10", "10s ", "1h-5m", -1, True, None, [],
+    "4000d",
      float("inf"), float("nan"), "9" * 400 + "s", "١s"],
 )  # fmt: skip
 def test_what_is_no_duration(text: object) -> None:
