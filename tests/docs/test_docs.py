@@ -25,6 +25,7 @@ names = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 
 
 @names
+@pytest.mark.timeout(400)  # the benchmark's commands run for a turn each
 def test_commands_and_configurations(page: Path, tmp_path: Path) -> None:
     with Sandbox(tmp_path / "box") as box:
         box.page(blocks(page))
