@@ -94,6 +94,8 @@ Try it:
   curl --cacert {path}{there} https://{host}:8443/
 
 In a file:
+  [[listeners]]
+  bind = ":8443"
   [listeners.tls]
   certificates = [{{ cert = "{path}", key = "{key_path}" }}]"""
 

@@ -5,7 +5,7 @@ The server is scripted frame by frame (tests/h2/server.py); clients ask in HTTP/
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -15,19 +15,6 @@ from tests.h2.frames import Field
 from tests.h2.server import Line, Request, pieces, reply
 
 Script = Callable[[int], list[bytes]]
-
-
-@pytest.fixture(scope="module")
-def instance() -> Iterator[Behind]:
-    with Behind() as one:
-        yield one
-
-
-@pytest.fixture
-def behind(instance: Behind) -> Iterator[Behind]:
-    instance.clear()
-    yield instance
-    instance.check()
 
 
 def says(script: Script) -> Callable[[Line, Request], None]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import time
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 
@@ -20,19 +19,6 @@ from tests.running import wait_until
 
 REFUSED, CANCEL = 7, 8
 IDS = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def instance() -> Iterator[Behind]:
-    with Behind() as one:
-        yield one
-
-
-@pytest.fixture
-def behind(instance: Behind) -> Iterator[Behind]:
-    instance.clear()
-    yield instance
-    instance.check()
 
 
 def warm(behind: Behind) -> Line:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -12,19 +12,6 @@ from tests.h2 import frames as h2
 from tests.h2.behind import ASKERS, Behind, read_http2
 from tests.h2.server import Line, Request, reply
 from tests.running import wait_until
-
-
-@pytest.fixture(scope="module")
-def instance() -> Iterator[Behind]:
-    with Behind() as one:
-        yield one
-
-
-@pytest.fixture
-def behind(instance: Behind) -> Iterator[Behind]:
-    instance.clear()
-    yield instance
-    instance.check()
 
 
 def most_at_once(line: Line) -> int:
