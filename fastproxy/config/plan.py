@@ -290,6 +290,8 @@ def _settings(blob: pack.Blob, config: Config) -> Mapping[str, Any]:
         "tunnel_idle_ms": times.tunnel_idle.ms,
         "tunnel_age_ms": times.tunnel_age.ms,
         "drain_ms": times.drain.ms,
+        "drain_spread_ms": times.drain_spread.ms,
+        "drain_retry_ms": times.drain_retry.ms,
         "lingering_ms": times.lingering.ms,
         "tls_handshake_ms": times.tls_handshake.ms,
         "upstream_keepalive_ms": times.upstream_keepalive.ms,

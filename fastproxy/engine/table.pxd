@@ -29,6 +29,8 @@ cdef struct Settings:
     uint64_t tunnel_idle_ms
     uint64_t tunnel_age_ms
     uint64_t drain_ms               # told for completeness: the worker has it from the master
+    uint64_t drain_spread_ms
+    uint64_t drain_retry_ms         # what event streams are told; 0: nothing
     uint64_t lingering_ms           # reading on after an error answer
     uint64_t tls_handshake_ms       # absolute
     uint64_t upstream_keepalive_ms  # idle in the pool
