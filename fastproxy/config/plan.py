@@ -307,6 +307,7 @@ def _settings(blob: pack.Blob, config: Config) -> Mapping[str, Any]:
         "upstream_idle": limits.upstream_idle,
         "upstream_requests": limits.upstream_requests or UNLIMITED,
         "read_bytes": int(limits.buffer_size),
+        "replay_bytes": int(limits.replay_body),
         "abort_on_close": forwarding.abort_on_close,
         "reject_host_mismatch": forwarding.reject_host_mismatch,
         "merge_slashes": forwarding.merge_slashes,

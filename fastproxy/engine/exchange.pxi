@@ -354,6 +354,7 @@ cdef void exchange_finish(Engine *eng, Exchange *x) noexcept nogil:
 cdef void exchange_release(Engine *eng, Exchange *x) noexcept nogil:
     buffer_drop(&eng.blocks, &x.arena)
     buffer_drop(&eng.blocks, &x.collected)
+    body_drop(eng, x)
     trailers_drop(eng, &x.request_flow)
     trailers_drop(eng, &x.answer_flow)
     if x.web != NULL:

@@ -94,6 +94,10 @@ class Limits(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     max_body: ByteSize = ByteSize("off")
     """Largest request body; off: unlimited, because bodies are streamed, never collected. A route
     may set its own. Answers 413, before a byte of it is read if Content-Length says so."""
+    replay_body: Annotated[ByteSize, Meta(extra={"le": 1048576})] = ByteSize("64KiB")
+    """The largest request body that is kept until an HTTP/2 backend answers, so that it can be sent
+    again if the backend says that it has not looked at the request (GOAWAY, REFUSED_STREAM: RFC
+    9113 8.7). Answers 502 for a larger one. Off: only what came with the request's head."""
     connections: Literal["auto"] | Annotated[int, Meta(ge=1, le=10_000_000)] = "auto"
     """Client connections of one worker. "auto": half of the file-descriptor limit less a reserve,
     since each client may need one descriptor upstream. Above it idle connections are closed

@@ -46,6 +46,7 @@ cdef struct Settings:
     uint32_t upstream_requests      # on one upstream connection
     uint32_t http2_streams          # of one connection, at once
     uint32_t read_bytes             # largest read of a body (--buffer-size)
+    uint32_t replay_bytes           # of a body, kept to be sent again
     uint8_t abort_on_close
     uint8_t reject_host_mismatch
     uint8_t merge_slashes

@@ -248,6 +248,8 @@ cdef struct Exchange:
     Timer timer                 # total timeout
     Buffer arena                # what outlives the turn
     Span sent                   # the request head (and a short body) as sent; in the arena
+    Buffer later                # body bytes behind `sent`, as sent, or dropped (body_lost)
+    uint8_t body_lost           # bytes behind `sent` went unkept: they cannot be sent again
     uint32_t host_at            # `host = "upstream"`: where in `sent` the backend's name goes, or 0
     Request *kept               # Engine.request until it is forwarded, then in the arena or NULL
     char request_id[36]
