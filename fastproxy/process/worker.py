@@ -175,7 +175,7 @@ class Worker:
         engine.roster(task.roster_fd)
         if task.keyring_fd >= 0:
             self.tls = importlib.import_module(TLS_PLUG)
-            self.tls.attach(engine)
+            self.tls.attach(engine, task.log.debugs)
             self.load_keys(task.keyring_fd)
             os.close(task.keyring_fd)
         engine.queue_bells(task.channels.queue_bells)
