@@ -53,8 +53,10 @@ def renewed(now: Current) -> Renewed:
     config, path = checked.config, before.config_path
     handover = start.handover(config, path, given=before.given)
     _keep(handover, before, config)
-    if problems := _fixed(document, before, handover, config):
+    if problems := _fixed(document, before, handover):
         raise ConfigError(problems)
+    if now.keyring is None and wants_tls(config):
+        raise ConfigError([Problem("", "there was no TLS at the start", HINT)])
     listed = listed_in_files(config, path)
     addresses, notes = start.resolve_all(config, known=now.addresses)
     merged = _merged(config, old_upstreams)
@@ -96,7 +98,7 @@ def _keep(handover: Handover, before: Handover, config: Config) -> None:
         handover.workers = before.workers
 
 
-def _fixed(document: Document, before: Handover, after: Handover, config: Config) -> list[Problem]:
+def _fixed(document: Document, before: Handover, after: Handover) -> list[Problem]:
     """What differs and cannot."""
     found = [
         document.problem(path_where(name), f"{_shown(was)} is in force, not {_shown(new)}", HINT)
@@ -108,8 +110,6 @@ def _fixed(document: Document, before: Handover, after: Handover, config: Config
         found += [document.problem(("listeners",), f"{bind} {text}", HINT) for bind in binds]
     if not found and before.listeners != after.listeners:
         found.append(document.problem(("listeners",), "sockets are made otherwise", HINT))
-    if before.keyring_fd < 0 and wants_tls(config):
-        found.append(Problem("", "there was no TLS at the start", HINT))
     return found
 
 
