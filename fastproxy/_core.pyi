@@ -134,6 +134,9 @@ class WorkerEngine:
         """Map, check and swap in a plan memfd (not closed); its generation. ValueError: unsound."""
     def roster(self, fd: int) -> int:
         """Map and swap in a roster memfd (not closed); its epoch. ValueError if unsound."""
+    def configure(self, plan: int, roster: int) -> int:
+        """Both memfds (not closed) or neither: a plan and the roster made for it. Its generation.
+        ValueError if one is unsound; what is in force stays so."""
     def queue_bells(self, fds: list[int]) -> None:
         """Eventfds by slot (not closed): the engine wakes when its own is written, and writes that
         of the worker whose turn it is when a place at a full backend comes free. Once."""

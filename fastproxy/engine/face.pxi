@@ -105,6 +105,12 @@ cdef class WorkerEngine:
             raise ValueError(f"this roster cannot be used: {trouble.decode()}")
         return self.eng.roster.header.epoch
 
+    def configure(self, int plan, int roster):
+        cdef const char *trouble = both_adopt(self.eng, plan, roster, _hash)
+        if trouble != NULL:
+            raise ValueError(f"plan and roster cannot be used: {trouble.decode()}")
+        return self.eng.plan.header.generation
+
     def queue_bells(self, fds):
         cdef int bells[WORKERS_MAX]
         cdef uint32_t count = len(fds)
