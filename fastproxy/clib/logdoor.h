@@ -22,8 +22,8 @@ static inline int log_close_range(unsigned first, unsigned last, unsigned flags)
 #endif
 }
 
-/* The calling thread leaves the table it shares, keeps these two (and 0 to 2), and closes the rest of
- * its copy, so that what the others close is closed. LOG_SHARED: the kernel cannot, or may not. */
+/* The calling thread leaves the table it shares, keeps these two (and 0 to 2), and closes the rest
+ * of its copy: what the others close is closed. LOG_SHARED: the kernel cannot, or may not. */
 static inline unsigned log_apart(int one, int other) {
     unsigned low = (unsigned)(one < other ? one : other);
     unsigned high = (unsigned)(one < other ? other : one);
