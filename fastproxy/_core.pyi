@@ -148,9 +148,10 @@ class WorkerEngine:
         old one is closed when drained."""
     def adopt(self) -> None:
         """Look at all slots now, not at the next tick: whose queue to take, whose to hand back."""
-    def drain(self) -> None:
+    def drain(self, seconds: float) -> None:
         """Accept until EAGAIN, then no more; idle connections close, busy ones end with their
-        answer (`Connection: close`)."""
+        answer (`Connection: close`), tunnels and event streams shortly before `seconds` are over,
+        when the caller is about to `close`."""
     def drained(self) -> bool:
         """Nothing is accepted any more and no client connection is left."""
     def connections(self) -> int:

@@ -152,17 +152,28 @@ def _tls(config: Config, config_path: str) -> Tls:
             msgspec.to_builtins(one.tls, enc_hook=enc_hook) for one in config.all_listeners()
         ],
         http2=[one.http2 for one in config.all_listeners()],
-        directory=os.path.dirname(os.path.abspath(config_path)) if config_path else os.getcwd(),
+        directory=_directory(config_path),
     )
 
 
 def plain_upstreams(config: Config, config_path: str) -> dict[str, dict[str, Any]]:
-    """Upstreams as plain data, with paths that mean the same from anywhere."""
+    """Upstreams as plain data, with paths that mean the same from anywhere. Checks that say nothing
+    of TLS trust whom requests trust."""
     found: dict[str, dict[str, Any]] = msgspec.to_builtins(config.upstreams, enc_hook=enc_hook)
+    directory = _directory(config_path)
     for one in found.values():
         if one["backends_file"]:
             one["backends_file"] = backends_path(one["backends_file"], config_path)
+        if one["tls"] and one["health"] and one["health"]["tls"] is None:
+            paths = {key: one["tls"][key] for key in ("ca", "cert", "key") if one["tls"][key]}
+            joined = {key: os.path.join(directory, path) for key, path in paths.items()}
+            one["health"]["tls"] = one["tls"] | joined
     return found
+
+
+def _directory(config_path: str) -> str:
+    """What paths of certificates are relative to."""
+    return os.path.dirname(os.path.abspath(config_path)) if config_path else os.getcwd()
 
 
 def _log_path(path: str) -> str:

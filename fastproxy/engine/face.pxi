@@ -140,10 +140,11 @@ cdef class WorkerEngine:
             close(own)
             raise OSError(errno, "cannot start the log writer")
 
-    def drain(self):
+    def drain(self, double seconds):
         cdef Engine *eng = self.eng
+        cdef uint64_t within_ms = <uint64_t> (seconds * 1000)
         with nogil:
-            engine_drain(eng)
+            engine_drain(eng, within_ms)
 
     def adopt(self):
         """Look at all slots now (the doorbell rang); the engine also does it at each tick."""
@@ -290,7 +291,7 @@ cdef void engine_close(Engine *eng) noexcept nogil:
     eng.draining = True
     eng.accept_done = True
     listeners_apply(eng)
-    tunnels_goodbye(eng)
+    streams_goodbye(eng)
     for index in range(eng.connections.slab_count * SLAB_ITEMS):
         conn = <Connection *> pool_at(&eng.connections, index)
         if conn.item.generation & 1 == 0 or conn.state == PEER_FREE:

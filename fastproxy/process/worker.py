@@ -58,7 +58,7 @@ class EngineLike(Protocol):
     def listen(self, slot: int, listener: int, fd: int) -> None: ...
     def log_to(self, fd: int) -> None: ...
     def adopt(self) -> None: ...
-    def drain(self) -> None: ...
+    def drain(self, seconds: float) -> None: ...
     def drained(self) -> bool: ...
     def connections(self) -> int: ...
     def responder(self, name: str, handler: Callable[[Any], Any]) -> None: ...
@@ -177,7 +177,7 @@ class Worker:
         engine.configure(task.plan_fd, task.roster_fd)
         if task.keyring_fd >= 0:
             self.tls = importlib.import_module(TLS_PLUG)
-            self.tls.attach(engine)
+            self.tls.attach(engine, task.log.debugs)
             self.load_keys(task.keyring_fd)
             os.close(task.keyring_fd)
         engine.queue_bells(task.channels.queue_bells)
@@ -287,7 +287,7 @@ class Worker:
         """Accept what is queued; tell the master, who shuts the doors for all. With the master gone
         we shut our own."""
         self.deadline = time.monotonic() + self.drain_seconds
-        self.engine.drain()
+        self.engine.drain(self.drain_seconds)
         self.board.set_state(self.task.slot, WorkerState.DRAINING)
         if self.orphan:
             self.own_sockets(hush)
