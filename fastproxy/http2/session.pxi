@@ -127,7 +127,7 @@ cdef void carrier_free(Engine *eng, Connection *conn) noexcept nogil:
         return
     s.failed = 1
     while s.streams != NULL:
-        stream_end(s.streams, not s.server and not s.streams.flags & STREAM_HEAD_OUT)
+        stream_end(s.streams, not s.server and not s.streams.flags & STREAM_SENT_HEAD)
     conn.carried = NULL
     session_forget(s)
 
