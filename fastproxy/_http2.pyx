@@ -18,7 +18,7 @@ from fastproxy.clib.posix cimport iovec
 from fastproxy.engine.flags cimport *
 from fastproxy.engine.table cimport Settings
 from fastproxy.engine.types cimport *
-from fastproxy.http1.chunked cimport CHUNK_DATA, chunked_decode, chunked_init
+from fastproxy.http1.chunked cimport CHUNK_DATA, CHUNK_DATA_CR, chunked_decode, chunked_init
 from fastproxy.http1.framing cimport frame_request, frame_response
 from fastproxy.http1.head cimport *
 from fastproxy.http1.parse cimport (
@@ -32,6 +32,7 @@ from fastproxy.memory.random cimport random_next
 from fastproxy.memory.span cimport *
 
 include "http2/session.pxi"
+include "http2/send.pxi"
 include "http2/stream.pxi"
 include "http2/hear.pxi"
 include "http2/hear_more.pxi"

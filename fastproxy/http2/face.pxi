@@ -41,6 +41,7 @@ cdef nghttp2_session_callbacks *callbacks_make(bint server) except NULL:
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(to, on_data_chunk)
     nghttp2_session_callbacks_set_on_stream_close_callback(to, on_stream_close)
     nghttp2_session_callbacks_set_on_frame_send_callback(to, on_frame_send)
+    nghttp2_session_callbacks_set_send_data_callback(to, send_body)
     return to
 
 

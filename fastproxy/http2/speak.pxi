@@ -193,7 +193,17 @@ cdef ssize_t stream_take_body(Stream *stream, const char *data, size_t size) noe
     """Body bytes as the engine gives them: how many are taken (what fits in `out`); -1: they are
     not what the head promised."""
     cdef BlockPool *blocks = &stream.session.eng.blocks
-    cdef size_t room = buffer_size(&stream.out)
+    cdef size_t room
+    cdef size_t lent
+    cdef ssize_t used
+    if size >= LEND_LEAST and stream_lends(stream):
+        lent = stream_lend(stream, data, size)
+        if lent == size:
+            return <ssize_t> size
+        if lent != 0:
+            used = stream_take_body(stream, data + lent, size - lent)
+            return used if used < 0 else used + <ssize_t> lent
+    room = buffer_size(&stream.out)
     room = STREAM_KEEPS - room if room < STREAM_KEEPS else 0
     if stream.flags & STREAM_ENDED_OUT:
         return <ssize_t> size           # behind the end: nothing is
@@ -275,14 +285,15 @@ cdef ssize_t read_body(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t len
                        uint32_t *flags, nghttp2_data_source *source, void *user) noexcept nogil:
     """nghttp2 may send `length` bytes of this stream now."""
     cdef Stream *stream = <Stream *> source.ptr
-    cdef uint32_t size = buffer_size(&stream.out)
+    cdef size_t held = buffer_size(&stream.out)
+    cdef size_t size = held if held != 0 else stream.lent.len
+    if held == 0 and size > LENT_FRAME:
+        size = LENT_FRAME
     if size > length:
-        size = <uint32_t> length
+        size = length
     if size != 0:
-        memcpy(buf, stream.out.ptr + stream.out.off, size)
-        buffer_consume(&stream.session.eng.blocks, &stream.out, size)
-        stream_taken(stream)
-    if buffer_size(&stream.out) == 0:
+        flags[0] |= NGHTTP2_DATA_FLAG_NO_COPY       # send_body adds them
+    if held + stream.lent.len == size:
         if stream.flags & STREAM_ENDED_OUT:
             flags[0] |= NGHTTP2_DATA_FLAG_EOF
             say_trailers(stream, flags)
