@@ -33,6 +33,13 @@ cdef enum:
     LEND_LEAST = 16384
     # Flushes of that size in one round: then others have their turn.
     SENDS_PER_ROUND = 8
+    # nghttp2's memory: pieces of up to 1 KiB stand in lists by their size, so many bytes of all; a
+    # thousand streams take about 2 MiB. None is larger than this, whatever it asks for.
+    HEAP_HEAD = 16
+    HEAP_STEP = 64
+    HEAP_LISTS = 17
+    HEAP_KEEPS = 2097152
+    HEAP_MOST = 1 << 30
     # A head of ours as text: what the engine can build, and less than a Field's offsets can say.
     HEAD_BYTES_MAX = 131072
     # Frames of one header block beside the first (CONTINUATION flood, CVE-2024-27316).

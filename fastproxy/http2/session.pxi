@@ -69,9 +69,11 @@ cdef Session *session_make(Engine *eng, Connection *carrier, bint server) noexce
     for i in range(<int> GLITCHES):
         s.tokens[i] = <uint32_t> GLITCH_RULES[i].burst * 1000
     if server:
-        result = nghttp2_session_server_new2(&s.ng, room.server, s, room.options)
+        result = nghttp2_session_server_new3(
+            &s.ng, room.server, s, room.options, &room.memory)
     else:
-        result = nghttp2_session_client_new2(&s.ng, room.client, s, room.options)
+        result = nghttp2_session_client_new3(
+            &s.ng, room.client, s, room.options, &room.memory)
     if result == 0:
         count = session_settings(s, entries)
         result = nghttp2_submit_settings(s.ng, 0, entries, count)

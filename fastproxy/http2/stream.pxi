@@ -36,6 +36,8 @@ cdef void stream_unlink(Stream *stream) noexcept nogil:
     if stream.next != NULL:
         stream.next.prev = stream.prev
     s.count -= 1
+    if s.heading == stream:
+        s.heading = NULL
     stream.session = NULL
 
 

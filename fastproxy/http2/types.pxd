@@ -10,13 +10,13 @@ stream before it (the peer has reset it); whoever goes tells the other.
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastproxy.clib.nghttp2 cimport (
-    nghttp2_option, nghttp2_rcbuf, nghttp2_session, nghttp2_session_callbacks)
+    nghttp2_mem, nghttp2_option, nghttp2_rcbuf, nghttp2_session, nghttp2_session_callbacks)
 from fastproxy.clib.posix cimport iovec
 from fastproxy.engine.types cimport Connection, Engine
 from fastproxy.http1.chunked cimport Chunked
 from fastproxy.http1.framing cimport Framing
 from fastproxy.http1.parse cimport HeadLimits, HeadParser
-from fastproxy.http2.limits cimport GLITCHES, SEND_SPANS
+from fastproxy.http2.limits cimport GLITCHES, HEAP_LISTS, SEND_SPANS
 from fastproxy.memory.buffer cimport Buffer
 from fastproxy.memory.span cimport Out, Span
 
@@ -85,6 +85,7 @@ cdef struct Session:
     Engine *eng
     Connection *carrier
     Stream *streams
+    Stream *heading             # whose header block is read, or NULL
     uint32_t count              # of streams
     uint32_t requests           # that ever were
     uint32_t strays             # upstream: frames on streams that are over
@@ -102,16 +103,30 @@ cdef struct Session:
     uint32_t tokens[10]         # of GLITCHES, in thousandths
 
 
+cdef union HeapPiece:
+    # What stands before a piece of nghttp2's memory: its list, or 0 if it is of another size; in a
+    # free one the next of its list.
+    size_t list
+    HeapPiece *next
+
+
+cdef struct Heap:
+    # nghttp2's memory (heap.pxi).
+    HeapPiece *free[HEAP_LISTS]
+    size_t kept_bytes           # in the lists
+
+
 cdef struct Room:
     # Worker-wide, used within one call only; hangs off Engine.http2_room.
     nghttp2_session_callbacks *server
     nghttp2_session_callbacks *client
     nghttp2_option *options
+    nghttp2_mem memory
+    Heap heap
     HeadParser parser
     HeadLimits limits
     Framing framing
     char *text                  # heads put together
-    char *names                 # field names in lower case
     char *send                  # frames put together
     size_t filled               # bytes of it
     iovec spans[SEND_SPANS]     # what is sent: parts of `send`, lent bytes between them
