@@ -17,7 +17,7 @@ DEBUG := $(if $(BACK),,$(if $(MODE),FASTPROXY_DEBUG=1))
 PYTEST := $(PY) -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-slow debug asan coverage fuzz lint wheel clean setup
+.PHONY: help demo build test test-slow test-without debug asan coverage fuzz lint wheel clean setup
 .PHONY: bench bench-quick bench-check bench-smoke
 ifneq ($(BACK)$(if $(wildcard fastproxy/_core.*.so),,missing),)
 .PHONY: $(BUILT)
@@ -63,6 +63,9 @@ test: $(BUILT) $(VENV)/.tests  ## the whole fast suite
 
 test-slow: $(BUILT) $(VENV)/.slow  ## soaks, big bodies, packaging: minutes
 	$(PYTEST) tests -m slow $(ARGS)
+
+test-without: $(BUILT) $(VENV)/.tests  ## builds without libssl, without libnghttp2: a minute
+	$(PYTEST) tests/tidy/test_package_without.py -m slow $(ARGS)
 
 debug: $(VENV)/.tools  ## compile with MUST_HOT asserts and line numbers; `make build` goes back
 	@echo "compiling fastproxy with MUST_HOT ..."

@@ -131,6 +131,9 @@ class WorkerEngine:
         """Map, check and swap in a plan memfd (not closed); its generation. ValueError: unsound."""
     def roster(self, fd: int) -> int:
         """Map and swap in a roster memfd (not closed); its epoch. ValueError if unsound."""
+    def configure(self, plan: int, roster: int) -> int:
+        """Both memfds (not closed) or neither: a plan and the roster made for it. Its generation.
+        ValueError if one is unsound; what is in force stays so."""
     def queue_bells(self, fds: list[int]) -> None:
         """Eventfds by slot (not closed): the engine wakes when its own is written, and writes that
         of the worker whose turn it is when a place at a full backend comes free. Once."""
@@ -142,9 +145,10 @@ class WorkerEngine:
         old one is closed when drained."""
     def adopt(self) -> None:
         """Look at all slots now, not at the next tick: whose queue to take, whose to hand back."""
-    def drain(self) -> None:
+    def drain(self, seconds: float) -> None:
         """Accept until EAGAIN, then no more; idle connections close, busy ones end with their
-        answer (`Connection: close`)."""
+        answer (`Connection: close`), tunnels and event streams shortly before `seconds` are over,
+        when the caller is about to `close`."""
     def drained(self) -> bool:
         """Nothing is accepted any more and no client connection is left."""
     def connections(self) -> int:

@@ -5,8 +5,9 @@ from fastproxy._core import WorkerEngine
 def version() -> str:
     """Of the libssl that is in use."""
 
-def attach(engine: WorkerEngine) -> None:
-    """Once for each engine, before `load` and before it listens."""
+def attach(engine: WorkerEngine, debug: bool = False) -> None:
+    """Once for each engine, before `load` and before it listens. `debug`: say on standard error why
+    handshakes of clients fail."""
 
 def ktls_trouble() -> str:
     """Why the kernel cannot encrypt records (kTLS); "": it can."""

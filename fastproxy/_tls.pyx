@@ -22,14 +22,15 @@ from fastproxy.clib.atomics cimport count_add, fence_all, load64
 from fastproxy.clib.openssl cimport *
 from fastproxy.clib.posix cimport *
 from fastproxy.engine.flags cimport *
-from fastproxy.engine.lifecycle cimport PEER_IDLE, PEER_PARKED
-from fastproxy.engine.table cimport UPSTREAM_AUTO, UPSTREAM_HTTP1, UPSTREAM_HTTP2
+from fastproxy.engine.lifecycle cimport PEER_HANDSHAKE, PEER_IDLE, PEER_PARKED
+from fastproxy.engine.table cimport (
+    UPSTREAM_AUTO, UPSTREAM_HTTP1, UPSTREAM_HTTP2, ListenerRow, PlanHeader)
 from fastproxy.engine.types cimport Connection, Engine, Exchange, TlsPlug, Transport
 from fastproxy.memory.buffer cimport buffer_add, buffer_consume, buffer_drop, buffer_size
 from fastproxy.memory.limits cimport *
 from fastproxy.memory.pool cimport SLAB_ITEMS, pool_at, pool_give, pool_init, pool_take
 from fastproxy.memory.span cimport (
-    Out, Span, ascii_lower, out_over, put, put_span, put_uint, span, text_span)
+    Out, Span, ascii_lower, out_over, put, put_char, put_span, put_text, put_uint, span, text_span)
 from fastproxy.scoreboard.read cimport ticket_board
 from fastproxy.scoreboard.table cimport TICKET_RING, BoardHeader, TicketBoard
 from fastproxy.tls.types cimport *
@@ -40,6 +41,7 @@ include "tls/plug.pxi"
 include "tls/hello.pxi"
 include "tls/tickets.pxi"
 include "tls/client.pxi"
+include "tls/said.pxi"
 include "tls/identity.pxi"
 include "tls/contexts.pxi"
 include "tls/keys.pxi"

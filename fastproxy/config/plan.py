@@ -17,6 +17,7 @@ from fastproxy.balance import settings as balance
 from fastproxy.balance.session import session_plan
 from fastproxy.config import plugs
 from fastproxy.config.model import Config, Listener, Upstream
+from fastproxy.config.numbers import Numbers
 from fastproxy.engine.settings import Timeouts
 from fastproxy.errors import ConfigError, Problem
 from fastproxy.grpcweb.build import build_grpc_web
@@ -96,9 +97,9 @@ def compile_plan(config: Config, generation: int, stages: Stages | None = None) 
     return plan
 
 
-def build_stages(config: Config) -> Stages:
+def build_stages(config: Config, before: Numbers | None = None) -> Stages:
     """Routes and rewrites in a new blob. Routes that are None were broken before; the others keep
-    their numbers in what is reported."""
+    their numbers in what is reported. `before`: rows in force, at a reload."""
     blob = pack.Blob(pack.size("PlanHeader"))
     numbers = [at for at, route in enumerate(config.routes) if route is not None]
     routes = [config.routes[at] for at in numbers]
@@ -107,7 +108,7 @@ def build_stages(config: Config) -> Stages:
     problems: list[Problem] = []
     warnings: list[Problem] = []
     try:
-        _build(stages, regexes, routes, config, problems, warnings)
+        _build(stages, regexes, routes, config, before or Numbers(), problems, warnings)
     except (OverflowError, UnicodeError):
         # A value that was refused does not always fit the table either; one that was not must.
         if not problems:
@@ -122,6 +123,7 @@ def _build(
     regexes: RegexList,
     routes: list[Route],
     config: Config,
+    before: Numbers,
     problems: list[Problem],
     warnings: list[Problem],
 ) -> None:
@@ -135,7 +137,7 @@ def _build(
         regexes,
         routes,
         [str(one.bind if isinstance(one, Listener) else one) for one in config.listeners if one],
-        list(config.upstreams),
+        before.names(config.upstreams),
         stages.responders,
         rewrites.rows,
         rewrites.replies,
@@ -144,6 +146,7 @@ def _build(
         max_body=int(config.limits.max_body),
         request_timeout_ms=config.timeouts.request.ms,
         grpc_web=grpc_web.rows,
+        counters=before.rows,
     )
 
 
@@ -290,6 +293,8 @@ def _settings(blob: pack.Blob, config: Config) -> Mapping[str, Any]:
         "tunnel_idle_ms": times.tunnel_idle.ms,
         "tunnel_age_ms": times.tunnel_age.ms,
         "drain_ms": times.drain.ms,
+        "drain_spread_ms": times.drain_spread.ms,
+        "drain_retry_ms": times.drain_retry.ms,
         "lingering_ms": times.lingering.ms,
         "tls_handshake_ms": times.tls_handshake.ms,
         "upstream_keepalive_ms": times.upstream_keepalive.ms,
@@ -305,6 +310,7 @@ def _settings(blob: pack.Blob, config: Config) -> Mapping[str, Any]:
         "upstream_idle": limits.upstream_idle,
         "upstream_requests": limits.upstream_requests or UNLIMITED,
         "read_bytes": int(limits.buffer_size),
+        "replay_bytes": int(limits.replay_body),
         "abort_on_close": forwarding.abort_on_close,
         "reject_host_mismatch": forwarding.reject_host_mismatch,
         "merge_slashes": forwarding.merge_slashes,

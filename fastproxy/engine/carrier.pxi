@@ -53,6 +53,8 @@ cdef void client_carry(Engine *eng, Connection *conn) noexcept nogil:
         return
     connection_move(conn, PEER_CARRIER)
     eng.http2.pump(eng, conn)
+    if eng.draining and conn.state == PEER_CARRIER:
+        eng.http2.drain(eng, conn)
 
 
 cdef inline bint client_prefers_http2(Engine *eng, Connection *conn, const char *base,
@@ -320,16 +322,14 @@ cdef void carriers_flush(Engine *eng) noexcept nogil:
 
 
 cdef void carriers_drain(Engine *eng) noexcept nogil:
-    """We leave: say so to all that carry streams."""
+    """We leave: say so to upstreams that carry streams (clients: parting.pxi)."""
     cdef uint32_t index
     cdef Connection *conn
-    if eng.http2 == NULL:
-        return
     for index in range(eng.connections.slab_count * SLAB_ITEMS):
         conn = <Connection *> pool_at(&eng.connections, index)
-        if conn.item.generation & 1 != 0 and conn.state == PEER_CARRIER:
+        if (conn.item.generation & 1 != 0 and conn.state == PEER_CARRIER
+                and conn.role == ROLE_UPSTREAM):
             eng.http2.drain(eng, conn)
-    carriers_flush(eng)
 
 
 # ---- what sisters call ----------------------------------------------------------------------

@@ -217,6 +217,8 @@ cdef int64_t exchange_answer(Engine *eng, Exchange *x, Head *head, const Framing
             run_later(eng, x.client)
         if x.web != NULL:
             web_answer(eng, x, head)
+        elif not x.flags & X_GRPC:
+            events_begin(x, head)
     if x.answer_flow.done:
         last = True
     elif size != 0:
@@ -352,6 +354,7 @@ cdef void exchange_finish(Engine *eng, Exchange *x) noexcept nogil:
 cdef void exchange_release(Engine *eng, Exchange *x) noexcept nogil:
     buffer_drop(&eng.blocks, &x.arena)
     buffer_drop(&eng.blocks, &x.collected)
+    body_drop(eng, x)
     trailers_drop(eng, &x.request_flow)
     trailers_drop(eng, &x.answer_flow)
     if x.web != NULL:
@@ -364,11 +367,16 @@ cdef void exchange_release(Engine *eng, Exchange *x) noexcept nogil:
 
 
 cdef void exchange_timeout(Engine *eng, Exchange *x) noexcept nogil:
-    """The route's total timeout; of a tunnel: its age."""
+    """The route's total timeout; of a tunnel: its age; of an event stream that was told to go: now
+    it goes."""
     if x.state == EXCHANGE_FINISHED:
         return
     if x.state == EXCHANGE_TUNNEL:
         tunnel_leave(eng, x, b"L")
+        return
+    if x.parting:
+        end_state(x, b"K", cut_where(x))
+        exchange_cut(eng, x)
         return
     if x.flags & X_ANSWER_BEGUN or not x.request_flow.done or (
             x.flags & X_GRPC and grpc_deadline_came(eng, x)):

@@ -105,6 +105,12 @@ cdef class WorkerEngine:
             raise ValueError(f"this roster cannot be used: {trouble.decode()}")
         return self.eng.roster.header.epoch
 
+    def configure(self, int plan, int roster):
+        cdef const char *trouble = both_adopt(self.eng, plan, roster, _hash)
+        if trouble != NULL:
+            raise ValueError(f"plan and roster cannot be used: {trouble.decode()}")
+        return self.eng.plan.header.generation
+
     def queue_bells(self, fds):
         cdef int bells[WORKERS_MAX]
         cdef uint32_t count = len(fds)
@@ -133,10 +139,11 @@ cdef class WorkerEngine:
             close(own)
             raise OSError(errno, "cannot start the log writer")
 
-    def drain(self):
+    def drain(self, double seconds):
         cdef Engine *eng = self.eng
+        cdef uint64_t within_ms = <uint64_t> (seconds * 1000)
         with nogil:
-            engine_drain(eng)
+            engine_drain(eng, within_ms)
 
     def adopt(self):
         """Look at all slots now (the doorbell rang); the engine also does it at each tick."""
@@ -283,7 +290,7 @@ cdef void engine_close(Engine *eng) noexcept nogil:
     eng.draining = True
     eng.accept_done = True
     listeners_apply(eng)
-    tunnels_goodbye(eng)
+    streams_goodbye(eng)
     for index in range(eng.connections.slab_count * SLAB_ITEMS):
         conn = <Connection *> pool_at(&eng.connections, index)
         if conn.item.generation & 1 == 0 or conn.state == PEER_FREE:

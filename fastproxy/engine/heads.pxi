@@ -34,10 +34,6 @@ cdef inline Span literal(const char *text) noexcept nogil:
     return span(text, strlen(text))
 
 
-cdef inline void put_text(Out *out, const char *text) noexcept nogil:
-    put(out, text, strlen(text))
-
-
 cdef inline void put_line(Out *out, const char *name, Span value) noexcept nogil:
     put_text(out, name)
     put(out, b": ", 2)

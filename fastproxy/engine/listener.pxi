@@ -231,9 +231,10 @@ cdef bint accept_one(Engine *eng, Listener *listener) noexcept nogil:
 
 # ---- drain ----------------------------------------------------------------------------------
 
-cdef void engine_drain(Engine *eng) noexcept nogil:
+cdef void engine_drain(Engine *eng, uint64_t within_ms) noexcept nogil:
     """Take what is queued now; idle clients go soon, the others after their answer. The doors stay
-    open until the master shuts them (accept then says EINVAL): who comes in between is served."""
+    open until the master shuts them (accept then says EINVAL): who comes in between is served. In
+    `within_ms` we are closed, whoever is left (parting.pxi)."""
     cdef uint32_t which
     cdef uint32_t accepted
     cdef Listener *listener
@@ -249,6 +250,8 @@ cdef void engine_drain(Engine *eng) noexcept nogil:
     drain_look(eng)
     idle_hurry(eng)
     carriers_drain(eng)
+    parting_drain(eng, within_ms)
+    carriers_flush(eng)
     bury_the_dead(eng)
 
 
@@ -281,10 +284,11 @@ cdef enum:
 
 
 cdef void idle_hurry(Engine *eng) noexcept nogil:
-    """Nobody idle is waited for longer than that (who has an answer to read has a timer)."""
+    """Nobody idle is waited for longer than that (who has an answer to read has a timer; carriers
+    have their turn in parting.pxi)."""
     cdef Connection *conn = eng.idle.list_next
     while conn != &eng.idle:
-        if buffer_size(&conn.output) == 0:
+        if buffer_size(&conn.output) == 0 and conn.state != PEER_CARRIER:
             connection_timer(eng, conn, DRAIN_IDLE_MS if conn.requests != 0
                              else DRAIN_NEWCOMER_MS)
         conn = conn.list_next

@@ -211,6 +211,7 @@ cdef void timer_tick(Engine *eng) noexcept nogil:
         else:
             connection_timeout(eng, <Connection *> (at - <size_t> &(<Connection *> NULL).timer))
     listeners_tick(eng)
+    parting_tick(eng)
     queues_tick(eng)
     log_tick(eng.log)
     count_add(&eng.me.log_dropped, log_lost(eng.log))

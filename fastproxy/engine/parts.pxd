@@ -41,6 +41,26 @@ cdef struct Knock:
     uint32_t generation
 
 
+# ---- a stop ---------------------------------------------------------------------------------
+
+cdef enum PartingWhat:
+    PARTING_NOBODY = 0
+    PARTING_CARRIERS = 1        # clients that speak HTTP/2, when the drain begins
+    PARTING_STREAMS = 2         # WebSockets and event streams, when its time is nearly over
+
+
+cdef struct Parting:
+    # Whom a stop tells to go now, one after the other (parting.pxi).
+    uint64_t since_ms
+    uint64_t window_ms          # how long the last one waits for his turn
+    uint64_t streams_ms         # when it is the turn of the streams
+    uint64_t spread_ms          # the longest that a window may be
+    uint32_t count              # how many there were at `since_ms`
+    uint32_t told
+    uint32_t index              # of the connection that is looked at next
+    uint8_t what                # PartingWhat
+
+
 # ---- the event loop -------------------------------------------------------------------------
 
 cdef struct Guest:

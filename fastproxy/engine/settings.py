@@ -54,6 +54,15 @@ class Timeouts(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     drain: Duration = Duration("30s")
     """What a stop gives to running requests and open WebSockets before it ends them: WebSockets
     with a close frame 1001 (going away), the rest by a cut."""
+    drain_spread: Duration = Duration("5s")
+    """A stop does not send all clients away at once, since all would come back elsewhere at once.
+    HTTP/2 clients are told to go one after the other for so long from its beginning, WebSockets and
+    event streams for so long before its end; each for at most half of `drain`, and for no more than
+    10 ms a connection, so that few of them are not waited for. Off: all at once."""
+    drain_retry: Duration = Duration("2s")
+    """Event streams are told `retry:` before a stop ends them, so that their clients come back
+    after this long, each after a time of its own between half and one and a half of it. Off:
+    nothing is put into a stream."""
     request: Duration = Duration("off")
     """Whole request, first byte to last byte of the answer; off, because streams and downloads
     may last. A route may set its own. Answers 504."""
@@ -85,6 +94,10 @@ class Limits(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     max_body: ByteSize = ByteSize("off")
     """Largest request body; off: unlimited, because bodies are streamed, never collected. A route
     may set its own. Answers 413, before a byte of it is read if Content-Length says so."""
+    replay_body: Annotated[ByteSize, Meta(extra={"le": 1048576})] = ByteSize("64KiB")
+    """The largest request body that is kept until an HTTP/2 backend answers, so that it can be sent
+    again if the backend says that it has not looked at the request (GOAWAY, REFUSED_STREAM: RFC
+    9113 8.7). Answers 502 for a larger one. Off: only what came with the request's head."""
     connections: Literal["auto"] | Annotated[int, Meta(ge=1, le=10_000_000)] = "auto"
     """Client connections of one worker. "auto": half of the file-descriptor limit less a reserve,
     since each client may need one descriptor upstream. Above it idle connections are closed

@@ -29,6 +29,8 @@ cdef struct Settings:
     uint64_t tunnel_idle_ms
     uint64_t tunnel_age_ms
     uint64_t drain_ms               # told for completeness: the worker has it from the master
+    uint64_t drain_spread_ms
+    uint64_t drain_retry_ms         # what event streams are told; 0: nothing
     uint64_t lingering_ms           # reading on after an error answer
     uint64_t tls_handshake_ms       # absolute
     uint64_t upstream_keepalive_ms  # idle in the pool
@@ -44,6 +46,7 @@ cdef struct Settings:
     uint32_t upstream_requests      # on one upstream connection
     uint32_t http2_streams          # of one connection, at once
     uint32_t read_bytes             # largest read of a body (--buffer-size)
+    uint32_t replay_bytes           # of a body, kept to be sent again
     uint8_t abort_on_close
     uint8_t reject_host_mismatch
     uint8_t merge_slashes

@@ -210,16 +210,3 @@ cdef bint tunnel_say(Engine *eng, Connection *conn, const Connection *other,
         return False
     frames_goodbye(&out, key)
     return connection_send_span(eng, conn, span(out.ptr, out.len)) != SENT_DEAD
-
-
-cdef void tunnels_goodbye(Engine *eng) noexcept nogil:
-    """A stop closes all connections next: let those know that are tunnels."""
-    cdef uint32_t index
-    cdef Connection *conn
-    for index in range(eng.connections.slab_count * SLAB_ITEMS):
-        conn = <Connection *> pool_at(&eng.connections, index)
-        if (conn.item.generation & 1 != 0 and conn.role == ROLE_CLIENT
-                and conn.state == PEER_TUNNEL):
-            tunnel_goodbye(eng, conn.exchange)
-            conn.transport.finish(eng, conn)
-    carriers_flush(eng)

@@ -19,7 +19,7 @@ from fastproxy.clib.posix cimport iovec
 from fastproxy.clib.scan cimport Scan
 from fastproxy.engine.maps cimport PlanMap, RosterMap
 from fastproxy.engine.parts cimport (
-    DOORWAY_RING, IDLE_BUCKETS, LISTENERS_MAX, Guest, Knock, Listener)
+    DOORWAY_RING, IDLE_BUCKETS, LISTENERS_MAX, Guest, Knock, Listener, Parting)
 from fastproxy.engine.table cimport Settings, UpstreamRow
 from fastproxy.engine.timers cimport Timer, Wheel
 from fastproxy.grpcweb.translate cimport WebCall
@@ -248,6 +248,8 @@ cdef struct Exchange:
     Timer timer                 # total timeout
     Buffer arena                # what outlives the turn
     Span sent                   # the request head (and a short body) as sent; in the arena
+    Buffer later                # body bytes behind `sent`, as sent, or dropped (body_lost)
+    uint8_t body_lost           # bytes behind `sent` went unkept: they cannot be sent again
     uint32_t host_at            # `host = "upstream"`: where in `sent` the backend's name goes, or 0
     Request *kept               # Engine.request until it is forwarded, then in the arena or NULL
     char request_id[36]
@@ -266,6 +268,8 @@ cdef struct Exchange:
     uint32_t allow              # 405: bits 1 << Method that would do
     WebCall *web                # gRPC-Web, to be translated; else NULL
     FrameWalk frames[2]         # tunnel: what each Role has sent, so far as it was passed on
+    char event_end[3]           # event stream: the last bytes that were passed on, newest first
+    uint8_t parting             # event stream: its client was told to come back elsewhere
     uint32_t sub                # subrequest: key of the waiter in Python
     Buffer collected            # subrequest: the answer
 
@@ -293,6 +297,7 @@ cdef struct Engine:
     uint64_t wall_sec
     int64_t wall_offset_us      # CLOCK_REALTIME - CLOCK_MONOTONIC, at the last tick
     uint64_t accept_retry_ms
+    Parting parting
     uint32_t round              # batches of events so far
     Wheel wheel
     Pool connections

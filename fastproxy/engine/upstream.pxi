@@ -115,6 +115,7 @@ cdef bint upstream_step_head(Engine *eng, Connection *conn, Exchange *x) noexcep
     if not x.flags & X_UPSTREAM_BYTES:
         x.flags |= X_UPSTREAM_BYTES
         x.first_byte_us = eng.now_us
+        body_drop(eng, x)
     if conn.partial != NULL:
         memcpy(parser, conn.partial, sizeof(HeadParser))
         block_give(&eng.blocks, <char *> conn.partial, partial_cap())
@@ -216,8 +217,8 @@ cdef void upstream_failed(Engine *eng, Exchange *x, int status, const char *caus
                        and not x.flags & (X_UPSTREAM_BYTES | X_REPLAYED | X_ANSWER_BEGUN))
     if conn.flags & CONN_UNPROCESSED and not x.flags & (X_UPSTREAM_BYTES | X_ANSWER_BEGUN):
         # It says itself that it has not looked at it (GOAWAY, REFUSED_STREAM: RFC 9113 8.7): any
-        # method may be sent again, if all of the request is kept.
-        again = x.request_flow.done and x.body_sent_us == 0 and x.retries < UNPROCESSED_RETRIES
+        # method may be sent again, if all of the request that came so far is kept.
+        again = not x.body_lost and not x.flags & X_BODY_ERROR and x.retries < UNPROCESSED_RETRIES
     if not again:
         exchange_fail(eng, x, status, cause)
         return
@@ -279,7 +280,7 @@ cdef void upstream_timeout(Engine *eng, Connection *conn) noexcept nogil:
 
 cdef void http1_send(Engine *eng, Exchange *x) noexcept nogil:
     """ServerCodec.send: the request as prepared."""
-    cdef iovec spans[3]
+    cdef iovec spans[4]
     cdef Span host
     cdef int count = 1
     cdef Sent sent
@@ -295,6 +296,10 @@ cdef void http1_send(Engine *eng, Exchange *x) noexcept nogil:
         spans[2].iov_base = <void *> (x.sent.ptr + x.host_at)
         spans[2].iov_len = x.sent.len - x.host_at
         count = 3
+    if buffer_size(&x.later) != 0:
+        spans[count].iov_base = x.later.ptr + x.later.off
+        spans[count].iov_len = buffer_size(&x.later)
+        count += 1
     sent = connection_send(eng, x.upstream, spans, count)
     if sent == SENT_DEAD:
         # A kept connection that was closed meanwhile; nothing of an answer can be there.
@@ -310,16 +315,52 @@ cdef void http1_body(Engine *eng, Exchange *x, Span piece, bint last) noexcept n
     cdef iovec spans[CHUNK_SPANS]
     cdef int count = 1
     if x.upstream == NULL or x.upstream.flags & CONN_WRITE_DEAD:
+        body_lose(eng, x)
         return                  # the answer is awaited, the body goes nowhere
     if x.request_flow.out_chunked:
         count = put_chunk(&x.request_flow.trailers, piece, last, room, spans)
     else:
         spans[0].iov_base = <void *> piece.ptr
         spans[0].iov_len = piece.len
+    if not x.body_lost:
+        body_keep(eng, x, spans, count)
     if connection_send(eng, x.upstream, spans, count) == SENT_DEAD:
         upstream_write_dead(eng, x)
         return
     upstream_timer(eng, x)
+
+
+cdef void body_keep(Engine *eng, Exchange *x, const iovec *spans, int count) noexcept nogil:
+    """These bytes of a body go out now, and may have to once more: only HTTP/2 has a word for that.
+    A body that is too large is not kept at all."""
+    cdef const Flow *flow = &x.request_flow
+    cdef uint64_t most = x.plan.settings.replay_bytes
+    cdef size_t size = 0
+    cdef int i
+    for i in range(count):
+        size += spans[i].iov_len
+    if (not x.upstream.flags & CONN_STREAM or x.flags & X_UPSTREAM_BYTES
+            or (flow.kind == BODY_LENGTH and flow.moved + <uint64_t> flow.left > most)
+            or buffer_size(&x.later) + size > most
+            or eng.me.kept_bytes >= KEPT_BUDGET_BYTES
+            or not buffer_room(&eng.blocks, &x.later, size)):
+        body_lose(eng, x)
+        return
+    for i in range(count):
+        buffer_add(&eng.blocks, &x.later, <const char *> spans[i].iov_base, spans[i].iov_len)
+    keep_change(eng, <int64_t> size)
+
+
+cdef inline void body_lose(Engine *eng, Exchange *x) noexcept nogil:
+    x.body_lost = True
+    body_drop(eng, x)
+
+
+cdef inline void body_drop(Engine *eng, Exchange *x) noexcept nogil:
+    """What was kept is not needed (any more)."""
+    if x.later.ptr != NULL:
+        keep_change(eng, -<int64_t> buffer_size(&x.later))
+        buffer_drop(&eng.blocks, &x.later)
 
 
 cdef bint http1_blocked(Engine *eng, Exchange *x) noexcept nogil:

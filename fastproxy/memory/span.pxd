@@ -11,7 +11,7 @@ A worker and the control process may use all of it. Nothing here allocates.
 """
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp, memcpy, strlen
 
 
 cdef extern from "fastproxy/clib/words.h" nogil:
@@ -100,6 +100,10 @@ cdef inline void put_blocks(Out *out, const char *ptr, size_t length) noexcept n
 cdef inline void put_span(Out *out, Span s) noexcept nogil:
     if s.len != 0:              # an absent one is NULL, which memcpy may not see
         put(out, s.ptr, s.len)
+
+
+cdef inline void put_text(Out *out, const char *text) noexcept nogil:
+    put(out, text, strlen(text))
 
 
 cdef inline void put_char(Out *out, char c) noexcept nogil:

@@ -25,6 +25,11 @@ class Log:
         """The same log for another process, after a fork."""
         return Log(process, LEVELS[self.level], self.fd)
 
+    @property
+    def debugs(self) -> bool:
+        """Are lines of the level debug wanted?"""
+        return self.level == 0
+
     def debug(self, text: str) -> None:
         self._line(0, text)
 

@@ -21,7 +21,7 @@ def ktls_trouble():
     return ""
 
 
-def attach(WorkerEngine engine not None):
+def attach(WorkerEngine engine not None, bint debug=False):
     cdef Engine *eng = engine.eng
     cdef TlsRoom *room
     if eng.tls != NULL:
@@ -40,6 +40,7 @@ def attach(WorkerEngine engine not None):
     BIO_meth_set_read(room.method, bio_read)
     BIO_meth_set_write(room.method, bio_write)
     BIO_meth_set_ctrl(room.method, bio_ctrl)
+    room.debug = debug
     eng.tls_keys = room
     eng.tls = &PLUG
 

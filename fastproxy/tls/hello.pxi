@@ -80,6 +80,7 @@ cdef int on_client_hello(SSL *ssl, int *alert, void *arg) noexcept nogil:
     if host == NULL:
         if tls.listener.refuse:
             alert[0] = SSL_AD_UNRECOGNIZED_NAME
+            tls.flags |= TLS_UNNAMED
             return SSL_CLIENT_HELLO_ERROR
         host = &tls.listener.hosts[0]
     if host != tls.host:

@@ -103,6 +103,13 @@ cdef void handshake_failed(Engine *eng, TlsConn *tls) noexcept nogil:
         count_add(&eng.me.tls_failed, 1)
 
 
+cdef void handshake_left(Engine *eng, TlsConn *tls) noexcept nogil:
+    """A client's, which is closed before it was over."""
+    handshake_failed(eng, tls)
+    if room_of(eng).debug:
+        say_client(eng, room_of(eng), tls, b"it was not over in time")
+
+
 # ---- reading --------------------------------------------------------------------------------
 
 cdef ssize_t tls_read(Engine *eng, Connection *conn, char *buf, size_t size,
@@ -338,6 +345,8 @@ cdef void tls_close(Engine *eng, Connection *conn) noexcept nogil:
     """An idle connection ends with close_notify; one that is cut inside something does not."""
     cdef TlsConn *tls = tls_of(conn)
     if tls != NULL:
+        if conn.state == PEER_HANDSHAKE and not tls.flags & TLS_BROKEN:
+            handshake_left(eng, tls)
         if conn.state == PEER_IDLE or conn.state == PEER_PARKED:
             tls_say_bye(eng, conn)
         conn_drop(eng, tls)

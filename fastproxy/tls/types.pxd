@@ -86,6 +86,7 @@ cdef enum TlsFlag:
     TLS_SOCKET = 512            # libssl has the socket itself, for the kernel's sake (kTLS)
     TLS_EARLY = 256             # the engine speaks with the client, the handshake is not over
     TLS_CLIENT = 64             # we are the client: a backend's
+    TLS_UNNAMED = 1024          # refused for the server name that it sent, or did not send
     TLS_DRY = 128               # in `dry_round` the socket was read empty
 
 
@@ -121,6 +122,13 @@ cdef struct KeptSession:
     uint32_t stamp
 
 
+cdef struct Said:
+    # Lines of one kind in the error log (said.pxi).
+    uint64_t since_ms           # `count` of them since then
+    uint32_t count
+    uint32_t unsaid             # what was worth one, and had none
+
+
 cdef struct TlsRoom:
     # Engine.tls_keys: one per worker.
     TlsKeys *keys               # in force; NULL: none yet
@@ -130,8 +138,9 @@ cdef struct TlsRoom:
     X509_STORE *system_store    # loaded when first wanted
     TicketKeys tickets
     KeptSession sessions[UPSTREAM_SESSIONS]
-    uint64_t said_ms            # when the last reason of a failure was logged
-    uint32_t unsaid             # failures since
+    Said said_backends
+    Said said_clients
+    uint8_t debug               # failures of clients are logged
     uint8_t kernel              # it can do records (kTLS)
     # What the BIO works on, within one call of a plug's function:
     Engine *eng

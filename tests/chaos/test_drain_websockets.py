@@ -1,4 +1,5 @@
-"""A stop that drains while WebSockets are open: they live on until the drain time is over.
+"""A stop that drains while WebSockets are open: they live on until the drain time is nearly over,
+and then are told to go, one after the other.
 
 The `websockets` library is at both ends.
 """
@@ -6,7 +7,6 @@ The `websockets` library is at both ends.
 from __future__ import annotations
 
 import asyncio
-import re
 import signal
 import socket
 import time
@@ -78,14 +78,13 @@ def test_websockets_live_until_the_drain_time_is_over(echo: EchoServer) -> None:
             with pytest.raises(websockets.ConnectionClosedOK):
                 await asyncio.wait_for(line.recv(), 10)
             assert line.close_code == 1001
-        assert 1.5 <= time.monotonic() - started < 4
+        assert 1.5 <= time.monotonic() - started < 2.5
 
-    with Gateway("--drain-timeout=1500ms", upstreams=[echo.url], workers=2) as proxy:
+    with Gateway("--drain-timeout=3s", upstreams=[echo.url], workers=2) as proxy:
         asyncio.run(work(proxy))
         assert proxy.process
         assert proxy.process.wait(3) == 0
-        said = re.findall(r"drain time is over with (\d+) connections open", proxy.log())
-        assert sum(map(int, said)) == 5
+        assert "drain time is over" not in proxy.log()
         assert "killing" not in proxy.log()
     wait_until(lambda: len(echo.endings) == 6)
     assert Counter(echo.endings) == {4001: 1, 1001: 5}

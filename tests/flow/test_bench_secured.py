@@ -1,6 +1,6 @@
 """The scenarios with TLS, HTTP/2 and gRPC: their loads and their origin do what they say.
 
-With nginx alone where that suffices: what it does is known. No figure is asserted.
+Of ours and of nginx, what the latter does is known. No figure is asserted.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ CHECK = Plan(pairs=0)
 ONE_TURN = Plan(seconds=1, pairs=1, warm=0)
 
 
-def measured(name: str, *names: str, plan: Plan = ONE_TURN) -> Result:
-    there, notes = peers.find(only=names, ours=False)
+def measured(name: str, *names: str, plan: Plan = ONE_TURN, ours: bool = True) -> Result:
+    there, notes = peers.find(only=names, ours=ours)
     assert notes == []
     return Bench(plan, lambda _text, _seconds: None).scenario(BY_NAME[name], there)
 
@@ -45,38 +45,48 @@ def measured(name: str, *names: str, plan: Plan = ONE_TURN) -> Result:
 
 @pytest.mark.parametrize("name", ["tls-small", "h2-small", "tls-large", "grpc-unary"])
 def test_cpu_per_request(name: str) -> None:
-    """Both proxies, in all settings that they have there."""
+    """All three proxies, in all settings that they have there; ours is what is judged."""
     result = measured(name, "nginx", "haproxy")
     assert [one for one in result.notes if "FAILED" in one] == []
-    assert len(result.rows) == (4 if name == "tls-large" else 2)
+    assert len(result.rows) == (5 if name == "tls-large" else 3)
+    assert result.rows[0].name == "fastproxy"
     for row in result.rows:
         sample = row.samples[0]
         assert sample["requests"] > 20
         assert sample["cpu_us"] > 1
         assert 0 < sample["p50_ms"] <= sample["p99_ms"] <= sample["max_ms"]
-    assert result.verdicts == []
+    assert len(result.verdicts) == len(BY_NAME[name].targets)
+    for verdict in result.verdicts:
+        assert verdict.found
 
 
 @pytest.mark.parametrize("name", ["tls-handshake-rsa", "tls-resumed-ecdsa"])
 def test_handshakes_per_second_of_cpu(name: str) -> None:
-    (row,) = measured(name, "nginx").rows
-    sample = row.samples[0]
-    assert sample["requests"] > 20
-    assert sample["handshakes"] == pytest.approx(1e6 / sample["cpu_us"])
+    result = measured(name, "nginx")
+    assert [one.name for one in result.rows] == ["fastproxy", "nginx"]
+    for row in result.rows:
+        sample = row.samples[0]
+        assert sample["requests"] > 20
+        assert sample["handshakes"] == pytest.approx(1e6 / sample["cpu_us"])
+    (verdict,) = result.verdicts
+    assert verdict.found == pytest.approx(result.ratio("nginx", "handshakes"))
 
 
 def test_targets_are_of_ours() -> None:
-    result = measured("h2c-small", "nginx", plan=CHECK)
+    """Without our row there is nothing to judge."""
+    result = measured("h2-small", "nginx", plan=CHECK, ours=False)
     assert [one.name for one in result.rows] == ["nginx"]
     assert result.verdicts == []
 
 
+@pytest.mark.parametrize("ours", [True, False])
 @pytest.mark.parametrize(
     ("name", "at"), [("tls-small", 99), ("h2-small", 99), ("h2c-small", 99), ("grpc-unary", 104)]
 )
-def test_a_wrong_answer_is_noticed(name: str, at: int) -> None:
-    with pytest.raises(verify.WrongAnswerError, match=rf"nginx in {name}: body: .* byte {at} on"):
-        measured(name, "nginx", plan=Plan(pairs=0, spoil=True))
+def test_a_wrong_answer_is_noticed(name: str, at: int, ours: bool) -> None:
+    who = "fastproxy" if ours else "nginx"
+    with pytest.raises(verify.WrongAnswerError, match=rf"{who} in {name}: body: .* byte {at} on"):
+        measured(name, "nginx", plan=Plan(pairs=0, spoil=True), ours=ours)
 
 
 def test_missing_trailers_are_noticed() -> None:

@@ -72,11 +72,18 @@ def context(*protocols: str) -> ssl.SSLContext:
 class Client:
     """See above. Every wait is bounded."""
 
-    def __init__(self, address: Address, tls: bool, hello: bytes | None = b"") -> None:
+    def __init__(
+        self,
+        address: Address,
+        tls: bool | ssl.SSLContext,
+        hello: bytes | None = b"",
+        name: str | None = "a.test",
+    ) -> None:
         self.sock: socket.socket = socket.create_connection(address, SECONDS)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls:
-            self.sock = context("h2").wrap_socket(self.sock, server_hostname="a.test")
+            how = tls if isinstance(tls, ssl.SSLContext) else context("h2")
+            self.sock = how.wrap_socket(self.sock, server_hostname=name)
             assert self.sock.selected_alpn_protocol() == "h2"  # type: ignore[attr-defined]
         self.held = b""
         self.ended = ""
