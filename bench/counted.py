@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from bench.micro.heads import BROWSER, SMALL
 from bench.micro.rooms import SIMD, all_probes
 from bench.micro.whole import CLIENTS, LOGGED, Whole
+from bench.micro.whole_http2 import WholeHttp2
 from fastproxy import _probe
 
 WHOLE = {
@@ -26,6 +27,8 @@ WHOLE = {
 MANY = 1000
 MANY_BACKENDS = f"request small, {MANY:,} backends"
 """By the first path only: nothing of it scans."""
+HTTP2 = "request small, HTTP/2"
+"""From 2 connections with 32 streams each, without TLS; by the first path, as with libnghttp2."""
 ROUNDS = 4
 """Of whole requests, CLIENTS each."""
 
@@ -62,6 +65,8 @@ def whole(only: str) -> Iterator[Step]:
                 yield whole_one(simd, name, Whole(changes, request))
         if only in MANY_BACKENDS and simd == SIMD[0]:
             yield whole_one(simd, MANY_BACKENDS, Whole(backends=MANY))
+        if only in HTTP2 and simd == SIMD[0]:
+            yield whole_one(simd, HTTP2, WholeHttp2())
 
 
 def whole_one(simd: str, name: str, requests: Whole) -> Step:

@@ -30,6 +30,9 @@ def regex_inspect(pattern: bytes, options: int = 0) -> tuple[int, dict[str, int]
 def literal_behind() -> int:
     """Bytes that must be there to be read behind a template's literal."""
 
+def part_place(variable: int, arg: int) -> tuple[int, int]:
+    """(PartKind, where in the Scene) of a template's variable."""
+
 def variables() -> dict[str, int]:
     """{name: number} of the variables of templates."""
 
@@ -131,6 +134,9 @@ class WorkerEngine:
         """Map, check and swap in a plan memfd (not closed); its generation. ValueError: unsound."""
     def roster(self, fd: int) -> int:
         """Map and swap in a roster memfd (not closed); its epoch. ValueError if unsound."""
+    def configure(self, plan: int, roster: int) -> int:
+        """Both memfds (not closed) or neither: a plan and the roster made for it. Its generation.
+        ValueError if one is unsound; what is in force stays so."""
     def queue_bells(self, fds: list[int]) -> None:
         """Eventfds by slot (not closed): the engine wakes when its own is written, and writes that
         of the worker whose turn it is when a place at a full backend comes free. Once."""

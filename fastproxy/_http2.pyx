@@ -8,7 +8,7 @@ is docs/decisions/0012-http2-streams-are-connections.md.
 
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, malloc
+from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy, memmove, memset
 
 from fastproxy._core cimport *
@@ -18,7 +18,7 @@ from fastproxy.clib.posix cimport iovec
 from fastproxy.engine.flags cimport *
 from fastproxy.engine.table cimport Settings
 from fastproxy.engine.types cimport *
-from fastproxy.http1.chunked cimport CHUNK_DATA, chunked_decode, chunked_init
+from fastproxy.http1.chunked cimport CHUNK_DATA, CHUNK_DATA_CR, chunked_decode, chunked_init
 from fastproxy.http1.framing cimport frame_request, frame_response
 from fastproxy.http1.head cimport *
 from fastproxy.http1.parse cimport (
@@ -31,7 +31,9 @@ from fastproxy.memory.limits cimport BUILD_BYTES, HEAD_FIELDS_MAX, TRAILER_BYTES
 from fastproxy.memory.random cimport random_next
 from fastproxy.memory.span cimport *
 
+include "http2/heap.pxi"
 include "http2/session.pxi"
+include "http2/send.pxi"
 include "http2/stream.pxi"
 include "http2/hear.pxi"
 include "http2/hear_more.pxi"

@@ -15,12 +15,13 @@ from typing import Any, NoReturn
 import click
 from click.core import ParameterSource
 
-from fastproxy import __version__, certs, flags, instance
+from fastproxy import __version__, certs, flags, instance, shown
 from fastproxy.config import check as checking
 from fastproxy.config.check import Checked
 from fastproxy.config.load import Document
 from fastproxy.config.model import Config
 from fastproxy.errors import ConfigError, Problem
+from fastproxy.process.handover import Given
 
 OK = 0
 FAILED = 1
@@ -37,6 +38,7 @@ Examples:
   fastproxy cert self-signed localhost
   fastproxy status --watch
   fastproxy backend drain 127.0.0.1:9001 --wait
+  fastproxy reload
   fastproxy stop
 """
 
@@ -53,8 +55,8 @@ Examples:
 @click.option(
     "-s",
     "signal",
-    type=click.Choice(["stop", "quit", "reopen"]),
-    help="As `stop` and `reopen`, for those used to nginx.",
+    type=click.Choice(["stop", "quit", "reopen", "reload"]),
+    help="As `stop`, `reopen` and `reload`, for those used to nginx.",
 )
 @click.option("-c", "--config", metavar="FILE", help="For -t and -T: the file to check.")
 @click.version_option(__version__, "-V", "--version", message="fastproxy %(version)s")
@@ -68,6 +70,8 @@ def cli(
         sys.exit(_check({"config": config}, {}, as_json=False, dump=dump))
     if signal == "reopen":
         context.invoke(instance.reopen)
+    elif signal == "reload":
+        context.invoke(instance.reload)
     elif signal is not None:
         context.invoke(instance.stop, quit_=signal == "quit")
     elif context.invoked_subcommand is None:
@@ -79,6 +83,7 @@ for command in (
     instance.status,
     instance.stop,
     instance.reopen,
+    instance.reload,
     instance.backends,
     instance.backend,
     certs.cert,
@@ -96,14 +101,16 @@ for command in (
                 --upstream http://10.0.0.1:9001 --upstream http://10.0.0.2:9001 --workers 4
   fastproxy run -c fastproxy.toml --access-log off
 
-SIGTERM, SIGQUIT or the first Ctrl-C let running requests end (--drain-timeout); SIGUSR1 reopens
-the logs.""",
+SIGTERM, SIGQUIT or the first Ctrl-C let running requests end (--drain-timeout); SIGHUP reads the
+configuration anew, as `fastproxy reload` does; SIGUSR1 reopens the logs.""",
     short_help="Start the proxy.",
 )
 @flags.options
 @click.pass_context
 def run(context: click.Context, /, **values: Any) -> None:
-    _launch(*_sound(values, _labels(context)))
+    labels = _labels(context)
+    document, config, checked = _sound(values, labels)
+    _launch(document, config, checked, given=_given(values, labels, document))
 
 
 @cli.command(
@@ -243,24 +250,24 @@ def _check(values: dict[str, Any], labels: dict[str, str], as_json: bool, dump: 
     except ConfigError as error:
         errors = error.problems
     if as_json:
-        shown = {
+        report = {
             "ok": not errors,
             "errors": [_as_dict(problem) for problem in errors],
             "warnings": [_as_dict(problem) for problem in warnings],
         }
-        click.echo(json.dumps(shown, indent=2))
+        click.echo(json.dumps(report, indent=2))
         return FAILED if errors else OK
-    _show([*errors, *warnings], notes)
+    shown.problems([*errors, *warnings], notes)
     name = document.sources[0].name if document and document.sources else "the configuration"
     if errors:
-        click.echo(_count(errors, warnings), err=True)
+        click.echo(shown.count(errors, warnings), err=True)
         return FAILED
     if dump and document:
         click.echo(toml(document.raw), nl=False)
         return OK
     files = len(document.sources) if document else 0
     more = f" (with {files - 1} included)" if files > 1 else ""
-    click.echo(f"{name}{more} is sound" + (f", {_count([], warnings)}" if warnings else ""))
+    click.echo(f"{name}{more} is sound" + (f", {shown.count([], warnings)}" if warnings else ""))
     return OK
 
 
@@ -276,20 +283,35 @@ def _sound(
     if checked.config is None:
         _fail(ConfigError(checked.errors))
     if warn:
-        _show(checked.warnings)
+        shown.problems(checked.warnings)
     return document, checked.config, checked
 
 
-def _launch(document: Document, config: Config, checked: Checked, demo: bool = False) -> NoReturn:
+def _given(values: dict[str, Any], labels: dict[str, str], document: Document) -> Given:
+    """For reloads: they read the same file, wherever a search would find one by then."""
+    kept = {key: value for key, value in values.items() if value not in (None, ())}
+    if document.sources:
+        kept["config"] = os.path.abspath(document.sources[0].name)
+    given = {key: label for key, label in labels.items() if key in kept}
+    return Given("fastproxy.renew:renewed", kept, given)
+
+
+def _launch(
+    document: Document,
+    config: Config,
+    checked: Checked,
+    demo: bool = False,
+    given: Given | None = None,
+) -> NoReturn:
     from fastproxy import start
     from fastproxy.process import handover
 
     path = document.sources[0].name if document.sources else ""
     try:
-        ready = start.prepare(config, path, demo, checked.stages, checked.keyring)
+        ready = start.prepare(config, path, demo, checked.stages, checked.keyring, given)
     except ConfigError as error:
         _fail(error)
-    _show([], ready.notes)
+    shown.problems([], ready.notes)
     try:
         handover.launch(ready.handover, ready.plan, ready.roster, ready.keyring)
     except OSError as error:
@@ -298,33 +320,10 @@ def _launch(document: Document, config: Config, checked: Checked, demo: bool = F
 
 
 def _fail(error: ConfigError) -> NoReturn:
-    _show(error.problems)
-    click.echo(_count(error.problems, []), err=True)
+    shown.problems(error.problems)
+    click.echo(shown.count(error.problems, []), err=True)
     only_flags = all(problem.file.startswith(("--", "FASTPROXY_")) for problem in error.problems)
     sys.exit(USAGE if only_flags else FAILED)
-
-
-def _show(problems: list[Problem], notes: list[str] | None = None) -> None:
-    """One line each, to standard error; colours only on a terminal."""
-    for problem in problems:
-        word, colour = ("warning", "yellow") if problem.warning else ("error", "red")
-        place = problem.file + (f":{problem.line}" if problem.line else "")
-        line = click.style(f"{place}: ", bold=True) if place else ""
-        line += click.style(f"{word}: ", fg=colour, bold=True)
-        line += f"{problem.path}: {problem.text}" if problem.path else problem.text
-        if problem.hint:
-            line += click.style(f" ({problem.hint})", fg="cyan")
-        click.echo(line, err=True)
-    for note in notes or []:
-        click.echo(f"{click.style('note: ', bold=True)}{note}", err=True)
-
-
-def _count(errors: list[Problem], warnings: list[Problem]) -> str:
-    parts = []
-    for items, word in ((errors, "error"), (warnings, "warning")):
-        if items:
-            parts.append(f"{len(items)} {word}{'s' if len(items) > 1 else ''}")
-    return ", ".join(parts) or "no problems"
 
 
 def _as_dict(problem: Problem) -> dict[str, Any]:

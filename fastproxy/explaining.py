@@ -13,13 +13,14 @@ from typing import Any
 
 from fastproxy import _core
 from fastproxy.config.load import Document
-from fastproxy.config.model import Config
-from fastproxy.config.plan import Stages, compile_plan
+from fastproxy.config.model import Config, Listener
+from fastproxy.config.plan import Stages, compile_plan, https_port
 from fastproxy.regex.build import RegexList
 from fastproxy.route.explain import Asked, explain_others
 from fastproxy.route.path import path_params
 from fastproxy.route.settings import Route
 
+CHALLENGE = "/.well-known/acme-challenge/"
 WHY = {
     "no_host": (421, "no route is for this host, and none is for any host"),
     "no_path": (404, "no route of this host takes it"),
@@ -100,12 +101,26 @@ def explain(
             for one in explain_others(config.routes, normal, answer)
         ],
     }  # fmt: skip
-    if answer["why"] == "hit":
+    if sent_on := _sent_on(config.all_listeners()[binds.index(name)], normal):
+        shown["sent_on"] = sent_on
+    elif answer["why"] == "hit":
         shown["hit"] = _hit(config, document, answer)
     else:
         status, text = WHY[answer["why"]]
         shown["miss"] = {"status": status, "text": text, "allow": answer["allow"]}
     return shown
+
+
+def _sent_on(listener: Listener, asked: Asked) -> dict[str, Any] | None:
+    """What `redirect_https` makes of it before any route is looked for (engine/secure.pxi)."""
+    port = https_port(listener)
+    if not port or asked.path.startswith(CHALLENGE):
+        return None
+    if not asked.host:
+        return {"status": 400, "location": None}
+    host = f"{asked.host}:{port}" if port != 443 else asked.host
+    query = f"?{asked.query}" if asked.query else ""
+    return {"status": 308, "location": f"https://{host}{asked.path}{query}"}
 
 
 def _place(document: Document, route: int) -> str:
@@ -160,6 +175,11 @@ def lines(shown: dict[str, Any]) -> Iterator[tuple[str, str]]:
     query = f"?{request['query']}" if request["query"] else ""
     yield "request", f"{request['method']} {request['path']}{query}"
     yield "host", f"{request['host'] or '(none)'}, by listener {request['listener']}"
+    if "sent_on" in shown:
+        status, location = shown["sent_on"].values()
+        text = f"{status} to {location}" if location else f"{status}: there is no host to go to"
+        yield "answer", f"{text} (redirect_https of the listener)"
+        return
     if "hit" in shown:
         yield from _hit_lines(shown["hit"])
     else:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Commands about a running instance: `status`, `stop`, `reopen`, `backends` and `backend`.
+"""Commands about a running instance: `status`, `stop`, `reopen`, `reload`, `backends`, `backend`.
 
 They talk to control over its socket (process/verbs.py says what it answers), or signal the master.
 Exit codes: 0 done, 1 nothing runs there or it says no, 2 wrong usage.
@@ -14,11 +14,13 @@ from typing import Any
 
 import click
 
+from fastproxy import shown
 from fastproxy.balance.settings import WEIGHT_MAX
+from fastproxy.errors import Problem
 from fastproxy.process import client
 from fastproxy.process.client import ControlError, NotRunningError
 
-FAILED = 1
+OK, FAILED = 0, 1
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 LOOK_SECONDS = 0.1
 """How often `drain --wait` asks how many requests are left."""
@@ -77,6 +79,36 @@ def reopen(control_socket: str = "") -> None:
     with Talking():
         found = client.reopen(control_socket)
         click.echo(f"pid {found.pid} reopens its logs")
+
+
+@click.command(
+    context_settings=CONTEXT,
+    short_help="Read the configuration anew.",
+    help="""Read the configuration anew, while the instance runs: no request is lost, no connection
+is cut, no process restarts.
+
+Routes, upstreams, limits, timeouts and certificates are in force in all workers when the command
+returns. What `fastproxy backend` changed, sessions, health and counters stay. A configuration with
+an error in it is refused as a whole, and the one in force goes on; so is one that takes a restart:
+other listeners, workers, users or log files.
+
+Exit code 0: it is in force, 1: it was refused.""",
+)
+@as_json
+@place
+def reload(as_json: bool = False, control_socket: str = "") -> None:
+    with Talking():
+        found = client.reload(control_socket)
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        sys.exit(OK if found["done"] else FAILED)
+    shown.problems([Problem(**one) for one in found["problems"]], found["notes"])
+    if not found["done"]:
+        click.echo(f"refused: plan {found['plan_generation']} stays in force", err=True)
+        sys.exit(FAILED)
+    late = found["late_workers"]
+    where = f"in all workers but {', '.join(map(str, late))}" if late else "in all workers"
+    click.echo(f"plan {found['plan_generation']} is in force {where} ({found['seconds']:.2f} s)")
 
 
 # -- backends -----------------------------------------------------------------------------------

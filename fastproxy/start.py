@@ -25,9 +25,8 @@ from fastproxy.config.secure import keyring_of
 from fastproxy.discovery.resolver import first_answers
 from fastproxy.errors import ConfigError, Problem
 from fastproxy.process import state
-from fastproxy.process.changes import Change, text_of
-from fastproxy.process.discover import FILE
-from fastproxy.process.handover import Handover, ListenerSpec, Tls
+from fastproxy.process.changes import FILE, Change, text_of
+from fastproxy.process.handover import Given, Handover, ListenerSpec, Tls
 from fastproxy.process.rosters import all_members
 from fastproxy.schema import enc_hook
 from fastproxy.tls import keyring as keys
@@ -67,10 +66,11 @@ def prepare(
     demo: bool = False,
     stages: Stages | None = None,
     built: Built | None = None,
+    given: Given | None = None,
 ) -> Start:
     """Read lists of backends, resolve names, compile plan and roster. ConfigError if a list is
     broken, a table is full, or the state file is not ours. `built`: the keyring, if a check has
-    read it already."""
+    read it already. `given`: what a reload is to read again."""
     listed = listed_in_files(config, config_path)
     provided = {name: {FILE: backends} for name, backends in listed.items() if backends}
     try:
@@ -78,7 +78,7 @@ def prepare(
     except (OSError, ValueError) as error:
         text = f"{config.state_file} is no state of ours: {error}"
         raise ConfigError([Problem("state_file", text, "move it away")]) from None
-    handed = handover(config, config_path, demo)
+    handed = handover(config, config_path, demo, given)
     addresses, notes = resolve_all(config, changes)
     try:
         members = all_members(config.upstreams, changes, addresses)
@@ -105,7 +105,9 @@ def prepare(
     return Start(handed, plan, roster, keys.encode(built.keyring), notes)
 
 
-def handover(config: Config, config_path: str = "", demo: bool = False) -> Handover:
+def handover(
+    config: Config, config_path: str = "", demo: bool = False, given: Given | None = None
+) -> Handover:
     """The master's settings."""
     workers = cpus() if config.workers == "auto" else config.workers
     return Handover(
@@ -120,7 +122,7 @@ def handover(config: Config, config_path: str = "", demo: bool = False) -> Hando
             )
             for listener in config.all_listeners()
         ],
-        upstreams=_upstreams(config, config_path),
+        upstreams=plain_upstreams(config, config_path),
         dns=msgspec.to_builtins(config.dns, enc_hook=enc_hook),
         zone=config.zone,
         session_key=secrets.token_hex(32),
@@ -135,6 +137,7 @@ def handover(config: Config, config_path: str = "", demo: bool = False) -> Hando
         access_log=_log_path(config.access_log),
         error_log=_log_path(config.error_log),
         log_level=config.log_level,
+        given=given or Given(),
         config_path=os.path.abspath(config_path) if config_path else "",
         responders=responders(config),
         demo=demo,
@@ -149,17 +152,28 @@ def _tls(config: Config, config_path: str) -> Tls:
             msgspec.to_builtins(one.tls, enc_hook=enc_hook) for one in config.all_listeners()
         ],
         http2=[one.http2 for one in config.all_listeners()],
-        directory=os.path.dirname(os.path.abspath(config_path)) if config_path else os.getcwd(),
+        directory=_directory(config_path),
     )
 
 
-def _upstreams(config: Config, config_path: str) -> dict[str, dict[str, Any]]:
-    """As plain data, with paths that mean the same from anywhere."""
+def plain_upstreams(config: Config, config_path: str) -> dict[str, dict[str, Any]]:
+    """Upstreams as plain data, with paths that mean the same from anywhere. Checks that say nothing
+    of TLS trust whom requests trust."""
     found: dict[str, dict[str, Any]] = msgspec.to_builtins(config.upstreams, enc_hook=enc_hook)
+    directory = _directory(config_path)
     for one in found.values():
         if one["backends_file"]:
             one["backends_file"] = backends_path(one["backends_file"], config_path)
+        if one["tls"] and one["health"] and one["health"]["tls"] is None:
+            paths = {key: one["tls"][key] for key in ("ca", "cert", "key") if one["tls"][key]}
+            joined = {key: os.path.join(directory, path) for key, path in paths.items()}
+            one["health"]["tls"] = one["tls"] | joined
     return found
+
+
+def _directory(config_path: str) -> str:
+    """What paths of certificates are relative to."""
+    return os.path.dirname(os.path.abspath(config_path)) if config_path else os.getcwd()
 
 
 def _log_path(path: str) -> str:
@@ -167,15 +181,19 @@ def _log_path(path: str) -> str:
 
 
 def resolve_all(
-    config: Config, changes: Mapping[str, Change] | None = None
+    config: Config,
+    changes: Mapping[str, Change] | None = None,
+    known: Mapping[str, list[Place]] | None = None,
 ) -> tuple[dict[str, list[Place]], list[str]]:
-    """(URL -> addresses, what could not be found). Names are asked for side by side, and waited
-    for at most RESOLVE_SECONDS: a slow resolver must not hold the start."""
+    """(URL -> addresses, what could not be found), but for those that are `known`. Names are asked
+    for side by side, and waited for at most RESOLVE_SECONDS: a slow resolver must not hold the
+    start."""
     urls = {
         member.url
         for name, one in config.upstreams.items()
         for member in (changes[name].backends(one) if changes else one.members())
     }
+    urls = {url for url in urls if str(url) not in (known or {})}
     found: dict[str, list[Place]] = {
         str(url): list(build.resolve(url)) for url in urls if build.is_numeric(url)
     }

@@ -120,6 +120,7 @@ class Whole:
         board = segment.create(1)
         engine = _core.WorkerEngine(0, board)
         self.stack.callback(engine.close)
+        self._made(engine)
         if config.access_log != "off":
             hand(engine.log_to, os.open(config.access_log, os.O_WRONLY | os.O_APPEND))
         hand(engine.plan, sealed("plan", ready.plan))
@@ -127,6 +128,9 @@ class Whole:
         engine.listen(0, 0, door.fileno())
         os.close(board)
         return engine
+
+    def _made(self, engine: _core.WorkerEngine) -> None:
+        """What else it shall understand."""
 
 
 def port(one: socket.socket) -> int:

@@ -11,6 +11,7 @@ cdef extern from "nghttp2/nghttp2.h" nogil:
         NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE
         NGHTTP2_ERR_CALLBACK_FAILURE
         NGHTTP2_ERR_NOMEM
+        NGHTTP2_ERR_PAUSE
         NGHTTP2_ERR_PROTO
         NGHTTP2_ERR_FLOODED
         NGHTTP2_ERR_TOO_MANY_CONTINUATIONS
@@ -74,6 +75,12 @@ cdef extern from "nghttp2/nghttp2.h" nogil:
     ctypedef struct nghttp2_settings_entry:
         int32_t settings_id
         uint32_t value
+    ctypedef struct nghttp2_mem:
+        void *mem_user_data
+        void *(*malloc)(size_t, void *) noexcept
+        void (*free)(void *, void *) noexcept
+        void *(*calloc)(size_t, size_t, void *) noexcept
+        void *(*realloc)(void *, size_t, void *) noexcept
     ctypedef struct nghttp2_info:
         int age
         int version_num
@@ -174,12 +181,12 @@ cdef extern from "nghttp2/nghttp2.h" nogil:
     void nghttp2_option_set_user_recv_extension_type(nghttp2_option *, uint8_t) noexcept
     void nghttp2_option_set_builtin_recv_extension_type(nghttp2_option *, uint8_t) noexcept
 
-    int nghttp2_session_server_new2(
-        nghttp2_session **, const nghttp2_session_callbacks *, void *,
-        const nghttp2_option *) noexcept
-    int nghttp2_session_client_new2(
-        nghttp2_session **, const nghttp2_session_callbacks *, void *,
-        const nghttp2_option *) noexcept
+    int nghttp2_session_server_new3(
+        nghttp2_session **, const nghttp2_session_callbacks *, void *, const nghttp2_option *,
+        nghttp2_mem *) noexcept
+    int nghttp2_session_client_new3(
+        nghttp2_session **, const nghttp2_session_callbacks *, void *, const nghttp2_option *,
+        nghttp2_mem *) noexcept
     void nghttp2_session_del(nghttp2_session *) noexcept
     ssize_t nghttp2_session_mem_send(nghttp2_session *, const uint8_t **) noexcept
     ssize_t nghttp2_session_mem_recv(nghttp2_session *, const uint8_t *, size_t) noexcept

@@ -23,6 +23,7 @@ from fastproxy.config.backends import faults, listed_in_files, odd_schemes, reso
 from fastproxy.config.convert import BROKEN, Converter, closest
 from fastproxy.config.load import Document, Where, path_where
 from fastproxy.config.model import Config, Listener, Upstream
+from fastproxy.config.numbers import Numbers
 from fastproxy.config.plan import RESPONDERS, Stages, build_stages, hash_key, log_template
 from fastproxy.config.secure import findings, keyring_of
 from fastproxy.errors import ConfigError, Problem
@@ -48,9 +49,10 @@ class Checked:
     """Keys and certificates as read on the way; None: no TLS."""
 
 
-def check(document: Document) -> Checked:
-    """Every problem of a document, in the order of its lines."""
-    return _Check(document).run()
+def check(document: Document, before: Numbers | None = None) -> Checked:
+    """Every problem of a document, in the order of its lines. `before`: rows in force, where this
+    is for a reload."""
+    return _Check(document, before).run()
 
 
 def sound(document: Document) -> tuple[Config, list[Problem]]:
@@ -62,8 +64,9 @@ def sound(document: Document) -> tuple[Config, list[Problem]]:
 
 
 class _Check:
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, before: Numbers | None = None) -> None:
         self.document = document
+        self.before = before
         self.problems: list[Problem] = []
         self.broken: set[str] = set()
         self.built: Stages | None = None
@@ -307,7 +310,7 @@ class _Check:
         if not config.routes and "routes" not in self.broken:
             hint = 'write [[routes]] with upstream = "..."'
             self.error(("routes",), "there is no route: every request would get 404", hint)
-        self.built = build_stages(config)
+        self.built = build_stages(config, self.before)
         unknown_upstream = False
         for problem in self.built.problems:
             if problem.path.endswith(".listener") and self.incomplete("listeners", config):

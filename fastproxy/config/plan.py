@@ -17,6 +17,7 @@ from fastproxy.balance import settings as balance
 from fastproxy.balance.session import session_plan
 from fastproxy.config import plugs
 from fastproxy.config.model import Config, Listener, Upstream
+from fastproxy.config.numbers import Numbers
 from fastproxy.engine.settings import Timeouts
 from fastproxy.errors import ConfigError, Problem
 from fastproxy.grpcweb.build import build_grpc_web
@@ -96,9 +97,9 @@ def compile_plan(config: Config, generation: int, stages: Stages | None = None) 
     return plan
 
 
-def build_stages(config: Config) -> Stages:
+def build_stages(config: Config, before: Numbers | None = None) -> Stages:
     """Routes and rewrites in a new blob. Routes that are None were broken before; the others keep
-    their numbers in what is reported."""
+    their numbers in what is reported. `before`: rows in force, at a reload."""
     blob = pack.Blob(pack.size("PlanHeader"))
     numbers = [at for at, route in enumerate(config.routes) if route is not None]
     routes = [config.routes[at] for at in numbers]
@@ -107,7 +108,7 @@ def build_stages(config: Config) -> Stages:
     problems: list[Problem] = []
     warnings: list[Problem] = []
     try:
-        _build(stages, regexes, routes, config, problems, warnings)
+        _build(stages, regexes, routes, config, before or Numbers(), problems, warnings)
     except (OverflowError, UnicodeError):
         # A value that was refused does not always fit the table either; one that was not must.
         if not problems:
@@ -122,6 +123,7 @@ def _build(
     regexes: RegexList,
     routes: list[Route],
     config: Config,
+    before: Numbers,
     problems: list[Problem],
     warnings: list[Problem],
 ) -> None:
@@ -135,7 +137,7 @@ def _build(
         regexes,
         routes,
         [str(one.bind if isinstance(one, Listener) else one) for one in config.listeners if one],
-        list(config.upstreams),
+        before.names(config.upstreams),
         stages.responders,
         rewrites.rows,
         rewrites.replies,
@@ -144,6 +146,7 @@ def _build(
         max_body=int(config.limits.max_body),
         request_timeout_ms=config.timeouts.request.ms,
         grpc_web=grpc_web.rows,
+        counters=before.rows,
     )
 
 

@@ -105,6 +105,12 @@ cdef class WorkerEngine:
             raise ValueError(f"this roster cannot be used: {trouble.decode()}")
         return self.eng.roster.header.epoch
 
+    def configure(self, int plan, int roster):
+        cdef const char *trouble = both_adopt(self.eng, plan, roster, _hash)
+        if trouble != NULL:
+            raise ValueError(f"plan and roster cannot be used: {trouble.decode()}")
+        return self.eng.plan.header.generation
+
     def queue_bells(self, fds):
         cdef int bells[WORKERS_MAX]
         cdef uint32_t count = len(fds)
@@ -126,7 +132,8 @@ cdef class WorkerEngine:
         if own < 0:
             raise OSError(errno, "cannot duplicate the log's descriptor")
         if self.eng.log != NULL:
-            log_reopen(self.eng.log, own)
+            if log_reopen(self.eng.log, own) != 0:
+                raise OSError(errno, "cannot give the log's descriptor to its writer")
             return
         self.eng.log = log_open(own)
         if self.eng.log == NULL:

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
 # The loop: events in, connections pumped, timers fired. Included by _core.pyx.
 #
-# A turn is rounds: a batch from the engine's own epoll set, then the run queue. It lasts until
-# Python is due, so that traffic alone never leaves this file (guest.pxi). Edge triggering forgets:
-# a connection with work left (its quantum used up, back-pressure lifted, resumed by Python) stands
-# in the run queue. Closed connections and finished exchanges are only put on a list; their memory
-# is reused when the round is over, so no function on the stack ever sees its object become another.
+# A turn is rounds: a batch from the engine's own epoll set is noted, the run queue worked off, then
+# the batch. It lasts until Python is due, so that traffic alone never leaves this file (guest.pxi).
+# Edge triggering forgets: a connection with work left (its quantum used up, back-pressure lifted,
+# resumed by Python) stands in the run queue. Closed connections and finished exchanges are only put
+# on a list; their memory is reused when the round is over, so no function on the stack ever sees
+# its object become another.
 
 cdef enum:
     # Events that are no connection carry generation 0 (a connection in use has an odd one).
@@ -65,9 +66,11 @@ cdef inline void round_work(Engine *eng, const epoll_event *events, int count) n
     count_add(&eng.me.turns, 1)
     for i in range(count):
         event_note(eng, events[i].data.u64, events[i].events)
+    # Before the events: requests of HTTP/2 that came in the last round stand there, and find the
+    # upstream connections that were parked in it, of which epoll has told by now (parked_take).
+    run_queue_work(eng)
     for i in range(count):
         event_dispatch(eng, events[i].data.u64)
-    run_queue_work(eng)
     if eng.queue_due:
         queues_look(eng)
     if eng.due_carriers != NULL:

@@ -99,7 +99,7 @@ cdef const char *plan_trouble(const char *base, size_t length, uint64_t layout) 
     for i in range(header.responders.count):
         if not text_inside(responders[i], length):
             return b"a responder's name lies outside"
-    if template_check(base, length, &header.settings.log_line) != 0:
+    if line_check(base, length, &header.settings.log_line) != 0:
         return b"the log line is damaged"
     if rewrite_check(base, length, &header.rewrites, header.routes.regexes.count) != 0:
         return b"the rewrites are damaged"
@@ -152,13 +152,12 @@ cdef inline void head_limits(const Settings *settings, PlanMap *plan) noexcept n
     plan.answer_limits = plan.request_limits
 
 
-cdef const char *plan_adopt(Engine *eng, int fd, uint64_t layout) noexcept nogil:
-    """Map, check, swap. NULL, or why the plan in force stays."""
+cdef const char *plan_map(int fd, uint64_t layout, PlanMap **made) noexcept nogil:
+    """Map and check. NULL, or why it cannot be used."""
     cdef size_t length = 0
     cdef const char *trouble
     cdef RouteRuntime *runtime
     cdef PlanMap *plan
-    cdef PlanMap *old
     cdef const char *base = map_file(fd, sizeof(PlanHeader), &length)
     if base == NULL:
         return b"cannot be mapped"
@@ -182,13 +181,27 @@ cdef const char *plan_adopt(Engine *eng, int fd, uint64_t layout) noexcept nogil
     plan.length = length
     plan.holders = 1
     head_limits(plan.settings, plan)
-    old = eng.plan
+    made[0] = plan
+    return NULL
+
+
+cdef void plan_swap(Engine *eng, PlanMap *plan) noexcept nogil:
+    """In force for every request that begins from now on."""
+    cdef PlanMap *old = eng.plan
     eng.plan = plan
     eng.client_limit = client_limit_of(eng, plan.settings)
     store64(&eng.me.plan_generation, plan.header.generation)
     if old != NULL:
         plan_release(eng, old)
-    return NULL
+
+
+cdef const char *plan_adopt(Engine *eng, int fd, uint64_t layout) noexcept nogil:
+    """Map, check, swap. NULL, or why the plan in force stays."""
+    cdef PlanMap *plan = NULL
+    cdef const char *trouble = plan_map(fd, layout, &plan)
+    if trouble == NULL:
+        plan_swap(eng, plan)
+    return trouble
 
 
 cdef enum:
@@ -232,13 +245,11 @@ cdef inline void plan_release(Engine *eng, PlanMap *plan) noexcept nogil:
         free(plan)
 
 
-cdef const char *roster_adopt(Engine *eng, int fd, uint64_t layout) noexcept nogil:
+cdef const char *roster_map(int fd, uint64_t layout, RosterMap **made) noexcept nogil:
     """The same for a roster."""
     cdef size_t length = 0
     cdef RosterMap *roster
-    cdef RosterMap *old
     cdef Live *lives
-    cdef uint32_t i
     cdef const char *base = map_file(fd, sizeof(RosterHeader), &length)
     if base == NULL:
         return b"cannot be mapped"
@@ -257,15 +268,46 @@ cdef const char *roster_adopt(Engine *eng, int fd, uint64_t layout) noexcept nog
     roster.header = <const RosterHeader *> base
     roster.length = length
     roster.holders = 1
-    old = eng.roster
+    made[0] = roster
+    return NULL
+
+
+cdef void roster_swap(Engine *eng, RosterMap *roster) noexcept nogil:
+    """Upstreams that are new begin their round; the others go on with theirs."""
+    cdef RosterMap *old = eng.roster
+    cdef uint32_t known = 0 if old == NULL else old.header.upstreams.count
+    cdef uint32_t i
     eng.roster = roster
-    if old == NULL:
-        for i in range(roster.header.upstreams.count):
-            pick_begin(&eng.cursors[i], roster_upstream(roster, i), eng.slot,
-                       board_of(eng).workers)
-    else:
+    for i in range(known, roster.header.upstreams.count):
+        pick_begin(&eng.cursors[i], roster_upstream(roster, i), eng.slot, board_of(eng).workers)
+    if old != NULL:
         roster_release(eng, old)
     store64(&eng.me.roster_epoch, roster.header.epoch)
+
+
+cdef const char *roster_adopt(Engine *eng, int fd, uint64_t layout) noexcept nogil:
+    cdef RosterMap *roster = NULL
+    cdef const char *trouble = roster_map(fd, layout, &roster)
+    if trouble == NULL:
+        roster_swap(eng, roster)
+    return trouble
+
+
+cdef const char *both_adopt(Engine *eng, int plan_fd, int roster_fd,
+                            uint64_t layout) noexcept nogil:
+    """A plan with the roster that was made for it: both or neither, so that no request meets a
+    route to an upstream that it has no roster of."""
+    cdef PlanMap *plan = NULL
+    cdef RosterMap *roster = NULL
+    cdef const char *trouble = plan_map(plan_fd, layout, &plan)
+    if trouble != NULL:
+        return trouble
+    trouble = roster_map(roster_fd, layout, &roster)
+    if trouble != NULL:
+        plan_release(eng, plan)
+        return trouble
+    plan_swap(eng, plan)
+    roster_swap(eng, roster)
     return NULL
 
 

@@ -15,7 +15,7 @@ class AgentProbe(Probe):
         return self.check.settings.agent.send.encode()
 
     def look(self, ended: bool) -> None:
-        text = bytes(self.data[:SPEECH_MAX]).lstrip(b"\r\n")
+        text = bytes(self.data[:SPEECH_MAX]).lstrip()
         if not (ended or b"\n" in text or b"\r" in text or len(self.data) > SPEECH_MAX):
             return
         speech = listen(text.decode("latin-1"))

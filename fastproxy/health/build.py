@@ -69,7 +69,7 @@ class Check:
 
 def build_check(health: Health) -> Check:
     """OSError, ssl.SSLError or ValueError if a file is no longer what it was when checked."""
-    context = make_context(health.tls, health.kind) if health.kind in SECURE else None
+    context = make_context(health.tls or CheckTls(), health.kind) if health.kind in SECURE else None
     return Check(health, Expectation.of(health.expect), context)
 
 
@@ -197,7 +197,7 @@ def _agent(health: Health) -> Iterator[Problem]:
 
 
 def _tls(health: Health) -> Iterator[Problem]:
-    tls = health.tls
+    tls = health.tls or CheckTls()
     if tls.key and not tls.cert:
         yield Problem("tls.key", "is a key without its certificate", "write cert = ...")
         return

@@ -94,7 +94,8 @@ class Health(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """The service that is asked for (`grpc`, `grpcs`). Empty: the server as a whole."""
     port: Port = 0
     """The port that is asked. 0: that of the backend."""
-    tls: CheckTls = CheckTls()
+    tls: CheckTls | None = None
+    """Absent: as for requests to this upstream."""
     expect: Expect = Expect()
     interval: Pause = Duration("5s")
     """The pause between two checks of a backend."""

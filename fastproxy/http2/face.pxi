@@ -41,6 +41,7 @@ cdef nghttp2_session_callbacks *callbacks_make(bint server) except NULL:
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(to, on_data_chunk)
     nghttp2_session_callbacks_set_on_stream_close_callback(to, on_stream_close)
     nghttp2_session_callbacks_set_on_frame_send_callback(to, on_frame_send)
+    nghttp2_session_callbacks_set_send_data_callback(to, send_body)
     return to
 
 
@@ -50,14 +51,18 @@ def attach(WorkerEngine engine):
     if room == NULL:
         raise MemoryError
     room.text = <char *> malloc(BUILD_BYTES)
-    room.names = <char *> malloc(BUILD_BYTES)
     room.send = <char *> malloc(SEND_ROOM)
-    if room.text == NULL or room.names == NULL or room.send == NULL:
+    if room.text == NULL or room.send == NULL:
         raise MemoryError
     if nghttp2_option_new(&room.options) != 0:
         raise MemoryError
     room.server = callbacks_make(True)
     room.client = callbacks_make(False)
+    room.memory.mem_user_data = &room.heap
+    room.memory.malloc = heap_malloc
+    room.memory.free = heap_free
+    room.memory.calloc = heap_calloc
+    room.memory.realloc = heap_realloc
     nghttp2_option_set_no_auto_window_update(room.options, 1)
     nghttp2_option_set_max_continuations(room.options, CONTINUATIONS_MAX)
     nghttp2_option_set_max_settings(room.options, SETTINGS_ENTRIES_MAX)

@@ -74,13 +74,14 @@ cdef int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame,
             carrier_drain(s.eng, s.carrier)
     if stream != NULL:
         stream.head_bytes = stream.head_fields = 0
+    s.heading = stream
     return 0
 
 
 cdef int on_header(nghttp2_session *ng, const nghttp2_frame *frame, nghttp2_rcbuf *name,
                    nghttp2_rcbuf *value, uint8_t flags, void *user) noexcept nogil:
     cdef Session *s = <Session *> user
-    cdef Stream *stream = <Stream *> nghttp2_session_get_stream_user_data(ng, frame.hd.stream_id)
+    cdef Stream *stream = s.heading
     cdef Span n = rc_span(name)
     cdef Span v = rc_span(value)
     if stream == NULL or s.failed:

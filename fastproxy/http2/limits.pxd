@@ -21,8 +21,25 @@ cdef enum:
     STREAM_KEEPS = 65536
     # One flush puts so much together before it is sent, and stops when the peer takes no more.
     SEND_ROOM = 131072
+    # Spans of one send: a frame of lent bytes takes two.
+    SEND_SPANS = 20
+    # A frame: its head, and the most that one carries as long as the peer does not allow more (RFC
+    # 9113 6.5.2).
+    FRAME_HEAD = 9
+    FRAME_BYTES = 16393
+    # One of lent bytes fills a TLS record with its head.
+    LENT_FRAME = 16375
+    # Pieces of a body from this size on do not wait for the end of the round.
+    LEND_LEAST = 16384
     # Flushes of that size in one round: then others have their turn.
     SENDS_PER_ROUND = 8
+    # nghttp2's memory: pieces of up to 1 KiB stand in lists by their size, so many bytes of all; a
+    # thousand streams take about 2 MiB. None is larger than this, whatever it asks for.
+    HEAP_HEAD = 16
+    HEAP_STEP = 64
+    HEAP_LISTS = 17
+    HEAP_KEEPS = 2097152
+    HEAP_MOST = 1 << 30
     # A head of ours as text: what the engine can build, and less than a Field's offsets can say.
     HEAD_BYTES_MAX = 131072
     # Frames of one header block beside the first (CONTINUATION flood, CVE-2024-27316).

@@ -69,9 +69,11 @@ cdef Session *session_make(Engine *eng, Connection *carrier, bint server) noexce
     for i in range(<int> GLITCHES):
         s.tokens[i] = <uint32_t> GLITCH_RULES[i].burst * 1000
     if server:
-        result = nghttp2_session_server_new2(&s.ng, room.server, s, room.options)
+        result = nghttp2_session_server_new3(
+            &s.ng, room.server, s, room.options, &room.memory)
     else:
-        result = nghttp2_session_client_new2(&s.ng, room.client, s, room.options)
+        result = nghttp2_session_client_new3(
+            &s.ng, room.client, s, room.options, &room.memory)
     if result == 0:
         count = session_settings(s, entries)
         result = nghttp2_submit_settings(s.ng, 0, entries, count)
@@ -127,7 +129,7 @@ cdef void carrier_free(Engine *eng, Connection *conn) noexcept nogil:
         return
     s.failed = 1
     while s.streams != NULL:
-        stream_end(s.streams, not s.server and not s.streams.flags & STREAM_HEAD_OUT)
+        stream_end(s.streams, not s.server and not s.streams.flags & STREAM_SENT_HEAD)
     conn.carried = NULL
     session_forget(s)
 
@@ -186,8 +188,11 @@ cdef void session_read_input(Session *s) noexcept nogil:
 
 cdef void session_read(Session *s, const char *data, size_t size) noexcept nogil:
     cdef ssize_t used
+    cdef Room *room = <Room *> s.eng.http2_room
     s.heard_ms = s.eng.now_ms
+    room.hearing = True
     used = nghttp2_session_mem_recv(s.ng, <const uint8_t *> data, size)
+    room.hearing = False
     if used < 0 and not s.failed:
         session_fault(s, <int> used)
     carrier_due(s.eng, s.carrier)
@@ -213,57 +218,7 @@ cdef void session_fault(Session *s, int trouble) noexcept nogil:
         nghttp2_session_terminate_session(s.ng, code)
 
 
-# ---- frames out -------------------------------------------------------------------------------
-
-cdef void carrier_flush(Engine *eng, Connection *conn) noexcept nogil:
-    """CarrierPlug.flush: all that nghttp2 has to say, put together, until the peer takes no more of
-    it."""
-    cdef Session *s = <Session *> conn.carried
-    cdef int sends = 0
-    while buffer_size(&conn.output) == 0:
-        if not session_send(s):
-            carrier_close(eng, conn)
-            return
-        if not nghttp2_session_want_write(s.ng):
-            break
-        sends += 1
-        if sends == SENDS_PER_ROUND:
-            carrier_due(eng, conn)
-            break
-    session_after(s)
-
-
-cdef bint session_send(Session *s) noexcept nogil:
-    """One room full of frames. False: the connection is dead."""
-    cdef char *room = (<Room *> s.eng.http2_room).send
-    cdef const uint8_t *frame
-    cdef size_t filled = 0
-    cdef ssize_t size
-    cdef iovec spans[2]
-    cdef int count
-    spans[1].iov_len = 0
-    while True:
-        size = nghttp2_session_mem_send(s.ng, &frame)
-        if size < 0:
-            s.failed = 1
-            break
-        if size == 0:
-            break
-        if filled + <size_t> size > SEND_ROOM:
-            spans[1].iov_base = <void *> frame
-            spans[1].iov_len = <size_t> size
-            break
-        memcpy(room + filled, frame, <size_t> size)
-        filled += <size_t> size
-        if filled > SEND_ROOM - 16384 - 9:
-            break
-    if filled == 0 and spans[1].iov_len == 0:
-        return True
-    spans[0].iov_base = room
-    spans[0].iov_len = filled
-    count = 2 if spans[1].iov_len != 0 else 1
-    return connection_send(s.eng, s.carrier, spans, count) != SENT_DEAD
-
+# ---- after that ---------------------------------------------------------------------------------
 
 cdef void session_after(Session *s) noexcept nogil:
     """All is said for now: is this the end, and if not, what is waited for?"""

@@ -20,14 +20,17 @@ cdef inline void nv_set(nghttp2_nv *nv, const char *name, size_t namelen,
     nv.flags = NGHTTP2_NV_FLAG_NONE
 
 
-cdef size_t fields_as_nv(Room *room, const Head *head, nghttp2_nv *nv, uint64_t drop,
-                         bint keeps_te) noexcept nogil:
-    """Field lines as name and value, names in lower case; hop-by-hop ones are not there."""
+cdef inline bint names(const nghttp2_nv *nv, const char *name, size_t length) noexcept nogil:
+    """Is it this field?"""
+    return span_equal_nocase(span(<const char *> nv.name, nv.namelen), span(name, length))
+
+
+cdef size_t fields_as_nv(const Head *head, nghttp2_nv *nv, uint64_t drop, bint keeps_te) noexcept nogil:
+    """Field lines as name and value; hop-by-hop ones are not there. nghttp2 copies them, and puts
+    the names in lower case."""
     cdef size_t count = 0
-    cdef char *at = room.names
     cdef const Field *field
     cdef Span name
-    cdef size_t j
     cdef uint16_t i
     for i in range(head.count):
         field = &head.fields[i]
@@ -37,12 +40,9 @@ cdef size_t fields_as_nv(Room *room, const Head *head, nghttp2_nv *nv, uint64_t 
         elif (drop >> field.id) & 1 or field.flags & FIELD_NOMINATED:
             continue
         name = name_of(head, field)
-        for j in range(name.len):
-            at[j] = ascii_lower(name.ptr[j])
-        nv_set(&nv[count], at, name.len, value_of(head, field))
+        nv_set(&nv[count], name.ptr, name.len, value_of(head, field))
         if field.id == FIELD_SET_COOKIE:
             nv[count].flags = NGHTTP2_NV_FLAG_NO_INDEX      # seen once, and nobody's to guess
-        at += name.len
         count += 1
     return count
 
@@ -85,7 +85,7 @@ cdef int say_answer(Stream *stream, Head *head) noexcept nogil:
     nv_set(&nv[0], b":status", 7, span(digits, 3))
     if frame_response(head, stream.method, &room.framing, &fault) != 0:
         return -1
-    count = 1 + fields_as_nv(room, head, &nv[1], HOP_FIELDS, False)
+    count = 1 + fields_as_nv(head, &nv[1], HOP_FIELDS, False)
     if head.status < 200 and head.status != 101:
         return nghttp2_submit_headers(stream.session.ng, NGHTTP2_FLAG_NONE, stream.id, NULL, nv,
                                       count, NULL)
@@ -104,7 +104,7 @@ cdef size_t without_accept(nghttp2_nv *nv, size_t count) noexcept nogil:
     cdef size_t kept = 0
     cdef size_t i
     for i in range(count):
-        if not says(span(<const char *> nv[i].name, nv[i].namelen), b"sec-websocket-accept", 20):
+        if not names(&nv[i], b"sec-websocket-accept", 20):
             nv[kept] = nv[i]
             kept += 1
     return kept
@@ -169,7 +169,7 @@ cdef int say_request(Stream *stream, Head *head) noexcept nogil:
         b"https", 5 if stream.session.carrier.flags & CONN_SECURE else 4))
     nv_set(&nv[2], b":authority", 10, value_of(head, &head.fields[room.framing.host]))
     nv_set(&nv[3], b":path", 5, path)
-    count += fields_as_nv(room, head, &nv[count], HOP_FIELDS | 1 << FIELD_HOST,
+    count += fields_as_nv(head, &nv[count], HOP_FIELDS | 1 << FIELD_HOST,
                           room.framing.te_trailers)
     if stream.flags & STREAM_TUNNEL:
         count = 5 + without_key(&nv[5], count - 5)
@@ -181,7 +181,7 @@ cdef size_t without_key(nghttp2_nv *nv, size_t count) noexcept nogil:
     cdef size_t kept = 0
     cdef size_t i
     for i in range(count):
-        if not says(span(<const char *> nv[i].name, nv[i].namelen), b"sec-websocket-key", 17):
+        if not names(&nv[i], b"sec-websocket-key", 17):
             nv[kept] = nv[i]
             kept += 1
     return kept
@@ -193,7 +193,17 @@ cdef ssize_t stream_take_body(Stream *stream, const char *data, size_t size) noe
     """Body bytes as the engine gives them: how many are taken (what fits in `out`); -1: they are
     not what the head promised."""
     cdef BlockPool *blocks = &stream.session.eng.blocks
-    cdef size_t room = buffer_size(&stream.out)
+    cdef size_t room
+    cdef size_t lent
+    cdef ssize_t used
+    if size >= LEND_LEAST and stream_lends(stream):
+        lent = stream_lend(stream, data, size)
+        if lent == size:
+            return <ssize_t> size
+        if lent != 0:
+            used = stream_take_body(stream, data + lent, size - lent)
+            return used if used < 0 else used + <ssize_t> lent
+    room = buffer_size(&stream.out)
     room = STREAM_KEEPS - room if room < STREAM_KEEPS else 0
     if stream.flags & STREAM_ENDED_OUT:
         return <ssize_t> size           # behind the end: nothing is
@@ -275,14 +285,15 @@ cdef ssize_t read_body(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t len
                        uint32_t *flags, nghttp2_data_source *source, void *user) noexcept nogil:
     """nghttp2 may send `length` bytes of this stream now."""
     cdef Stream *stream = <Stream *> source.ptr
-    cdef uint32_t size = buffer_size(&stream.out)
+    cdef size_t held = buffer_size(&stream.out)
+    cdef size_t size = held if held != 0 else stream.lent.len
+    if held == 0 and size > LENT_FRAME:
+        size = LENT_FRAME
     if size > length:
-        size = <uint32_t> length
+        size = length
     if size != 0:
-        memcpy(buf, stream.out.ptr + stream.out.off, size)
-        buffer_consume(&stream.session.eng.blocks, &stream.out, size)
-        stream_taken(stream)
-    if buffer_size(&stream.out) == 0:
+        flags[0] |= NGHTTP2_DATA_FLAG_NO_COPY       # send_body adds them
+    if held + stream.lent.len == size:
         if stream.flags & STREAM_ENDED_OUT:
             flags[0] |= NGHTTP2_DATA_FLAG_EOF
             say_trailers(stream, flags)
@@ -300,8 +311,7 @@ cdef void say_trailers(Stream *stream, uint32_t *flags) noexcept nogil:
     cdef size_t at = 0
     cdef const char *end
     cdef const char *colon
-    cdef char *line
-    cdef size_t i
+    cdef const char *line
     if lines.ptr == NULL:
         return
     while at < lines.len and count < HEAD_FIELDS_MAX:
@@ -310,8 +320,6 @@ cdef void say_trailers(Stream *stream, uint32_t *flags) noexcept nogil:
         colon = <const char *> memchr(line, c':', lines.len - at)
         if end == NULL or colon == NULL or colon > end:
             break
-        for i in range(<size_t> (colon - line)):
-            line[i] = ascii_lower(line[i])
         nv_set(&nv[count], line, <size_t> (colon - line),
                span(colon + 2, <size_t> (end - colon) - 2))
         count += 1

@@ -36,6 +36,8 @@ cdef void stream_unlink(Stream *stream) noexcept nogil:
     if stream.next != NULL:
         stream.next.prev = stream.prev
     s.count -= 1
+    if s.heading == stream:
+        s.heading = NULL
     stream.session = NULL
 
 
@@ -86,6 +88,7 @@ cdef void stream_reset(Stream *stream, uint32_t code) noexcept nogil:
 cdef int on_stream_close(nghttp2_session *ng, int32_t id, uint32_t code,
                          void *user) noexcept nogil:
     cdef Stream *stream = <Stream *> nghttp2_session_get_stream_user_data(ng, id)
+    cdef bint unprocessed
     if stream == NULL:
         return 0
     nghttp2_session_set_stream_user_data(ng, id, NULL)
@@ -97,8 +100,14 @@ cdef int on_stream_close(nghttp2_session *ng, int32_t id, uint32_t code,
         stream.flags |= STREAM_ENDED_IN | STREAM_ENDED_OUT
         stream_heard(stream)
         return 0
-    stream_end(stream, code == NGHTTP2_REFUSED_STREAM or (
-        not stream.session.server and not stream.flags & STREAM_SENT_HEAD))
+    unprocessed = code == NGHTTP2_REFUSED_STREAM or (
+        not stream.session.server and not stream.flags & STREAM_SENT_HEAD)
+    if (<Room *> stream.session.eng.http2_room).lending and stream.conn != NULL:
+        stream.id = 0
+        stream.flags |= STREAM_OVER | (STREAM_UNPROCESSED if unprocessed else 0)
+        stream.session.overs = 1
+        return 0
+    stream_end(stream, unprocessed)
     return 0
 
 

@@ -10,14 +10,15 @@ stream before it (the peer has reset it); whoever goes tells the other.
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastproxy.clib.nghttp2 cimport (
-    nghttp2_option, nghttp2_rcbuf, nghttp2_session, nghttp2_session_callbacks)
+    nghttp2_mem, nghttp2_option, nghttp2_rcbuf, nghttp2_session, nghttp2_session_callbacks)
+from fastproxy.clib.posix cimport iovec
 from fastproxy.engine.types cimport Connection, Engine
 from fastproxy.http1.chunked cimport Chunked
 from fastproxy.http1.framing cimport Framing
 from fastproxy.http1.parse cimport HeadLimits, HeadParser
-from fastproxy.http2.limits cimport GLITCHES
+from fastproxy.http2.limits cimport GLITCHES, HEAP_LISTS, SEND_SPANS
 from fastproxy.memory.buffer cimport Buffer
-from fastproxy.memory.span cimport Out
+from fastproxy.memory.span cimport Out, Span
 
 
 cdef enum Pseudo:
@@ -48,6 +49,8 @@ cdef enum StreamFlag:
     STREAM_BODILESS_IN = 4096   # upstream: the answer's status has no body
     STREAM_SENT_END = 8192      # END_STREAM of ours has left
     STREAM_SENT_HEAD = 16384    # upstream: the request has left, it may have been looked at
+    STREAM_OVER = 32768         # nghttp2 is done with it, the engine is told by the flush
+    STREAM_UNPROCESSED = 65536  # and the peer has not looked at it
 
 
 cdef struct Stream:
@@ -67,6 +70,7 @@ cdef struct Stream:
     uint32_t credited           # since the window was enlarged last
     uint64_t taken_ms           # when bytes left `out` last
     Buffer out                  # body bytes for the peer
+    Span lent                   # more of them, behind `out`, within one call of stream_write
     uint64_t out_left           # of a sized body
     uint8_t out_kind            # BodyKind
     uint8_t method              # Method of the request
@@ -81,6 +85,7 @@ cdef struct Session:
     Engine *eng
     Connection *carrier
     Stream *streams
+    Stream *heading             # whose header block is read, or NULL
     uint32_t count              # of streams
     uint32_t requests           # that ever were
     uint32_t strays             # upstream: frames on streams that are over
@@ -91,10 +96,24 @@ cdef struct Session:
     uint8_t head_open           # a header block has begun and not ended
     uint8_t ready               # upstream: its SETTINGS have come: 1, and the engine knows: 2
     uint8_t asked               # a PING of ours is on its way
+    uint8_t overs               # there may be streams with STREAM_OVER
     uint64_t head_ms            # since when
     uint64_t heard_ms           # when the peer said something last
     uint64_t looked_ms          # of the token buckets
     uint32_t tokens[10]         # of GLITCHES, in thousandths
+
+
+cdef union HeapPiece:
+    # What stands before a piece of nghttp2's memory: its list, or 0 if it is of another size; in a
+    # free one the next of its list.
+    size_t list
+    HeapPiece *next
+
+
+cdef struct Heap:
+    # nghttp2's memory (heap.pxi).
+    HeapPiece *free[HEAP_LISTS]
+    size_t kept_bytes           # in the lists
 
 
 cdef struct Room:
@@ -102,9 +121,17 @@ cdef struct Room:
     nghttp2_session_callbacks *server
     nghttp2_session_callbacks *client
     nghttp2_option *options
+    nghttp2_mem memory
+    Heap heap
     HeadParser parser
     HeadLimits limits
     Framing framing
     char *text                  # heads put together
-    char *names                 # field names in lower case
     char *send                  # frames put together
+    size_t filled               # bytes of it
+    iovec spans[SEND_SPANS]     # what is sent: parts of `send`, lent bytes between them
+    int span_count
+    bint full                   # no frame more
+    bint sending                # nghttp2_session_mem_send is on the stack
+    bint hearing                # nghttp2_session_mem_recv is
+    bint lending                # the engine is (send.pxi)

@@ -25,6 +25,8 @@ from fastproxy.schema import dec_hook, enc_hook
 from fastproxy.scoreboard.segment import Health
 
 CONFIGURED, OPERATOR = "configuration", "operator"
+FILE, CODE = "file", "source"
+"""What lists of other sources are known by."""
 Word = Literal["up", "drain", "maint"]
 WORDS: dict[Health, Word] = {Health.UP: "up", Health.DRAIN: "drain", Health.MAINT: "maint"}
 

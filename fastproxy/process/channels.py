@@ -8,8 +8,8 @@
   (`Board.ring`), then ring. The master has one too: a child rings it when it has news.
 - A *queue bell* is one for the engines alone: "a place at a full backend is free, it is your turn".
 
-Messages go one way each: plan, roster, keyring, log, listener to a child; roster, keyring, failed,
-verb to the master.
+Messages go one way each: plan, roster, keyring, log, listener to a worker; reload, verb to control;
+plan, roster, keyring, verb from control to the master, failed from a worker.
 """
 
 from __future__ import annotations

@@ -23,6 +23,9 @@ ASK_SECONDS = 5.0
 ORDER_SECONDS = 30.0
 """An order about backends may have to look names up first."""
 
+RELOAD_SECONDS = 300.0
+"""Ten thousand routes take seconds to check, names that do not resolve too."""
+
 
 class NotRunningError(Exception):
     """Nothing runs there; the text says where was looked and what to do."""
@@ -93,6 +96,11 @@ def status(path: str = "") -> dict[str, Any]:
 def backends(path: str = "", upstream: str = "") -> dict[str, Any]:
     """What `fastproxy backends` shows; of one upstream, or of all."""
     return ask(path, "backends", {"upstream": upstream})
+
+
+def reload(path: str = "") -> dict[str, Any]:
+    """Read the configuration anew; what became of it (process/verbs.py)."""
+    return ask(path, "reload", timeout=RELOAD_SECONDS)
 
 
 def stop(path: str = "", *, quit: bool = False, wait: float | None = None) -> Instance:

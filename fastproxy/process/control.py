@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Control: the process for everything that is neither a request nor the master's.
 
-For now: the control socket (process/verbs.py), rosters, fresh answers for upstream names, and
-keyrings when certificates change. It may crash without touching traffic; the master starts it
+For now: the control socket (process/verbs.py), reloads, rosters, fresh answers for upstream names,
+and keyrings when certificates change. It may crash without touching traffic; the master starts it
 again, and it finds what it needs in the scoreboard, the roster and the keyring in force. Its socket
 is the master's, so that callers queue meanwhile, and its mode 0600 is the access check.
 """
@@ -13,7 +13,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -25,7 +25,8 @@ from fastproxy.process.channels import Channels, Message
 from fastproxy.process.handover import Handover, contents, sealed
 from fastproxy.process.keyrings import Keyrings
 from fastproxy.process.log import Log
-from fastproxy.process.rosters import Rosters, upstreams_of
+from fastproxy.process.reload import Reload
+from fastproxy.process.rosters import Rosters, rosters_of
 from fastproxy.process.status import Status, plan_generation
 from fastproxy.schema import UpstreamUrl
 from fastproxy.scoreboard import segment
@@ -61,33 +62,51 @@ def run_control(task: ControlTask) -> int:
     return loop.run_until_complete(Control(task, own.child).run())
 
 
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """The bytes that workers have, or are about to get."""
+
+    plan: bytes
+    roster: bytes
+    keyring: bytes
+    """Empty: there is no TLS."""
+
+
 class Control:
     """What it knows and does."""
 
     def __init__(self, task: ControlTask, channel: socket.socket) -> None:
-        # Late: it checks settings and resolves names, which is nobody else's.
-        from fastproxy.process.discover import Discover
-
+        handover = task.handover
         self.task = task
         self.board, self.log = task.board, task.log
         self.channel = channel
-        self.rosters = Rosters(
-            upstreams_of(task.handover.upstreams),
-            contents(task.handover.roster_fd),
-            task.board,
-            task.handover.zone,
-            bytes.fromhex(task.handover.session_key),
-        )
-        plan = contents(task.handover.plan_fd)
-        self.watch = Watch(task.board, self.rosters.upstreams, task.log)
-        self.status = Status(
-            task.board, task.handover, plan, task.listeners, self.rosters, self.watch.report
-        )
-        self.plan_generation = plan_generation(plan)
         self.over = asyncio.Event()
-        self.discover = Discover(
-            self.rosters, task.handover.dns, task.board, task.log, self.hand_on
+        self.in_force = InForce(
+            contents(handover.plan_fd),
+            contents(handover.roster_fd),
+            contents(handover.keyring_fd) if handover.keyring_fd >= 0 else b"",
         )
+        self.untold: set[str] = set()
+        """What the master has not taken yet: "plan", "roster", "keyring"."""
+        self.telling: asyncio.TimerHandle | None = None
+        self.reload = Reload(self)
+        self.tasks: list[asyncio.Task[None]] = []
+        self.furnish(handover, rosters_of(handover, self.in_force.roster, task.board))
+
+    def furnish(self, handover: Handover, rosters: Rosters) -> None:
+        """All that is made of settings: at the start, and anew by a reload."""
+        # Late: it checks settings and resolves names, which is nobody else's.
+        from fastproxy.process.discover import Discover
+
+        task = self.task
+        self.handover = handover
+        self.rosters = rosters
+        self.watch = Watch(task.board, rosters.upstreams, task.log)
+        self.status = Status(
+            task.board, handover, self.in_force.plan, task.listeners, rosters, self.watch.report
+        )
+        self.status.reloads = self.reload.report
+        self.discover = Discover(rosters, handover.dns, task.board, task.log, self.hand_on)
         self.status.names = self.discover.names.report
         self.on_roster: list[Callable[[Rosters], None]] = [self.discover.on_roster]
         """Called after each new roster: who its members are has changed."""
@@ -95,27 +114,52 @@ class Control:
 
     def _keyrings(self) -> Keyrings | None:
         """None: there is no TLS."""
-        handover = self.task.handover
-        if handover.keyring_fd < 0:
+        if not self.in_force.keyring:
             return None
         kept = Keyrings(
-            handover,
+            self.handover,
             self.rosters.upstreams,
-            contents(handover.keyring_fd),
+            self.in_force.keyring,
             self.log,
             self.hand_on_keyring,
         )
         self.status.certificates = kept.report
         return kept
 
+    def begin(self) -> None:
+        """What goes on in the background from now on."""
+        loop = asyncio.get_running_loop()
+        self.tasks = [
+            loop.create_task(self.discover.run()),
+            loop.create_task(tickets.rotate(self.board)),
+        ]
+        if self.keyrings is not None:
+            self.tasks.append(loop.create_task(self.keyrings.run()))
+
+    def cease(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+        self.watch.close()
+
+    def renew(
+        self, handover: Handover, rosters: Rosters, plan: bytes, roster: bytes, keyring: bytes
+    ) -> None:
+        """Go on with other settings (process/reload.py)."""
+        self.cease()
+        self.in_force = InForce(plan, roster, keyring)
+        self.furnish(handover, rosters)
+        self.begin()
+        self.untold.add("plan")
+        self.hand_on(roster)
+
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
         self.rosters.publish()
-        self.watch_over(contents(self.task.handover.roster_fd))
+        self.watch_over()
         segment.set_header(
             self.task.board,
             roster_epoch=self.rosters.epoch,
-            plan_generation=self.plan_generation,
+            plan_generation=plan_generation(self.in_force.plan),
         )
         if (roster := self.rosters.catch_up()) is not None:
             self.hand_on(roster)
@@ -125,16 +169,9 @@ class Control:
         server = await asyncio.start_unix_server(
             self.on_caller, sock=self.task.door, limit=LINE_MAX
         )
-        tasks = [
-            asyncio.create_task(self.discover.run()),
-            asyncio.create_task(tickets.rotate(self.board)),
-        ]
-        if self.keyrings is not None:
-            tasks.append(asyncio.create_task(self.keyrings.run()))
+        self.begin()
         await self.over.wait()
-        for task in tasks:
-            task.cancel()
-        self.watch.close()
+        self.cease()
         server.close()
         return 0
 
@@ -152,6 +189,8 @@ class Control:
             message, fds = got
             if message.kind == "verb" and message.text == "stop":
                 self.over.set()
+            elif message.kind == "reload":
+                self.reload.begin()
             elif message.kind == "error_log":
                 os.dup2(fds[0], 2)
             for fd in fds:
@@ -169,28 +208,59 @@ class Control:
         channels.ring(self.task.channels.master_bell)
         return sent
 
-    # -- rosters --------------------------------------------------------------------------------
+    # -- what is in force -----------------------------------------------------------------------
 
-    def watch_over(self, roster: bytes) -> None:
-        """Checks and sweeps of the members of this roster, from now on."""
+    def watch_over(self) -> None:
+        """Checks and sweeps of the members there are, from now on."""
         rosters = self.rosters
+        roster = self.in_force.roster
         self.watch.update(rosters.members, rosters.rows, rosters.generations, roster)
 
     def hand_on(self, roster: bytes) -> None:
         """A new roster: to the master, who keeps it and sends it to all workers."""
-        self.watch_over(roster)
-        fd = sealed("roster", roster)
-        try:
-            if not self.tell_master(Message("roster", number=self.rosters.epoch), [fd]):
-                self.log.error("the master does not take the new roster: trying again")
-                asyncio.get_running_loop().call_later(
-                    HAND_ON_AGAIN_SECONDS, self.hand_on_again, self.rosters.epoch, roster
-                )
-        finally:
-            os.close(fd)
+        self.in_force = replace(self.in_force, roster=roster)
+        self.watch_over()
+        self.untold.add("roster")
+        self.tell_untold()
         for hook in self.on_roster:
             hook(self.rosters)
         self.settle()
+
+    def hand_on_keyring(self, keyring: bytes, _: int) -> None:
+        """A new keyring, likewise."""
+        self.in_force = replace(self.in_force, keyring=keyring)
+        self.untold.add("keyring")
+        self.tell_untold()
+
+    def tell_untold(self) -> None:
+        """Tell the master what it has not taken yet, always the newest. A plan goes with all that
+        was made for it: nobody may have one without the other."""
+        for kind in ("plan", "keyring", "roster"):
+            if kind in self.untold and self._tell(kind):
+                self.untold -= {kind} if kind != "plan" else {"plan", "keyring", "roster"}
+        if self.telling is not None:
+            self.telling.cancel()
+            self.telling = None
+        if self.untold:
+            loop = asyncio.get_running_loop()
+            self.telling = loop.call_later(HAND_ON_AGAIN_SECONDS, self.tell_untold)
+
+    def _tell(self, kind: str) -> bool:
+        now = self.in_force
+        number, parts = {
+            "plan": (plan_generation(now.plan), [now.plan, now.roster]),
+            "roster": (self.rosters.epoch, [now.roster]),
+            "keyring": (self.keyrings.keyring.generation if self.keyrings else 0, [now.keyring]),
+        }[kind]
+        if kind == "plan":
+            parts = [msgspec.json.encode(self.handover), *parts]
+            parts += [now.keyring] if now.keyring else []
+        fds = [sealed(kind, part) for part in parts]
+        try:
+            return self.tell_master(Message(kind, number=number), fds)
+        finally:
+            for fd in fds:
+                os.close(fd)
 
     def settle(self, pause: float = SETTLE_SECONDS[0]) -> None:
         """Look again and again until all workers have the roster."""
@@ -200,7 +270,7 @@ class Control:
 
     def keep_state(self) -> str:
         """Operators' changes, for the next start; "", or why it will not know them."""
-        path = self.task.handover.state_file
+        path = self.handover.state_file
         try:
             if path:
                 state.save(path, self.rosters.changes)
@@ -209,27 +279,6 @@ class Control:
             self.log.error(text)
             return text
         return ""
-
-    def hand_on_again(self, epoch: int, roster: bytes) -> None:
-        """Unless there is a newer one."""
-        if epoch == self.rosters.epoch:
-            self.hand_on(roster)
-
-    # -- keyrings -------------------------------------------------------------------------------
-
-    def hand_on_keyring(self, keyring: bytes, generation: int) -> None:
-        """A new keyring: to the master, who keeps it and sends it to all workers. Unless there is a
-        newer one: the master was stopped meanwhile."""
-        if self.keyrings is None or generation != self.keyrings.keyring.generation:
-            return
-        fd = sealed("keyring", keyring)
-        try:
-            if not self.tell_master(Message("keyring", number=generation), [fd]):
-                asyncio.get_running_loop().call_later(
-                    HAND_ON_AGAIN_SECONDS, self.hand_on_keyring, keyring, generation
-                )
-        finally:
-            os.close(fd)
 
     async def look_up(self, url: UpstreamUrl) -> list[Place]:
         """The addresses of one URL. OSError."""

@@ -19,13 +19,12 @@ from fastproxy.discovery.resolver import resolver_of
 from fastproxy.discovery.settings import Dns
 from fastproxy.discovery.source import Publish, Source, keep
 from fastproxy.discovery.suspects import Suspects
+from fastproxy.process.changes import CODE, FILE
 from fastproxy.process.log import Log
 from fastproxy.process.rosters import Rosters, converted
 from fastproxy.schema import UpstreamUrl
 
 SUSPECTS_SECONDS = 1.0
-FILE, CODE = "file", "source"
-"""What rosters know the lists by."""
 
 
 class Discover:
@@ -92,7 +91,7 @@ class Discover:
     def sources(self) -> list[tuple[str, str, Callable[[], Source], str]]:
         """(upstream, kind, what makes it, how messages call it)."""
         found: list[tuple[str, str, Callable[[], Source], str]] = []
-        for name, upstream in self.rosters.upstreams.items():
+        for name, upstream in self.rosters.current.items():
             file, place = upstream.backends_file, upstream.backends_source
             if file:
                 make = functools.partial(FileSource, file, read_backends, self.log)

@@ -17,6 +17,8 @@ from typing import Any, NoReturn
 
 import msgspec
 
+FDS = ("plan_fd", "roster_fd", "keyring_fd")
+"""Memfds of a handover."""
 SEALS = fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 
 
@@ -48,12 +50,26 @@ class Tls(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """What paths in it are relative to."""
 
 
+class Given(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What the command line was given, for a reload to read it again (`flags.document`)."""
+
+    reader: str = ""
+    """ "module:function" that does it (process/reload.py); empty: there is nothing to be read."""
+    values: dict[str, Any] = {}
+    labels: dict[str, str] = {}
+
+
 class Handover(msgspec.Struct, forbid_unknown_fields=True):
     """All the master needs to know."""
 
     listeners: list[ListenerSpec]
     upstreams: dict[str, dict[str, Any]] = {}
-    """`config.model.Upstream`, as plain data: only control reads it (process/rosters.py)."""
+    """`config.model.Upstream` by number, as plain data: only control reads it
+    (process/rosters.py)."""
+    retired: list[str] = []
+    """Those of them that a reload has left out (config/numbers.py)."""
+    retired_routes: dict[str, int] = {}
+    """Name -> row of its counters."""
     zone: str = ""
     session_key: str = ""
     """Hexadecimal: names members in session cookies (balance/session.py). Made once, at the first
@@ -78,6 +94,7 @@ class Handover(msgspec.Struct, forbid_unknown_fields=True):
     """"-": standard error, or a path."""
     log_level: str = "info"
     """debug, info, warning or error."""
+    given: Given = Given()
     config_path: str = ""
     """The file the settings came from, for status; empty: flags only."""
     state_file: str = ""
@@ -139,7 +156,7 @@ def receive(fd: int) -> Handover:
     """The master's end: the handover, its fds no longer inheritable."""
     handover = msgspec.json.decode(contents(fd), type=Handover)
     os.close(fd)
-    for kept in (handover.plan_fd, handover.roster_fd, handover.keyring_fd):
+    for kept in (getattr(handover, name) for name in FDS):
         if kept >= 0:
             os.set_inheritable(kept, False)
     return handover

@@ -29,6 +29,7 @@ from fastproxy.process import channels, sockets
 from fastproxy.process.channels import Channels, Message
 from fastproxy.process.files import LogFiles, PidFile
 from fastproxy.process.handover import Handover, ListenerSpec, receive
+from fastproxy.process.kept import Kept
 from fastproxy.process.log import Log
 from fastproxy.process.place import PlaceError, default_control_socket, private_directory
 from fastproxy.process.rights import check_user, raise_file_limit
@@ -46,13 +47,12 @@ KILL_SECONDS = 1.0
 """After the drain deadline (or a fast stop) what is left is killed this much later."""
 NEWS_AT_ONCE = 16
 NOT_THERE_YET = {
-    "HUP": "reload of the configuration (a new plan, no process restarted)",
     "USR2": "upgrade to a new program (sockets handed over, no connection lost)",
     "TTIN": "one more worker",
     "TTOU": "one worker less",
     "WINCH": "draining all workers while the master stays",
 }
-SIGNALS = ("TERM", "QUIT", "INT", "USR1", *NOT_THERE_YET)
+SIGNALS = ("TERM", "QUIT", "INT", "HUP", "USR1", *NOT_THERE_YET)
 
 
 class Master:
@@ -67,7 +67,7 @@ class Master:
         self.phase = "running"
         self.deadline = self.door_deadline = self.hushed = 0.0
         self.doors_shut = self.ever_served = self.said_ready = False
-        self.unsent: set[tuple[int, str]] = set()
+        self.kept = Kept(self)
         self.exit_code = EXIT_OK
 
     # -- setting up ---------------------------------------------------------------------------
@@ -124,7 +124,7 @@ class Master:
             self.read_news()
             self.act()
             self.look_at_beats()
-            self.send_unsent()
+            self.kept.send()
             if self.phase != "running":
                 self.step_stop()
         self.clean_up()
@@ -132,7 +132,7 @@ class Master:
 
     def sleep_ms(self) -> int:
         """Until something is due by itself; signals, news and deaths wake us anyway."""
-        if self.phase != "running" or self.unsent or len(self.seats) > 2:
+        if self.phase != "running" or self.kept.unsent or len(self.seats) > 2:
             return int(LOOK_SECONDS * 1000)
         waits = [seat.due - time.monotonic() for seat in self.seats if not seat.pid]
         return max(0, min([1000, *(int(wait * 1000) + 1 for wait in waits)]))
@@ -154,6 +154,8 @@ class Master:
                 self.begin_stop("SIGINT")
             elif name == "INT":
                 self.stop_fast()
+            elif name == "HUP":
+                self.kept.for_control("reload")
             elif name == "USR1":
                 self.reopen_logs()
             elif name in NOT_THERE_YET:
@@ -362,36 +364,8 @@ class Master:
         elif message.kind == "verb":
             flag = {"stop": "TERM", "quit": "QUIT", "reopen": "USR1"}.get(message.text)
             self.flags += [flag] if flag else []
-        elif message.kind in ("plan", "roster", "keyring") and len(fds) == 1:
-            self.keep(message, os.dup(fds[0]))
-
-    def keep(self, message: Message, fd: int) -> None:
-        """A new plan, roster or keyring: kept for successors, sent to all who live."""
-        os.set_inheritable(fd, False)
-        name = f"{message.kind}_fd"
-        if (old := getattr(self.handover, name)) >= 0:
-            os.close(old)
-        setattr(self.handover, name, fd)
-        if word := {"plan": "plan_generation", "roster": "roster_epoch"}.get(message.kind):
-            segment.set_header(self.board, **{word: message.number})
-        self.unsent |= {(seat.number, message.kind) for seat in self.seats[1:]}
-        self.log.info(f"{message.kind} {message.number} goes to the workers")
-
-    def send_unsent(self) -> None:
-        """Always the newest, however long a stuck worker's channel was full."""
-        for number, kind in sorted(self.unsent):
-            seat = next(one for one in self.seats if one.number == number)
-            fd, bit = {
-                "plan": (self.handover.plan_fd, Ring.PLAN),
-                "roster": (self.handover.roster_fd, Ring.ROSTER),
-                "keyring": (self.handover.keyring_fd, Ring.KEYRING),
-                "log": (self.files.access_fd, Ring.REOPEN),
-                "error_log": (2, Ring.REOPEN),
-            }[kind]
-            if not seat.pid or channels.send(self.channel_of(seat).parent, Message(kind), [fd]):
-                self.unsent.discard((number, kind))
-                if seat.pid and number != CONTROL:
-                    self.ring(seat, bit)
+        else:
+            self.kept.take(message, fds)
 
     def reopen_logs(self) -> None:
         """SIGUSR1: after a rotation. What cannot be opened stays as it was."""
@@ -401,8 +375,9 @@ class Master:
             self.log.error(f"cannot reopen {error.filename}: {error.strerror}; the old one stays")
             return
         for kind in reopened:
-            first = 1 if kind == "log" else 0  # control writes no access log
-            self.unsent |= {(seat.number, kind) for seat in self.seats[first:]}
+            self.kept.for_workers(kind)
+            if kind != "log":  # control writes no access log
+                self.kept.for_control(kind)
         self.log.info(f"logs reopened: {', '.join(reopened) or 'no files'}")
 
     # -- leaving ------------------------------------------------------------------------------

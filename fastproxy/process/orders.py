@@ -85,7 +85,7 @@ def closest(word: str, known: Iterable[str]) -> str:
 
 def upstream_meant(rosters: Rosters, name: str) -> str:
     """The upstream that an order is for."""
-    known = list(rosters.upstreams)
+    known = list(rosters.current)
     if not known:
         raise OrderError("this instance has no upstream")
     if name in known:

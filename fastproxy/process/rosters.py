@@ -35,6 +35,7 @@ from fastproxy.scoreboard.segment import Admin, Health, WorkerState
 
 if TYPE_CHECKING:
     from fastproxy.config.model import Upstream
+    from fastproxy.process.handover import Handover
 
 Key = tuple[str, str]
 """(upstream, member's name): what a row belongs to."""
@@ -46,6 +47,18 @@ def upstreams_of(given: Mapping[str, Any]) -> dict[str, Upstream]:
     from fastproxy.config.model import Upstream
 
     return dict(converted(dict[str, Upstream], dict(given), "upstreams"))
+
+
+def rosters_of(handover: Handover, roster: bytes, board: Board) -> Rosters:
+    """Those of an instance with these settings. `roster`: the one in force."""
+    return Rosters(
+        upstreams_of(handover.upstreams),
+        roster,
+        board,
+        handover.zone,
+        bytes.fromhex(handover.session_key),
+        handover.retired,
+    )
 
 
 def converted(kind: Any, given: Any, where: str) -> Any:
@@ -96,12 +109,17 @@ class Rosters:
         board: Board,
         zone: str = "",
         session_key: bytes = b"",
+        retired: Iterable[str] = (),
     ) -> None:
         self.board = board
         self.zone = zone
         self.session_key = session_key
         self.upstreams = upstreams
-        """As configured."""
+        """As configured, by number."""
+        self.retired = frozenset(retired)
+        """Those that keep their numbers and have no members (config/numbers.py)."""
+        self.current = {n: one for n, one in upstreams.items() if n not in self.retired}
+        """The others."""
         head = pack.read("RosterHeader", roster)
         if head["magic"] != build.ROSTER_MAGIC or head["layout_hash"] != _core.layout_hash():
             raise ValueError("this is no roster of this build")
@@ -117,7 +135,7 @@ class Rosters:
         self.written: dict[Key, tuple[int, int, int]] = {}
         """Members on the scoreboard -> (generation, weight, operator's word), as written there."""
         current = self._learn(build.read_roster(roster))
-        members = all_members(upstreams, self.changes, self.addresses)
+        members = all_members(self.current, self.changes, self.addresses)
         self.members = [one for one in members if (one.upstream, one.name) in current]
         """Who is a member now."""
 
@@ -159,7 +177,7 @@ class Rosters:
         """URLs of members whose addresses have to be asked for, again and again."""
         urls = [
             one.url
-            for name, upstream in self.upstreams.items()
+            for name, upstream in self.current.items()
             for one in self.changes[name].backends(upstream)
         ]
         return list(dict.fromkeys(url for url in urls if not build.is_numeric(url)))
@@ -175,6 +193,14 @@ class Rosters:
         """Names were looked up: URL -> addresses. None of them: it has no member any more (who asks
         keeps the last good answer for as long as it is to be kept)."""
         return self._make(self.changes, {**self.addresses, **answers})
+
+    def renew(
+        self, changes: dict[str, Change], answers: Mapping[str, list[Place]] | None = None
+    ) -> bytes:
+        """After a reload: a roster by the new settings, whether or not its members are others."""
+        roster = self._make(changes, {**self.addresses, **(answers or {})}, always=True)
+        assert roster is not None
+        return roster
 
     def provide(self, upstream: str, source: str, backends: list[Backend]) -> bytes | None:
         """All that a source of members (a file...) names for an upstream, in place of what it named
@@ -207,14 +233,16 @@ class Rosters:
             if _core.uneject(self.board, self.rows[(one.upstream, one.name)], numbers[one.upstream])
         ]
 
-    def _make(self, changes: dict[str, Change], addresses: dict[str, list[Place]]) -> bytes | None:
-        for name, upstream in self.upstreams.items():
+    def _make(
+        self, changes: dict[str, Change], addresses: dict[str, list[Place]], always: bool = False
+    ) -> bytes | None:
+        for name, upstream in self.current.items():
             for one in changes[name].backends(upstream):
                 if one.url.scheme != upstream.scheme:
                     raise ValueError(f"{one.url}: backends of {name} are {upstream.scheme}://")
         self._know_numbers(addresses, changes)
-        members = all_members(self.upstreams, changes, addresses)
-        if members == self.members and changes == self.changes:
+        members = all_members(self.current, changes, addresses)
+        if members == self.members and changes == self.changes and not always:
             self.addresses = addresses
             return None
         rows, given_on = self._rows_of(members)

@@ -47,11 +47,20 @@ def load(
     except FileNotFoundError:
         text = b""
     found = changing.read(text, upstreams)
+    fit(found, upstreams, provided)
+    return found
+
+
+def fit(
+    found: Mapping[str, Change],
+    upstreams: Mapping[str, Upstream],
+    provided: Mapping[str, dict[str, list[Backend]]] | None = None,
+) -> None:
+    """Keep what still means something to these upstreams, beside what sources name now."""
     for name, change in found.items():
         change.provided = dict((provided or {}).get(name, {}))
         change.added = [one for one in change.added if one.url.scheme == upstreams[name].scheme]
         change.prune(upstreams[name])
-    return found
 
 
 def first_members(members: list[Member], changes: Mapping[str, Change]) -> list[Member]:

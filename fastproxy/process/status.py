@@ -93,6 +93,8 @@ class Status:
         """What discovery knows of names, once it runs."""
         self.certificates: Callable[[], list[dict[str, Any]]] = list
         """What is in the keyring in force."""
+        self.reloads: Callable[[], dict[str, Any]] = dict
+        """What became of reloads."""
         self.checked = checked
         """What the checks know of a row."""
 
@@ -114,6 +116,7 @@ class Status:
             "control_socket": self.handover.control_socket,
             "plan_generation": head["plan_generation"],
             "roster_epoch": head["roster_epoch"],
+            "reloads": self.reloads(),
             "workers": [self.worker(slot) for slot in range(slots)],
             "totals": {name: totals[name] for name in (*segment.COUNTERS, *segment.GAUGES)},
             "limits": {name: totals[name] for name in segment.LIMITS},
@@ -171,7 +174,9 @@ class Status:
                 entry = self.backend_report(row, slots)
                 gone[name].append({**entry, "source": "removed", "state": "removed"})
         reports: list[dict[str, Any]] = []
-        for name, upstream in rosters.upstreams.items():
+        for number, (name, upstream) in enumerate(rosters.upstreams.items()):
+            if name in rosters.retired and not gone[name]:
+                continue
             sources = rosters.changes[name].sources(upstream)
             entries = [
                 self.member_report(one, sources[str(one.backend.url)][1], slots)
@@ -181,7 +186,7 @@ class Status:
                 {
                     "name": name,
                     "balance": upstream.balance,
-                    "queued": segment.queued(self.board, len(reports), slots),
+                    "queued": segment.queued(self.board, number, slots),
                     "backends": entries + gone[name],
                     "changes": _changes_report(rosters.changes[name]),
                 }

@@ -4,14 +4,15 @@
     {"verb": "status"}                       all there is to see (process/status.py)
     {"verb": "version"}, {"verb": "ping"}
     {"verb": "stop"}, {"verb": "quit"}, {"verb": "reopen"}     passed on to the master
+    {"verb": "reload"}                       read the configuration anew (process/reload.py)
     {"verb": "backends", "upstream": "web"}  the upstreams and their backends; all without a name
     {"verb": "backend", "action": "drain", "upstream": "web", "backends": ["127.0.0.1:9001"]}
                                              an order about backends (process/orders.py)
 
     ->  {"ok": true, ...}   or   {"ok": false, "error": "..."}
 
-An order is answered when every worker that serves has the new roster, or after IN_FORCE_SECONDS
-with "in_force": false.
+An order or reload is answered when every worker that serves has what came of it, or after
+IN_FORCE_SECONDS with "in_force": false. A reload that is refused is "ok", and not "done".
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from fastproxy.process import orders
 from fastproxy.process.channels import Message
 from fastproxy.process.log import Log
 from fastproxy.process.orders import Done, Order, OrderError
+from fastproxy.process.reload import Reload
 from fastproxy.process.rosters import Rosters
 from fastproxy.process.status import Status
 from fastproxy.schema import UpstreamUrl
@@ -55,6 +57,7 @@ class House(Protocol):
     rosters: Rosters
     status: Status
     log: Log
+    reload: Reload
 
     def tell_master(self, message: Message) -> bool: ...
 
@@ -104,6 +107,21 @@ async def to_master(house: House, line: bytes) -> dict[str, Any]:
     return {}
 
 
+async def reload(house: House, _: bytes) -> dict[str, Any]:
+    began = time.monotonic()
+    found = await house.reload.run()
+    late = await _late_workers(house.board, "plan_generation", found.generation)
+    return {
+        "done": found.done,
+        "plan_generation": found.generation,
+        "problems": [msgspec.to_builtins(one) for one in found.problems],
+        "notes": found.notes,
+        "in_force": not late,
+        "late_workers": late,
+        "seconds": round(time.monotonic() - began, 4),
+    }
+
+
 async def backends(house: House, line: bytes) -> dict[str, Any]:
     name = msgspec.json.decode(line, type=Request).upstream
     wanted = orders.upstream_meant(house.rosters, name) if name else ""
@@ -128,7 +146,9 @@ async def backend(house: House, line: bytes) -> dict[str, Any]:
     if done.roster is not None:
         house.hand_on(done.roster)
     kept = house.keep_state() if done.roster is not None else ""
-    late = await _late_workers(house.board, epoch) if done.roster is not None else []
+    late = (
+        await _late_workers(house.board, "roster_epoch", epoch) if done.roster is not None else []
+    )
     return {
         "action": order.action,
         "upstream": done.upstream,
@@ -156,16 +176,16 @@ def _entries(house: House, done: Done) -> list[dict[str, Any]]:
     return [house.status.backend_report(row, house.board.workers) for row in rows]
 
 
-async def _late_workers(board: Board, epoch: int) -> list[int]:
-    """Wait until every worker that serves has a roster of this epoch or later; slots of those that
-    have not in time."""
+async def _late_workers(board: Board, word: str, number: int) -> list[int]:
+    """Wait until every worker that serves has a roster of this epoch or later (or a plan of this
+    generation: `word` is the one of its row); slots of those that have not in time."""
     end = time.monotonic() + IN_FORCE_SECONDS
     while True:
         late = [
             slot
             for slot in range(board.workers)
             if board.state(slot) in (WorkerState.SERVING, WorkerState.DRAINING)
-            and segment.worker(board, slot)["roster_epoch"] < epoch
+            and segment.worker(board, slot)[word] < number
         ]
         if not late or time.monotonic() >= end:
             return late
@@ -179,6 +199,7 @@ VERBS: dict[str, Verb] = {
     "stop": to_master,
     "quit": to_master,
     "reopen": to_master,
+    "reload": reload,
     "backends": backends,
     "backend": backend,
 }

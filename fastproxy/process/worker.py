@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 from fastproxy import _core
 from fastproxy._core import Board
+from fastproxy.memory import pack
 from fastproxy.process import channels
 from fastproxy.process.channels import Channels, Message
 from fastproxy.process.handover import contents
@@ -52,6 +53,7 @@ class EngineLike(Protocol):
     def host(self, loop: Any) -> None: ...
     def plan(self, fd: int) -> int: ...
     def roster(self, fd: int) -> int: ...
+    def configure(self, plan: int, roster: int) -> int: ...
     def queue_bells(self, fds: list[int]) -> None: ...
     def listen(self, slot: int, listener: int, fd: int) -> None: ...
     def log_to(self, fd: int) -> None: ...
@@ -152,6 +154,7 @@ class Worker:
         self.engine = make(task.slot, task.board_fd)
         self.tls: Any = None
         """`fastproxy._tls`, if there is TLS."""
+        self.drain_seconds = task.drain_seconds
         self.deadline = 0.0
         self.orphan = False
 
@@ -171,8 +174,7 @@ class Worker:
         if task.log_fd >= 0:
             engine.log_to(task.log_fd)
             os.close(task.log_fd)  # the engine has its own; ours would outlive a rotation
-        engine.plan(task.plan_fd)
-        engine.roster(task.roster_fd)
+        engine.configure(task.plan_fd, task.roster_fd)
         if task.keyring_fd >= 0:
             self.tls = importlib.import_module(TLS_PLUG)
             self.tls.attach(engine, task.log.debugs)
@@ -193,6 +195,16 @@ class Worker:
         """A keyring. ValueError: what is in force stays in force."""
         for note in self.tls.load(self.engine, contents(fd)):
             self.task.log.warning(note)
+
+    def load_plan(self, fds: list[int]) -> None:
+        """Plan, roster, and the keyring if there is one, as a whole. Keys first: those of upstreams
+        that are gone are among them, so that they serve the plan before, too."""
+        plan, roster, *keyring = fds
+        if keyring and self.tls is not None:
+            self.load_keys(keyring[0])
+        self.engine.configure(plan, roster)
+        head = os.pread(plan, pack.size("PlanHeader"), 0)
+        self.drain_seconds = pack.read("PlanHeader", head)["settings"]["drain_ms"] / 1000
 
     def serve(self) -> int:
         """Run the loop to the end."""
@@ -249,7 +261,7 @@ class Worker:
 
     def take(self, message: Message, fds: list[int]) -> None:
         if message.kind == "plan":
-            self.engine.plan(fds[0])
+            self.load_plan(fds)
         elif message.kind == "roster":
             self.engine.roster(fds[0])
         elif message.kind == "keyring" and self.tls is not None:
@@ -274,8 +286,8 @@ class Worker:
     def start_drain(self) -> None:
         """Accept what is queued; tell the master, who shuts the doors for all. With the master gone
         we shut our own."""
-        self.deadline = time.monotonic() + self.task.drain_seconds
-        self.engine.drain(self.task.drain_seconds)
+        self.deadline = time.monotonic() + self.drain_seconds
+        self.engine.drain(self.drain_seconds)
         self.board.set_state(self.task.slot, WorkerState.DRAINING)
         if self.orphan:
             self.own_sockets(hush)

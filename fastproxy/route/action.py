@@ -52,10 +52,11 @@ def build_action(
 
 
 def _upstream(path: str, name: str, upstreams: Sequence[str], problems: list[Problem]) -> int:
-    if name in upstreams:
+    if name and name in upstreams:
         return upstreams.index(name)
-    close = difflib.get_close_matches(name, upstreams, n=1)
-    known = f"there are: {', '.join(upstreams)}" if upstreams else "there is none"
+    names = [one for one in upstreams if one]
+    close = difflib.get_close_matches(name, names, n=1)
+    known = f"there are: {', '.join(names)}" if names else "there is none"
     hint = f"did you mean {close[0]!r}?" if close else known
     problems.append(Problem(path, f"no upstream {name!r}", hint))
     return 0

@@ -13,7 +13,7 @@ other. The order of calls is
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,17 +57,17 @@ def build_routes(
     max_body: int = 0,
     request_timeout_ms: int = 0,
     grpc_web: Sequence[int] = (),
+    counters: Callable[[Sequence[str], int], Sequence[int]] | None = None,
 ) -> dict[str, tuple[int, int]]:
-    """RouteTables for `pack`, all rows in the blob.
+    """RouteTables for `pack`, all rows in the blob. With problems they are of no use.
 
     listeners: their `bind` texts; RouteQuery.listener is an index into it. upstreams: names, by
-    index. responders: names used are added to it. rewrites, replies: what `build_rewrites` gave
-    for each route, grpc_web likewise. max_body, request_timeout_ms: for routes that do not say; a
-    route may say "off". With problems the tables are of no use.
+    index; empty where none may be named. responders: names used are added to it. rewrites,
+    replies: what `build_rewrites` gave for each route, grpc_web likewise. max_body,
+    request_timeout_ms: for routes that do not say. counters: (names, how many rows there are) ->
+    row of each route's counters; absent: in their order.
     """
-    names = name_routes(routes, problems)
-    if len(routes) > ROUTES_MAX:
-        problems.append(Problem("routes", f"at most {ROUTES_MAX} routes, not {len(routes)}"))
+    names, numbers = _named(routes, counters, problems)
     predicates: list[Mapping[str, Any]] = []
     methods: list[Mapping[str, Any]] = []
     rows: list[Mapping[str, Any]] = []
@@ -79,7 +79,7 @@ def build_routes(
         rows.append({
             **build_action(blob, path, route, params, upstreams, responders, problems),
             "name": blob.text(names[index]),
-            "counter": index,
+            "counter": numbers[index],
             "log": route.access_log,
             "rewrite": rewrites[index],
             "reply_headers": replies[index],
@@ -103,6 +103,20 @@ def build_routes(
         "predicates": blob.rows("PredicateRow", predicates),
         "methods": blob.rows("MethodRow", methods),
     }
+
+
+def _named(
+    routes: Sequence[Route],
+    counters: Callable[[Sequence[str], int], Sequence[int]] | None,
+    problems: list[Problem],
+) -> tuple[list[str], Sequence[int]]:
+    """Each route's name, and the row of its counters."""
+    names = name_routes(routes, problems)
+    if len(names) > ROUTES_MAX:
+        problems.append(Problem("routes", f"at most {ROUTES_MAX} routes, not {len(names)}"))
+    elif counters is not None:
+        return names, counters(names, ROUTES_MAX)
+    return names, range(len(names))
 
 
 def _bounds(route: Route, max_body: int, request_timeout_ms: int) -> dict[str, int]:

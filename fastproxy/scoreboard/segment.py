@@ -263,6 +263,16 @@ def clear_backend(board: Board, row: int) -> None:
             memoryview(board)[at : at + size] = bytes(size)
 
 
+def clear_route(board: Board, row: int) -> None:
+    """A route's counters, made ready for another one."""
+    size, rows = pack.size("RouteCount"), _head(board, "routes")
+    first = _head(board, "route_counts_off")
+    for slot in range(board.workers):
+        at = first + (slot * rows + row) * size
+        if any(memoryview(board)[at : at + size]):  # as above
+            memoryview(board)[at : at + size] = bytes(size)
+
+
 def _set_words(board: Board, struct: str, at: int, values: dict[str, int]) -> None:
     view = memoryview(board)
     for name, value in values.items():

@@ -82,9 +82,15 @@ def _tls_of(listener: Any) -> Tls | None:
 
 
 def build_keyring(
-    config: Configured, generation: int, directory: str = "", *, http2: bool = True
+    config: Configured,
+    generation: int,
+    directory: str = "",
+    *,
+    http2: bool = True,
+    kept: Mapping[str, UpstreamKeys | None] | None = None,
 ) -> Built:
-    """`directory`: that of the configuration file. `http2`: whether HTTP/2 can be spoken."""
+    """`directory`: that of the configuration file. `http2`: whether HTTP/2 can be spoken. `kept`:
+    upstreams whose files are not read any more, with what was made of them."""
     reading = Reading(directory)
     listeners: list[ListenerKeys | None] = []
     upstreams: list[UpstreamKeys | None] = []
@@ -98,6 +104,9 @@ def build_keyring(
             spoken = one.http2 is not False and http2
             listeners[at] = _listener(reading, f"listeners[{at}].tls", tls, spoken)
     for name, upstream in config.upstreams.items():
+        if kept is not None and name in kept:
+            upstreams.append(kept[name])
+            continue
         https = upstream is not None and upstream.scheme == "https"
         where = f"upstreams.{name}.tls"
         upstreams.append(_upstream(reading, where, upstream, http2) if https else None)

@@ -38,6 +38,7 @@ LAYERS = [
     ["admin"],
     ["process"],
     ["flags", "start", "view", "demo", "explaining"],
+    ["renew", "shown"],
     ["instance", "certs"],
     ["cli"],
     ["__main__"],

@@ -203,7 +203,7 @@ def test_wrong_flags_are_usage_errors(args: list[str], said: str) -> None:
     [
         ["run", "--nonsense"], ["nonsense"], ["run"],
         ["run", "-c", "x.toml", "--upstream", "http://a"],
-        ["-s", "reload"], ["-t", "-s", "stop"], ["-t", "version"], ["stop", "--wait", "x"], [],
+        ["-s", "restart"], ["-t", "-s", "stop"], ["-t", "version"], ["stop", "--wait", "x"], [],
         ["run", "-c"], ["explain"],
     ],
 )  # fmt: skip

@@ -144,3 +144,23 @@ def test_an_unsound_file_is_told_as_by_check(tmp_path: Path) -> None:
     result = call(str(tmp_path / "f.toml"), "GET", "/")
     assert result.exit_code == 1
     assert 'did you mean "workers"?' in result.stderr
+
+
+def test_a_listener_that_sends_on_to_https(tmp_path: Path) -> None:
+    """Before any route; but for what certificates are got by."""
+    path = tmp_path / "sent.toml"
+    path.write_text(
+        'listeners = [{ bind = "127.0.0.1:8080", redirect_https = 8443 }]\n'
+        '[[routes]]\npath = "/"\nreply = { status = 200, body = "here" }\n'
+    )
+
+    def asked(*args: str) -> str:
+        command = ["explain", "-c", str(path), *args]
+        return click.testing.CliRunner().invoke(cli.cli, command).output
+
+    said = asked("GET", "http://shop.example/a?b=c")
+    assert "308 to https://shop.example:8443/a?b=c (redirect_https of the listener)" in said
+    assert "here" not in said
+    assert "here" in asked("GET", "http://shop.example/.well-known/acme-challenge/x")
+    found = json.loads(asked("GET", "http://shop.example/", "--json"))
+    assert found["sent_on"] == {"status": 308, "location": "https://shop.example:8443/"}

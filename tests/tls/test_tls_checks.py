@@ -1,0 +1,52 @@
+"""Health checks of https:// backends trust whom requests trust, unless they say otherwise."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+import pytest
+
+from tests.flow.orders import rows
+from tests.running import Backend, wait_until
+from tests.tls.certs import Authority
+from tests.tls.files import PAIR, Filed
+
+
+@pytest.mark.parametrize(
+    ("toward", "check", "good"),
+    [
+        ({"ca": "ca.pem"}, {}, True),
+        ({"ca": "ca.pem"}, {"tls": {}}, False),
+        ({"verify": False}, {}, True),
+        ({"ca": "ca.pem", "cert": "own.pem", "key": "own.key"}, {}, True),
+    ],
+)
+def test_checks_by_tls(toward: dict[str, Any], check: dict[str, Any], good: bool) -> None:
+    authority = Authority()
+    site, near, own = (authority.sign(name) for name in ("a.test", "127.0.0.1", "proxy"))
+    with Backend() as backend:
+        files = {
+            "ca.pem": authority.pem,
+            "near.pem": near.cert,
+            "near.key": near.key,
+            "own.pem": own.cert,
+            "own.key": own.key,
+        }
+        url = backend.url.replace("http:", "https:")
+        upstream = {
+            "backends": [url],
+            "tls": toward,
+            "health": {"kind": "https", "interval": "100ms", "jitter": 0, **check},
+        }
+        settings = {"upstreams": {"default": upstream}}
+        proxy = Filed(site, "", [{"tls": PAIR}], files=files, settings=settings, workers=1)
+        server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        server.load_cert_chain(proxy.directory / "near.pem", proxy.directory / "near.key")
+        if "cert" in toward:
+            server.verify_mode = ssl.CERT_REQUIRED
+            server.load_verify_locations(cadata=authority.pem.decode())
+        backend.server.socket = server.wrap_socket(backend.server.socket, server_side=True)
+        with proxy:
+            last = wait_until(lambda: (rows(proxy)[url]["check"] or {}).get("last"))
+            assert last.startswith("200") if good else "certificate" in last
