@@ -25,7 +25,8 @@ cdef inline bint names(const nghttp2_nv *nv, const char *name, size_t length) no
     return span_equal_nocase(span(<const char *> nv.name, nv.namelen), span(name, length))
 
 
-cdef size_t fields_as_nv(const Head *head, nghttp2_nv *nv, uint64_t drop, bint keeps_te) noexcept nogil:
+cdef size_t fields_as_nv(const Head *head, nghttp2_nv *nv, uint64_t drop,
+                         bint keeps_te) noexcept nogil:
     """Field lines as name and value; hop-by-hop ones are not there. nghttp2 copies them, and puts
     the names in lower case."""
     cdef size_t count = 0
