@@ -30,6 +30,9 @@ def regex_inspect(pattern: bytes, options: int = 0) -> tuple[int, dict[str, int]
 def literal_behind() -> int:
     """Bytes that must be there to be read behind a template's literal."""
 
+def part_place(variable: int, arg: int) -> tuple[int, int]:
+    """(PartKind, where in the Scene) of a template's variable."""
+
 def variables() -> dict[str, int]:
     """{name: number} of the variables of templates."""
 

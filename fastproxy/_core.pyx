@@ -44,6 +44,7 @@ from fastproxy.websocket.frames cimport (
     GOODBYE_BYTES, FrameWalk, frames_between, frames_goodbye, frames_walk)
 # which route, which backend, what does the other side read
 from fastproxy.template.fields cimport cookie_find, cookie_next, field_next, field_value
+from fastproxy.template.line cimport line_check, render_line
 from fastproxy.template.render cimport render, rows_inside, template_check, text_inside
 from fastproxy.template.table cimport Scene, Template
 from fastproxy.grpcweb.check cimport grpc_web_check

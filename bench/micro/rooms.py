@@ -236,8 +236,8 @@ def scene() -> Any:
     return _probe.scene_of(
         request=_probe.head_of(FIELDS, IDS), client_ip=b"192.0.2.17", method=b"GET",
         host=b"example.com", target=b"/api/v1/resource/77/items?x=1", status=200, bytes_out=1234,
-        time_total_us=1234, time_first_byte_us=900, route=b"/api/", upstream=b"api", version=11,
-        backend=b"http://127.0.0.1:9001", end_state=b"--", worker=1,
+        time_total_us=1234, time_first_byte_us=900, route=b"/api/", upstream=b"api",
+        protocol=b"HTTP/1.1", backend=b"http://127.0.0.1:9001", end_state=b"--", worker=1,
         request_id=b"01909bcd-7f3e-7b5e-9d3c-5f4f7a1c2b3d",
         time_local=b"22/Nov/2026:14:38:26 +0000", time_iso=b"2026-11-22T14:38:26.123456Z",
     )  # fmt: skip

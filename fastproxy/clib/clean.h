@@ -54,19 +54,25 @@ __attribute__((noinline, cold)) static size_t clean_slowly(const char *p, size_t
 #include <emmintrin.h>
 #define CLEAN_STEP 16
 
-/* Bits of the bytes that are not clean: one above, as signed numbers, they are below 0x21 or the
- * quote or the backslash. */
-static inline unsigned clean_marks(__m128i v) {
-    __m128i bad = _mm_cmplt_epi8(_mm_add_epi8(v, _mm_set1_epi8(1)), _mm_set1_epi8(0x21));
+/* The high bit of each byte that is not clean: of all but 0x20 to 0x7e by adding, which stops at
+ * 255, and of the quote and the backslash. */
+static inline __m128i clean_not(__m128i v) {
+    __m128i bad = _mm_adds_epu8(_mm_sub_epi8(v, _mm_set1_epi8(0x20)), _mm_set1_epi8(0x21));
     bad = _mm_or_si128(bad, _mm_cmpeq_epi8(v, _mm_set1_epi8('"')));
-    bad = _mm_or_si128(bad, _mm_cmpeq_epi8(v, _mm_set1_epi8('\\')));
-    return (unsigned)_mm_movemask_epi8(bad);
+    return _mm_or_si128(bad, _mm_cmpeq_epi8(v, _mm_set1_epi8('\\')));
+}
+
+/* The same as bits. */
+static inline unsigned clean_marks(__m128i v) { return (unsigned)_mm_movemask_epi8(clean_not(v)); }
+
+static inline __m128i clean_bad(char *to, const char *p) {
+    __m128i v = _mm_loadu_si128((const __m128i *)p);
+    _mm_storeu_si128((__m128i *)to, v);
+    return clean_not(v);
 }
 
 static inline unsigned clean_step(char *to, const char *p) {
-    __m128i v = _mm_loadu_si128((const __m128i *)p);
-    _mm_storeu_si128((__m128i *)to, v);
-    return clean_marks(v);
+    return (unsigned)_mm_movemask_epi8(clean_bad(to, p));
 }
 
 /* Less than a step; whether all of it is clean. Pieces that overlap make every length of one. */
@@ -88,6 +94,16 @@ static inline int clean_few(char *to, const char *p, size_t length) {
     to[length - 1] = p[length - 1];
     return !(clean_marks(_mm_cvtsi32_si128((uint8_t)p[0] | (uint8_t)p[length >> 1] << 8
                                            | (uint8_t)p[length - 1] << 16)) & 7);
+}
+
+/* May 16 bytes be read from `p`, whatever of them is ours? They are of one page. */
+static inline int clean_may_read(const char *p) {
+#if defined(__SANITIZE_ADDRESS__)
+    (void)p;
+    return 0;
+#else
+    return ((uintptr_t)p & 4095) <= 4096 - CLEAN_STEP;
+#endif
 }
 #else
 #define CLEAN_STEP 8
@@ -117,5 +133,24 @@ static inline size_t copy_clean(char *to, const char *p, size_t length) {
     if (clean_step(to + length - CLEAN_STEP, p + length - CLEAN_STEP))
         return at + clean_slowly(p + at, length - at);
     return length;
+}
+
+/* Copies `length` bytes, at least one; 0: all of them are clean, else what lies in `to` is of no
+ * meaning. Up to CLEAN_STEP bytes may be written in any case. */
+static inline unsigned copy_marks(char *to, const char *p, size_t length) {
+#if defined(__SSE2__)
+    size_t at;
+    __m128i bad;
+    if (length <= CLEAN_STEP) {
+        if (clean_may_read(p)) return clean_step(to, p) << (32 - length);
+        return copy_clean(to, p, length) != length;
+    }
+    bad = clean_bad(to + length - CLEAN_STEP, p + length - CLEAN_STEP);
+    for (at = 0; at < length - CLEAN_STEP; at += CLEAN_STEP)
+        bad = _mm_or_si128(bad, clean_bad(to + at, p + at));
+    return (unsigned)_mm_movemask_epi8(bad);
+#else
+    return copy_clean(to, p, length) != length;
+#endif
 }
 #endif

@@ -6,6 +6,10 @@
  * and as long as the thread keeps up both stay in the cache. The engine never waits: a line that
  * does not fit on its sheet is refused.
  *
+ * The thread has a table of descriptors of its own (log_apart). While two threads share one, the
+ * kernel counts a reference up and down in each call of either, 50 ns of every recv and send. So
+ * files are given to the thread through a socket (logdoor.h).
+ *
  * A sheet goes to a file in one write (O_APPEND keeps processes apart); to pipes and sockets go
  * whole lines of at most PIPE_BUF, so that lines of several processes never mix. A longer one goes
  * in pieces; a record lock (which a death releases) keeps the other workers' threads out until it
@@ -28,6 +32,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "logdoor.h"
+
 #define LOG_SHEET_BYTES (1u << 20)
 #define LOG_MUCH_BYTES 262144u      /* so much gathered: do not wait for the tick */
 
@@ -35,14 +41,17 @@ typedef struct LogWriter {
     /* the engine's */
     char *sheet;
     size_t length;                  /* of what stands on it */
+    int give;                       /* the socket on which the thread is given files */
     /* both */
     uint32_t handed __attribute__((aligned(64)));   /* bytes of the other sheet; 0: it is free */
     uint32_t calls;                 /* grows whenever the thread shall look; it sleeps on it */
-    int next_fd;                    /* -1: none */
+    uint32_t given;                 /* a file was given */
+    uint32_t begun;                 /* LOG_APART or LOG_SHARED, once the thread runs */
     int stop;
     uint64_t lost_lines;            /* handed over, but the descriptor refused them */
     /* the thread's */
     int fd __attribute__((aligned(64)));
+    int take;
     pthread_t thread;
     char sheets[2][LOG_SHEET_BYTES] __attribute__((aligned(4096)));
 } LogWriter;
@@ -111,15 +120,25 @@ static inline int log_is_file(int fd) {
     return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
 }
 
+/* The thread's last act. What is its own ends with it; what it shares it must close. */
+static inline void log_leave(LogWriter *log) {
+    if (log->begun == LOG_SHARED) {
+        close(log->fd);
+        close(log->take);
+    }
+}
+
 static void *log_thread(void *arg) {
     LogWriter *log = (LogWriter *)arg;
     const char *sheet = log->sheets[0];     /* the engine began with this one */
     int is_file = log_is_file(log->fd);
+    __atomic_store_n(&log->begun, log_apart(log->fd, log->take), __ATOMIC_RELEASE);
+    syscall(SYS_futex, &log->begun, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
     for (;;) {
         uint32_t calls = __atomic_load_n(&log->calls, __ATOMIC_ACQUIRE);
         /* Both before `handed`: what was handed over before belongs to the old file. */
         int stop = __atomic_load_n(&log->stop, __ATOMIC_ACQUIRE);
-        int next = __atomic_exchange_n(&log->next_fd, -1, __ATOMIC_ACQ_REL);
+        int next = __atomic_exchange_n(&log->given, 0, __ATOMIC_ACQ_REL) ? log_take(log->take) : -1;
         uint32_t size = __atomic_load_n(&log->handed, __ATOMIC_ACQUIRE);
         if (size > 0) {
             log_sheet_out(log, sheet, size, is_file);
@@ -133,6 +152,7 @@ static void *log_thread(void *arg) {
         }
         if (stop) {                         /* the engine has left its sheet to us */
             log_sheet_out(log, sheet, log->length, is_file);
+            log_leave(log);
             return NULL;
         }
         if (size == 0 && next < 0)
@@ -145,18 +165,31 @@ static void *log_thread(void *arg) {
 /* Owns fd from now on. NULL: no memory or no thread. */
 static LogWriter *log_open(int fd) {
     sigset_t all, before;
-    int failed;
+    int failed, ends[2];
     LogWriter *log = NULL;
     if (posix_memalign((void **)&log, 4096, sizeof(LogWriter)) != 0) return NULL;
+    if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, ends) != 0) { free(log); return NULL; }
     memset(log, 0, offsetof(LogWriter, sheets));
     log->sheet = log->sheets[0];
     log->fd = fd;
-    log->next_fd = -1;
+    log->give = ends[0];
+    log->take = ends[1];
     sigfillset(&all);               /* signals are for the loop's thread */
     pthread_sigmask(SIG_SETMASK, &all, &before);
     failed = pthread_create(&log->thread, NULL, log_thread, log);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (failed) { free(log); return NULL; }
+    if (failed) {
+        close(ends[0]);
+        close(ends[1]);
+        free(log);
+        return NULL;
+    }
+    while (__atomic_load_n(&log->begun, __ATOMIC_ACQUIRE) == 0)
+        syscall(SYS_futex, &log->begun, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
+    if (log->begun == LOG_APART) {  /* it has both */
+        close(fd);
+        close(ends[1]);
+    }
     return log;
 }
 
@@ -195,24 +228,29 @@ static inline uint64_t log_lost(LogWriter *log) {
     return __atomic_exchange_n(&log->lost_lines, 0, __ATOMIC_RELAXED);
 }
 
-static inline void log_reopen(LogWriter *log, int fd) {
-    int old;
+/* Writes to this file from now on; owns fd, whatever comes of it. -1: it could not be given, errno
+ * says why, and the log stays where it is. */
+static inline int log_reopen(LogWriter *log, int fd) {
+    int failed;
     log_hand(log);
-    old = __atomic_exchange_n(&log->next_fd, fd, __ATOMIC_ACQ_REL);
-    if (old >= 0) close(old);
+    failed = log_give(log->give, fd);
+    close(fd);
+    if (failed) return -1;
+    __atomic_store_n(&log->given, 1, __ATOMIC_RELEASE);
     log_call(log);
+    return 0;
 }
 
 /* Writes what is left; gives up after about a second if the descriptor is blocked. */
 static inline void log_close(LogWriter *log) {
     struct timespec limit;
     if (!log) return;
+    close(log->give);
     __atomic_store_n(&log->stop, 1, __ATOMIC_RELEASE);
     log_call(log);
     clock_gettime(CLOCK_REALTIME, &limit);
     limit.tv_sec += 1;
     if (pthread_timedjoin_np(log->thread, NULL, &limit) != 0) return; /* it may still use *log */
-    close(log->fd);
     free(log);
 }
 #endif

@@ -12,5 +12,5 @@ cdef extern from "fastproxy/clib/logwriter.h" nogil:
     void log_took(LogWriter *log, size_t size) noexcept
     void log_tick(LogWriter *log) noexcept
     uint64_t log_lost(LogWriter *log) noexcept
-    void log_reopen(LogWriter *log, int fd) noexcept
+    int log_reopen(LogWriter *log, int fd) noexcept
     void log_close(LogWriter *log) noexcept

@@ -19,11 +19,9 @@ static inline uint32_t word2(const char *p) { uint16_t w; memcpy(&w, p, 2); retu
 
 /* A text that lies in blocks of its own, in whole blocks: up to 31 bytes more than `length`. */
 static inline void copy_blocks(char *to, const char *p, size_t length) {
-    size_t at = 0;
-    do {
-        memcpy(to + at, p + at, BLOCK_BYTES);
-        at += BLOCK_BYTES;
-    } while (at < length);
+    size_t at;
+    memcpy(to, p, BLOCK_BYTES);
+    for (at = BLOCK_BYTES; at < length; at += BLOCK_BYTES) memcpy(to + at, p + at, BLOCK_BYTES);
 }
 
 /* The first mark is right, those behind it may cry wolf (a borrow runs upwards). */

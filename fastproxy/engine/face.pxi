@@ -132,7 +132,8 @@ cdef class WorkerEngine:
         if own < 0:
             raise OSError(errno, "cannot duplicate the log's descriptor")
         if self.eng.log != NULL:
-            log_reopen(self.eng.log, own)
+            if log_reopen(self.eng.log, own) != 0:
+                raise OSError(errno, "cannot give the log's descriptor to its writer")
             return
         self.eng.log = log_open(own)
         if self.eng.log == NULL:

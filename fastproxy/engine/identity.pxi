@@ -28,9 +28,11 @@ cdef inline bint is_v4_mapped(const uint8_t *address) noexcept nogil:
 
 cdef inline char *write_octet(char *to, uint32_t value) noexcept nogil:
     """0 to 255; where it ends."""
+    cdef uint32_t hundreds
     if value >= 100:
-        to[0] = <char> (48 + value // 100)
-        memcpy(to + 1, &DIGIT_PAIRS[value % 100 * 2], 2)
+        hundreds = 1 if value < 200 else 2
+        to[0] = <char> (48 + hundreds)
+        memcpy(to + 1, &DIGIT_PAIRS[(value - 100 * hundreds) * 2], 2)
         return to + 3
     if value >= 10:
         memcpy(to, &DIGIT_PAIRS[value * 2], 2)

@@ -99,7 +99,7 @@ cdef const char *plan_trouble(const char *base, size_t length, uint64_t layout) 
     for i in range(header.responders.count):
         if not text_inside(responders[i], length):
             return b"a responder's name lies outside"
-    if template_check(base, length, &header.settings.log_line) != 0:
+    if line_check(base, length, &header.settings.log_line) != 0:
         return b"the log line is damaged"
     if rewrite_check(base, length, &header.rewrites, header.routes.regexes.count) != 0:
         return b"the rewrites are damaged"

@@ -106,13 +106,14 @@ cdef void scene_fill(Engine *eng, Exchange *x, Request *request, const Head *ans
     scene.retries = x.retries
     scene.bytes_in = x.bytes_in
     scene.bytes_out = x.bytes_out
-    scene.end_state[0] = x.end_state[0] if x.end_state[0] != 0 else c'-'
-    scene.end_state[1] = x.end_state[1] if x.end_state[1] != 0 else c'-'
+    scene.end_letters[0] = x.end_state[0] if x.end_state[0] != 0 else c'-'
+    scene.end_letters[1] = x.end_state[1] if x.end_state[1] != 0 else c'-'
+    scene.end_state = span(scene.end_letters, 2)
     scene.time_total_us = eng.now_us - x.started_us
     scene.time_connect_us = x.connected_us - x.dialed_us if x.connected_us != 0 else 0
     scene.time_first_byte_us = x.first_byte_us - x.started_us if x.first_byte_us != 0 else 0
-    scene.version[0] = c'2' if x.flags & X_HTTP2 else c'1'
-    scene.version[1] = c'0' if x.flags & (X_HTTP2 | X_CLIENT_10) else c'1'
+    scene.protocol = span(b"HTTP/2.0" if x.flags & X_HTTP2 else b"HTTP/1.0" if x.flags & X_CLIENT_10
+                          else b"HTTP/1.1", 8)
     scene_of_peer(eng, x, scene, request)
     scene_of_route(x, scene)
     scene_of_head(scene, request)
@@ -200,7 +201,7 @@ cdef void access_log(Engine *eng, Exchange *x) noexcept nogil:
     out.ptr = log_room(eng.log, &room)
     out = out_over(out.ptr, room)
     scene_fill(eng, x, x.kept, NULL)
-    render(&out, x.plan.base, &x.plan.settings.log_line, &eng.scene)
+    render_line(&out, x.plan.base, &x.plan.settings.log_line, &eng.scene)
     put_char(&out, c'\n')
     if out.full:
         count_add(&eng.me.log_dropped, 1)

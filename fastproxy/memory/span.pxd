@@ -124,22 +124,31 @@ cdef extern from * nogil:
     const char DIGIT_PAIRS[201]
 
 
-cdef inline void put_uint(Out *out, uint64_t value) noexcept nogil:
-    """Decimal, no leading zero; two digits a step, in place."""
+cdef inline size_t uint_digits(uint64_t value) noexcept nogil:
     cdef size_t length = 1
     cdef uint64_t bound = 10
-    cdef char *end
-    if value < 10:
-        put_char(out, <char> (48 + value))
-        return
     while value >= bound and length < 20:
         bound *= 10             # 10^20 is never reached: 64 bits hold 20 digits
         length += 1
+    return length
+
+
+cdef inline void put_uint(Out *out, uint64_t value) noexcept nogil:
+    """Decimal, no leading zero; two digits a step, in place."""
+    cdef size_t length
+    if value < 10:
+        put_char(out, <char> (48 + value))
+        return
+    length = uint_digits(value)
     if out.cap - out.len < length:
         out.full = True
         return
     out.len += length
-    end = out.ptr + out.len
+    write_uint_before(out.ptr + out.len, value)
+
+
+cdef inline void write_uint_before(char *end, uint64_t value) noexcept nogil:
+    """Decimal, its last digit in front of `end`."""
     while value >= 100:
         end -= 2
         memcpy(end, &DIGIT_PAIRS[value % 100 * 2], 2)
@@ -153,10 +162,15 @@ cdef inline void put_uint(Out *out, uint64_t value) noexcept nogil:
 
 cdef inline void write_millionths(char *to, uint32_t value) noexcept nogil:
     """"." and six digits: what follows the seconds. `value` is below a million."""
+    # Ten-thousandths with 32 bits behind the point, rounded up: below a million that is exact, and
+    # each multiplication moves two digits in front of the point.
+    cdef uint64_t fixed = <uint64_t> value * 429497
     to[0] = c'.'
-    memcpy(to + 1, &DIGIT_PAIRS[value // 10000 * 2], 2)
-    memcpy(to + 3, &DIGIT_PAIRS[value // 100 % 100 * 2], 2)
-    memcpy(to + 5, &DIGIT_PAIRS[value % 100 * 2], 2)
+    memcpy(to + 1, &DIGIT_PAIRS[(fixed >> 32) * 2], 2)
+    fixed = <uint64_t> <uint32_t> fixed * 100
+    memcpy(to + 3, &DIGIT_PAIRS[(fixed >> 32) * 2], 2)
+    fixed = <uint64_t> <uint32_t> fixed * 100
+    memcpy(to + 5, &DIGIT_PAIRS[(fixed >> 32) * 2], 2)
 
 
 cdef inline void put_millionths(Out *out, uint32_t value) noexcept nogil:

@@ -156,7 +156,7 @@ cdef void _scene_fill(_Scene *scene, const _RouteQuery *asked, const _RouteHit *
     scene.path = asked.path
     scene.query = asked.query
     scene.scheme = _span("http", 4)
-    scene.version[0] = scene.version[1] = c"1"
+    scene.protocol = _span("HTTP/1.1", 8)
     scene.param_count = hit.param_count
     for i in range(hit.param_count):
         scene.params[i] = hit.params[i]

@@ -84,8 +84,6 @@ cdef class ProbeScene:
             scene.param_count = len(value)
             for i, one in enumerate(value):
                 scene.params[i] = _span(one)
-        elif name == "end_state":
-            memcpy(scene.end_state, PyBytes_AS_STRING(value), 2)
         elif isinstance(value, bytes):
             self._set_span(name, value)
         else:
@@ -126,6 +124,10 @@ cdef class ProbeScene:
             scene.time_local = s
         elif name == "time_iso":
             scene.time_iso = s
+        elif name == "protocol":
+            scene.protocol = s
+        elif name == "end_state":
+            scene.end_state = s
         else:
             raise KeyError(name)
 
@@ -141,9 +143,6 @@ cdef class ProbeScene:
             scene.retries = value
         elif name == "worker":
             scene.worker = value
-        elif name == "version":
-            scene.version[0] = <char> (48 + value // 10)
-            scene.version[1] = <char> (48 + value % 10)
         elif name == "bytes_in":
             scene.bytes_in = value
         elif name == "bytes_out":

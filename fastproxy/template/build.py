@@ -97,7 +97,9 @@ def pack_template(blob: Blob, parts: Sequence[Mapping[str, Any]]) -> Template:
             lead, text = lead + text, b""
         # Copied in whole blocks: what is behind the last byte must be there to be read.
         at, _ = blob.text(lead + BEHIND)
-        rows.append({**part, "lead": (at, len(lead)), "text": blob.text(text)})
+        kind, where = _core.part_place(part["variable"], part.get("arg", 0))
+        row = {**part, "kind": kind, "at": where}
+        rows.append({**row, "lead": (at, len(lead)), "text": blob.text(text)})
         lead = b""
     return {"parts": blob.rows("TemplatePart", rows)}
 

@@ -4,11 +4,18 @@
 from fastproxy.http1 cimport head as _head
 from fastproxy.memory cimport span as _memory
 from fastproxy.template cimport table as _template
+from fastproxy.template.places cimport part_place as _part_place
 
 
 def literal_behind():
     """So many bytes must be there to be read behind a literal: it is copied in whole blocks."""
     return _memory.BLOCK_BYTES
+
+
+def part_place(int variable, int arg):
+    """(PartKind, where in the scene) of a variable; `arg` as in its row."""
+    place = _part_place(<uint8_t> variable, <uint16_t> arg)
+    return place.kind, place.at
 
 
 def variables():

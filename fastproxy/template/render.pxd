@@ -12,28 +12,18 @@ from libc.string cimport memcpy
 
 from fastproxy.http1.head cimport Head
 from fastproxy.memory.span cimport (
-    BLOCK_BYTES, Out, Slice, Span, Text, put, put_blocks, put_char, put_millionths, put_uint, span,
-    text_span)
+    BLOCK_BYTES, Out, Slice, Span, Text, put, put_blocks, put_char, put_millionths, put_span,
+    put_uint, span, text_span)
 from fastproxy.template.escape cimport (
     put_clean, put_header, put_html, put_json, put_log, put_target)
 from fastproxy.template.fields cimport cookie_find, field_next, field_value, query_find
+from fastproxy.template.places cimport PartPlace, part_place
 from fastproxy.template.table cimport (
     ESCAPE_HEADER, ESCAPE_HTML, ESCAPE_JSON, ESCAPE_JSON_NUMBER, ESCAPE_LOG, ESCAPE_TARGET, ESCAPES,
+    PART_FIELD, PART_LAPSE, PART_NUMBER, PART_OTHER, PART_SECONDS, PART_STATUS, PART_TEXT, PartKind,
     Scene, Template, TemplatePart,
-    VAR_ARGS, VAR_AUTHORITY, VAR_BACKEND, VAR_BYTES_IN, VAR_BYTES_OUT, VAR_CAPTURE, VAR_CLIENT_IP,
-    VAR_CLIENT_PORT, VAR_COOKIE, VAR_END_STATE, VAR_HEADER, VAR_HOST, VAR_LISTENER, VAR_LITERAL,
-    VAR_METHOD, VAR_PARAM, VAR_PATH, VAR_PEER_IP, VAR_PROTOCOL, VAR_QUERY, VAR_QUERY_PARAM,
-    VAR_REQUEST_ID, VAR_REQUEST_LINE, VAR_RESPONSE_HEADER, VAR_RETRIES, VAR_ROUTE, VAR_SCHEME,
-    VAR_SERVER_PORT, VAR_STATUS, VAR_TARGET, VAR_TIME_CONNECT, VAR_TIME_FIRST_BYTE, VAR_TIME_ISO,
-    VAR_TIME_LOCAL, VAR_TIME_TOTAL, VAR_UPSTREAM, VAR_WORKER, VARIABLES)
-
-
-cdef enum PartKind:
-    # What stands in for a part.
-    PART_TEXT                   # bytes of a stranger, or nothing
-    PART_NUMBER
-    PART_SECONDS                # microseconds, written as seconds
-    PART_OTHER                  # several pieces: render_other
+    VAR_ARGS, VAR_COOKIE, VAR_HEADER, VAR_LITERAL, VAR_PARAM, VAR_QUERY, VAR_QUERY_PARAM,
+    VAR_REQUEST_LINE, VAR_RESPONSE_HEADER, VAR_TARGET, VARIABLES)
 
 
 cdef inline void put_escaped(Out *out, Span value, uint8_t escape, bint query) noexcept nogil:
@@ -98,13 +88,6 @@ cdef inline void put_lines(Out *out, const Head *head, uint8_t id, Span name,
         index = field_next(head, index + 1, id, name)
 
 
-cdef inline void put_protocol(Out *out, const Scene *scene) noexcept nogil:
-    put(out, b"HTTP/", 5)
-    put_char(out, scene.version[0])
-    put_char(out, b".")
-    put_char(out, scene.version[1])
-
-
 cdef inline void put_request_line(Out *out, const Scene *scene, uint8_t escape) noexcept nogil:
     if scene.method.len == 0:
         put_absent(out, escape)
@@ -113,7 +96,7 @@ cdef inline void put_request_line(Out *out, const Scene *scene, uint8_t escape) 
     put_char(out, b" ")
     put_escaped(out, scene.target, escape, True)
     put_char(out, b" ")
-    put_protocol(out, scene)
+    put_span(out, scene.protocol)
 
 
 cdef inline PartKind field_of(const Head *head, const TemplatePart *part, Span name,
@@ -152,83 +135,27 @@ cdef inline PartKind named(const char *base, const TemplatePart *part, const Sce
 cdef inline PartKind part_value(const char *base, const TemplatePart *part, const Scene *scene,
                                 Span *text, uint64_t *number) noexcept nogil:
     """What a variable stands for: `text` (empty before) or `number`."""
+    cdef uint8_t kind = part.kind
     cdef uint8_t variable = part.variable
-    if variable == VAR_CLIENT_IP:
-        text[0] = scene.client_ip
-    elif variable == VAR_PEER_IP:
-        text[0] = scene.peer_ip
-    elif variable == VAR_SCHEME:
-        text[0] = scene.scheme
-    elif variable == VAR_HOST:
-        text[0] = scene.host
-    elif variable == VAR_AUTHORITY:
-        text[0] = scene.authority
-    elif variable == VAR_METHOD:
-        text[0] = scene.method
-    elif variable == VAR_TARGET:
-        text[0] = scene.target
-    elif variable == VAR_PATH:
-        text[0] = scene.path
-    elif variable == VAR_QUERY:
-        text[0] = scene.query
-    elif variable == VAR_REQUEST_ID:
-        text[0] = scene.request_id
-    elif variable == VAR_ROUTE:
-        text[0] = scene.route
-    elif variable == VAR_UPSTREAM:
-        text[0] = scene.upstream
-    elif variable == VAR_BACKEND:
-        text[0] = scene.backend
-    elif variable == VAR_LISTENER:
-        text[0] = scene.listener
-    elif variable == VAR_TIME_LOCAL:
-        text[0] = scene.time_local
-    elif variable == VAR_TIME_ISO:
-        text[0] = scene.time_iso
-    elif variable == VAR_END_STATE:
-        text[0] = span(scene.end_state, 2 if scene.end_state[0] else 0)
-    elif (variable == VAR_HEADER or variable == VAR_RESPONSE_HEADER or variable == VAR_COOKIE
-            or variable == VAR_PARAM or variable == VAR_QUERY_PARAM):
+    cdef const char *place = <const char *> scene + part.at
+    if kind == PART_TEXT:
+        text[0] = (<const Span *> place)[0]
+        return PART_TEXT
+    if kind == PART_FIELD:
         return named(base, part, scene, text)
-    elif (variable == VAR_ARGS or variable == VAR_PROTOCOL or variable == VAR_REQUEST_LINE
-            or variable == VAR_CAPTURE):
+    if kind == PART_OTHER:
+        if (variable == VAR_HEADER or variable == VAR_RESPONSE_HEADER or variable == VAR_COOKIE
+                or variable == VAR_PARAM or variable == VAR_QUERY_PARAM):
+            return named(base, part, scene, text)
         return PART_OTHER
-    else:
-        return number_value(part, scene, number)
-    return PART_TEXT
-
-
-cdef inline PartKind number_value(const TemplatePart *part, const Scene *scene,
-                                  uint64_t *number) noexcept nogil:
-    """The variables that are numbers; PART_TEXT if it is not there."""
-    cdef uint8_t variable = part.variable
-    if variable == VAR_STATUS:
-        number[0] = scene.status
+    number[0] = (<const uint64_t *> place)[0]
+    if kind == PART_STATUS:
         if part.escape == ESCAPE_LOG:
             return PART_OTHER
-        return PART_NUMBER if scene.status else PART_TEXT
-    elif variable == VAR_TIME_TOTAL:
-        number[0] = scene.time_total_us
-        return PART_SECONDS
-    elif variable == VAR_TIME_CONNECT:
-        number[0] = scene.time_connect_us
-        return PART_SECONDS if scene.time_connect_us else PART_TEXT
-    elif variable == VAR_TIME_FIRST_BYTE:
-        number[0] = scene.time_first_byte_us
-        return PART_SECONDS if scene.time_first_byte_us else PART_TEXT
-    elif variable == VAR_BYTES_IN:
-        number[0] = scene.bytes_in
-    elif variable == VAR_BYTES_OUT:
-        number[0] = scene.bytes_out
-    elif variable == VAR_RETRIES:
-        number[0] = scene.retries
-    elif variable == VAR_WORKER:
-        number[0] = scene.worker
-    elif variable == VAR_CLIENT_PORT:
-        number[0] = scene.client_port
-    else:
-        number[0] = scene.server_port
-    return PART_NUMBER
+        return PART_NUMBER if number[0] else PART_TEXT
+    if kind == PART_LAPSE:
+        return PART_SECONDS if number[0] else PART_TEXT
+    return PART_SECONDS if kind == PART_SECONDS else PART_NUMBER
 
 
 cdef inline void render_other(Out *out, const char *base, const TemplatePart *part,
@@ -236,10 +163,8 @@ cdef inline void render_other(Out *out, const char *base, const TemplatePart *pa
     """What is more than one value; a group of a regex (rewrite/apply.pxd) is nothing here."""
     cdef uint8_t variable = part.variable
     cdef uint8_t escape = part.escape
-    if variable == VAR_STATUS:
-        put_three(out, scene.status)
-    elif variable == VAR_PROTOCOL:
-        put_protocol(out, scene)
+    if part.kind == PART_STATUS:
+        put_three(out, <uint32_t> scene.status)
     elif variable == VAR_REQUEST_LINE:
         put_request_line(out, scene, escape)
     elif variable == VAR_ARGS:
@@ -309,6 +234,7 @@ cdef inline int template_check(const char *base, uint64_t length,
                                const Template *template) noexcept nogil:
     """0, or -1: a part lies outside of the plan or names what does not exist."""
     cdef const TemplatePart *parts
+    cdef PartPlace place
     cdef uint32_t i
     if not rows_inside(template.parts, sizeof(TemplatePart), length):
         return -1
@@ -317,5 +243,8 @@ cdef inline int template_check(const char *base, uint64_t length,
         if (parts[i].variable >= VARIABLES or parts[i].escape >= ESCAPES
                 or parts[i].lead.off + <uint64_t> parts[i].lead.len + BLOCK_BYTES > length
                 or not text_inside(parts[i].text, length)):
+            return -1
+        place = part_place(parts[i].variable, parts[i].arg)
+        if parts[i].kind != place.kind or parts[i].at != place.at:
             return -1
     return 0

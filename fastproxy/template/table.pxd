@@ -64,10 +64,24 @@ cdef enum Escape:
     ESCAPES = 6
 
 
+cdef enum PartKind:
+    # What stands in for a variable: how it is found in the scene, and written (places.pxd).
+    PART_OTHER = 0              # several pieces, or something to look for by its name
+    PART_TEXT = 1               # the Span at `at`
+    PART_NUMBER = 2             # the uint64_t at `at`
+    PART_STATUS = 3             # a number too, 0: there is none yet
+    PART_SECONDS = 4            # microseconds at `at`, written as seconds
+    PART_LAPSE = 5              # seconds too, 0: not known
+    PART_FIELD = 6              # a request header of which the parser has noted the id
+    PART_LITERAL = 7            # nothing
+
+
 cdef struct TemplatePart:
     uint8_t variable
     uint8_t escape              # Escape
     uint16_t arg                # PARAM, CAPTURE: index; HEADER, RESPONSE_HEADER: FieldId
+    uint8_t kind                # PartKind
+    uint16_t at                 # where in the scene
     Text lead                   # the literal in front of it; a block may be read behind it
     Text text                   # HEADER, COOKIE, QUERY_PARAM...: the name
 
@@ -97,15 +111,16 @@ cdef struct Scene:
     Span listener
     Span time_local
     Span time_iso
+    Span protocol
+    Span end_state
     Span params[ROUTE_PARAMS_MAX]
     uint16_t param_count
-    uint16_t client_port
-    uint16_t server_port
-    uint16_t status
-    uint16_t retries
-    uint16_t worker
-    char version[2]             # of HTTP, major and minor
-    char end_state[2]
+    char end_letters[2]         # what end_state names
+    uint64_t client_port
+    uint64_t server_port
+    uint64_t status
+    uint64_t retries
+    uint64_t worker
     uint64_t bytes_in
     uint64_t bytes_out
     uint64_t time_total_us

@@ -345,6 +345,28 @@ def test_rotation_under_load_loses_no_line(origin: Origin, log: Path) -> None:
         assert [path.stat().st_size for path in files if path != log] == sizes
 
 
+def test_the_writer_shares_no_descriptors(origin: Origin, log: Path) -> None:
+    """Its thread would make every call of the engine dearer, and hold what the engine closes."""
+
+    def held(folder: Path) -> list[str]:
+        return [os.readlink(link) for link in folder.iterdir() if int(link.name) > 2]
+
+    with Gateway(f"--access-log={log}", upstreams=[origin.url], workers=1) as proxy:
+        assert proxy.process
+        some_requests(proxy)
+        tasks = Path(f"/proc/{proxy.worker_pids()[0]}/task")
+        (thread,) = [task for task in tasks.iterdir() if task.name != tasks.parent.name]
+        own, door = sorted(held(thread / "fd"))
+        assert own == str(log)
+        assert door.startswith("socket:")
+        assert str(log) not in held(tasks.parent / "fd")
+        log.rename(log.with_name("access.0"))
+        proxy.process.send_signal(signal.SIGUSR1)
+        wait_until(lambda: sorted(held(thread / "fd")) == [str(log), door])
+        some_requests(proxy)
+        assert len(lines_of(log, 5)) == 5
+
+
 def test_a_stop_writes_what_is_left(origin: Origin, log: Path) -> None:
     with Gateway(f"--access-log={log}", upstreams=[origin.url], workers=2) as proxy:
         with Ledger(proxy.port, lines=8) as ledger:

@@ -27,6 +27,7 @@ def test_every_byte_at_every_length(front: bool) -> None:
             clean, copy = _probe.clean_copy(text, front)
             assert clean == slow(text), (byte, length)
             assert copy[:clean] == text[:clean]
+            assert _probe.clean_whole(text, front) == (text if clean == length else None)
 
 
 @pytest.mark.parametrize("front", [False, True])
@@ -39,6 +40,7 @@ def test_every_place_at_every_length(byte: int, front: bool) -> None:
             clean, copy = _probe.clean_copy(text, front)
             assert clean == slow(text), (at, length)
             assert copy[:clean] == text[:clean]
+            assert _probe.clean_whole(text, front) == (text if clean == length else None)
 
 
 @given(st.binary(max_size=80), st.booleans())
