@@ -137,7 +137,7 @@ cdef void upstream_carry(Engine *eng, Connection *conn) noexcept nogil:
         exchange_fail(eng, x, 503, b"out of memory")
         return
     connection_move(conn, PEER_CARRIER)
-    eng.speaks_http2[conn.backend] = 1
+    eng.speaks[conn.backend] = SPEAKS_HTTP2
     carrier_link(eng, conn)
     run_later(eng, conn)
     if x.flags & X_UPGRADE:
@@ -171,7 +171,7 @@ cdef void stream_begin(Engine *eng, Exchange *x, Connection *carrier) noexcept n
 
 
 cdef bint carrier_wait(Engine *eng, Exchange *x, const RosterBackend *backend) noexcept nogil:
-    """Somebody is just connecting to this backend, which spoke HTTP/2 last time: wait for that
+    """Somebody is just connecting to this backend, which speaks HTTP/2, or may: wait for that
     connection instead of making one more. False: there is none, make it."""
     cdef Connection *conn = eng.reaching[backend.row]
     if conn == NULL or conn.backend_generation != backend.generation or x.flags & X_UPGRADE:
@@ -191,10 +191,13 @@ cdef void carrier_wait_for(Exchange *x, Connection *conn) noexcept nogil:
 
 cdef void carrier_expect(Engine *eng, Exchange *x, Connection *conn) noexcept nogil:
     """A connection is begun: will it be a carrier that others should wait for?"""
-    cdef uint8_t protocol = upstream_row(x).protocol
-    if protocol == UPSTREAM_H2C or protocol == UPSTREAM_HTTP2:
-        eng.speaks_http2[conn.backend] = 1
-    if (eng.speaks_http2[conn.backend] and eng.reaching[conn.backend] == NULL
+    cdef const UpstreamRow *row = upstream_row(x)
+    cdef uint8_t speaks = eng.speaks[conn.backend]
+    if row.protocol == UPSTREAM_H2C or row.protocol == UPSTREAM_HTTP2:
+        speaks = eng.speaks[conn.backend] = SPEAKS_HTTP2
+    elif speaks == SPEAKS_UNKNOWN and row.protocol == UPSTREAM_AUTO and row.tls != 0:
+        speaks = SPEAKS_HTTP2       # as it may say
+    if (speaks == SPEAKS_HTTP2 and eng.reaching[conn.backend] == NULL
             and not x.flags & X_UPGRADE):
         eng.reaching[conn.backend] = conn
 

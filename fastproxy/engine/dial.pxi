@@ -64,8 +64,8 @@ cdef void upstream_connected(Engine *eng, Connection *conn) noexcept nogil:
     if conn.protocol == PROTOCOL_HTTP2 and not conn.flags & CONN_STREAM:
         upstream_carry(eng, conn)
         return
-    eng.speaks_http2[conn.backend] = 0
-    if conn.waiting != NULL:
+    eng.speaks[conn.backend] = SPEAKS_HTTP1
+    if eng.reaching[conn.backend] == conn or conn.waiting != NULL:
         carrier_reach_over(eng, conn)
     connection_move(conn, PEER_BUSY)
     exchange_send(eng, x)
@@ -75,7 +75,7 @@ cdef void upstream_refused(Engine *eng, Connection *conn) noexcept nogil:
     """It could not be reached; nothing was sent: on to the next one."""
     cdef Exchange *x = conn.exchange
     x.upstream = NULL
-    eng.speaks_http2[conn.backend] = 0
+    eng.speaks[conn.backend] = SPEAKS_UNKNOWN
     conn.exchange = NULL
     upstream_close(eng, conn)
     exchange_dial_failed(eng, x)

@@ -127,9 +127,9 @@ cdef bint exchange_dial_backend(Engine *eng, Exchange *x, bint may_reuse) noexce
     x.dialed_us = eng.now_us
     if may_reuse:
         conn = parked_take(eng, backend, not x.flags & X_REPLAYABLE)
-        if conn == NULL and eng.speaks_http2[backend.row]:
+        if conn == NULL and eng.speaks[backend.row] == SPEAKS_HTTP2:
             conn = carrier_stream(eng, x, backend)
-    if conn == NULL and eng.speaks_http2[backend.row] and carrier_wait(eng, x, backend):
+    if conn == NULL and eng.speaks[backend.row] != SPEAKS_HTTP1 and carrier_wait(eng, x, backend):
         return True
     if conn != NULL:
         count_add(&eng.me.upstream_reused, 1)

@@ -55,6 +55,13 @@ cdef enum Protocol:
     PROTOCOL_HTTP2 = 1
 
 
+cdef enum Speaks:
+    # What a backend spoke when it was last reached.
+    SPEAKS_UNKNOWN = 0          # it never was, or not the last time
+    SPEAKS_HTTP1 = 1
+    SPEAKS_HTTP2 = 2
+
+
 cdef enum PeerText:
     # What TlsPlug.peer can tell of a connection, and of the certificate its peer has shown.
     PEER_DER = 0                # the certificate

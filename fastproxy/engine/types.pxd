@@ -317,7 +317,7 @@ cdef struct Engine:
     uint32_t parked_count[IDLE_BUCKETS]
     Connection *carriers[IDLE_BUCKETS]  # upstream connections that carry streams, by row
     Connection *reaching[IDLE_BUCKETS]  # the one that is about to, or NULL
-    uint8_t speaks_http2[IDLE_BUCKETS]  # by row: the last connection came to be a carrier
+    uint8_t speaks[IDLE_BUCKETS]    # by row: Speaks
     Connection *due_carriers    # have something to send when the round is over
     Connection *flushed_carriers    # those of them whose turn it is now
     const TlsPlug *tls          # NULL: there is none

@@ -199,6 +199,7 @@ cdef void session_read(Session *s, const char *data, size_t size) noexcept nogil
     if s.ready == 1:
         s.ready = 2
         carrier_ready(s.eng, s.carrier)
+        streams_unasked(s)
 
 
 cdef void session_fault(Session *s, int trouble) noexcept nogil:

@@ -28,3 +28,20 @@ cdef Connection *carrier_stream(Engine *eng, Connection *conn, bint upgrade) noe
     if s.requests >= eng.plan.settings.upstream_requests:
         carrier_drain(eng, conn)
     return stream.conn
+
+
+cdef void streams_unasked(Session *s) noexcept nogil:
+    """A peer whose SETTINGS allow no stream at all, and one was about to be asked for before they
+    came: nghttp2 would hold it back for ever. Nobody has looked at it, so it goes elsewhere."""
+    cdef Stream *stream = s.streams
+    cdef Stream *following
+    if s.failed or nghttp2_session_get_remote_settings(
+            s.ng, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS) != 0:
+        return
+    while stream != NULL:
+        following = stream.next
+        if stream.id != 0 and not stream.flags & STREAM_SENT_HEAD:
+            nghttp2_session_set_stream_user_data(s.ng, stream.id, NULL)
+            nghttp2_submit_rst_stream(s.ng, 0, stream.id, NGHTTP2_CANCEL)
+            stream_end(stream, True)
+        stream = following
