@@ -12,6 +12,7 @@ import os
 import resource
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 
 from bench.micro.heads import BROWSER, SMALL
 from bench.micro.rooms import SIMD, all_probes
@@ -28,7 +29,8 @@ MANY = 1000
 MANY_BACKENDS = f"request small, {MANY:,} backends"
 """By the first path only: nothing of it scans."""
 HTTP2 = "request small, HTTP/2"
-"""From 2 connections with 32 streams each, without TLS; by the first path, as with libnghttp2."""
+"""From 2 connections with 32 streams each, without TLS; by the first path only: most of it is
+libnghttp2's."""
 ROUNDS = 4
 """Of whole requests, CLIENTS each."""
 
@@ -65,7 +67,7 @@ def whole(only: str) -> Iterator[Step]:
                 yield whole_one(simd, name, Whole(changes, request))
         if only in MANY_BACKENDS and simd == SIMD[0]:
             yield whole_one(simd, MANY_BACKENDS, Whole(backends=MANY))
-        if only in HTTP2 and simd == SIMD[0]:
+        if only in HTTP2 and simd == SIMD[0] and find_spec("fastproxy._http2"):
             yield whole_one(simd, HTTP2, WholeHttp2())
 
 

@@ -9,7 +9,7 @@ import socket
 from typing import Any
 
 from bench.micro.whole import CLIENTS, TURNS_MAX, Whole, received
-from fastproxy import _core, _http2
+from fastproxy import _core
 
 CONNECTIONS = 2
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -80,6 +80,8 @@ class WholeHttp2(Whole):
         return super()._engine(door, {"listeners": [{"bind": bind, "http2": True}]} | changes)
 
     def _made(self, engine: _core.WorkerEngine) -> None:
+        from fastproxy import _http2
+
         _http2.attach(engine)
 
 

@@ -17,7 +17,7 @@ cdef inline char *heap_piece(Heap *heap, size_t size) noexcept nogil:
         piece = <char *> malloc(at * HEAP_STEP if at != 0 else size + HEAP_HEAD)
         if piece == NULL:
             return NULL
-    (<HeapPiece *> piece).list = at
+    (<HeapPiece *> piece).index = at
     return piece + HEAP_HEAD
 
 
@@ -34,7 +34,7 @@ cdef void heap_free(void *ptr, void *user) noexcept nogil:
     if ptr == NULL:
         return
     piece = <HeapPiece *> (<char *> ptr - HEAP_HEAD)
-    at = piece.list
+    at = piece.index
     if at == 0 or heap.kept_bytes >= HEAP_KEEPS:
         free(piece)
         return
@@ -62,10 +62,10 @@ cdef void *heap_realloc(void *ptr, size_t size, void *user) noexcept nogil:
     if size > HEAP_MOST:
         return NULL
     piece = <HeapPiece *> (<char *> ptr - HEAP_HEAD)
-    if piece.list == 0:
+    if piece.index == 0:
         piece = <HeapPiece *> realloc(piece, size + HEAP_HEAD)
         return <char *> piece + HEAP_HEAD if piece != NULL else NULL
-    room = piece.list * HEAP_STEP - HEAP_HEAD
+    room = piece.index * HEAP_STEP - HEAP_HEAD
     if size <= room:
         return ptr
     to = heap_piece(<Heap *> user, size)

@@ -55,14 +55,16 @@ cdef bint session_send(Session *s) noexcept nogil:
 
 cdef inline void room_put(Room *room, size_t size) noexcept nogil:
     """So many bytes more stand in `send`."""
-    cdef iovec *last = &room.spans[room.span_count - 1]
+    cdef iovec *last
     cdef char *at = room.send + room.filled
     room.filled += size
-    if room.span_count != 0 and <char *> last.iov_base + last.iov_len == at:
-        last.iov_len += size
-        room.full = room.full or room.filled > SEND_ROOM - FRAME_BYTES
-    else:
-        room_add(room, at, size)
+    if room.span_count != 0:
+        last = &room.spans[room.span_count - 1]
+        if <char *> last.iov_base + last.iov_len == at:
+            last.iov_len += size
+            room.full = room.full or room.filled > SEND_ROOM - FRAME_BYTES
+            return
+    room_add(room, at, size)
 
 
 cdef inline void room_add(Room *room, const char *at, size_t size) noexcept nogil:

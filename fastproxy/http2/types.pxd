@@ -106,7 +106,7 @@ cdef struct Session:
 cdef union HeapPiece:
     # What stands before a piece of nghttp2's memory: its list, or 0 if it is of another size; in a
     # free one the next of its list.
-    size_t list
+    size_t index
     HeapPiece *next
 
 
