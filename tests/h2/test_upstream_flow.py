@@ -145,7 +145,7 @@ def test_windows_are_given_back_by_answers(behind: Behind) -> None:
                 assert (answer.outcome, len(answer.body)) == ("200", 10_000)
                 del client.streams[stream]
     [line] = behind.server.lines
-    assert line.sent[0] == 5_000_000
+    assert behind.server.until(lambda: line.sent[0] == 5_000_000)
     assert behind.server.until(lambda: line.room(0) > 400_000)
 
 
