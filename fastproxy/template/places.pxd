@@ -21,85 +21,85 @@ cdef struct PartPlace:
     uint16_t at
 
 
-cdef inline PartPlace place_of(uint8_t kind, const void *member) noexcept nogil:
-    """`member`: of the scene that lies at NULL."""
+cdef inline PartPlace place_of(uint8_t kind, Scene *scene, void *member) noexcept nogil:
+    """`member`: of this scene, of which nothing is read."""
     cdef PartPlace place
     place.kind = kind
-    place.at = <uint16_t> <size_t> member
+    place.at = <uint16_t> (<char *> member - <char *> scene)
     return place
 
 
 cdef inline PartPlace part_place(uint8_t variable, uint16_t arg) noexcept nogil:
+    cdef Scene scene
     if variable == VAR_LITERAL:
-        return place_of(PART_LITERAL, NULL)
+        return place_of(PART_LITERAL, &scene, &scene)
     if variable == VAR_HEADER:
-        return place_of(PART_FIELD if FIELD_OTHER < arg < FIELD_IDS else PART_OTHER, NULL)
+        return place_of(
+            PART_FIELD if FIELD_OTHER < arg < FIELD_IDS else PART_OTHER, &scene, &scene)
     if VAR_STATUS <= variable <= VAR_RETRIES or variable == VAR_WORKER:
-        return number_place(variable)
+        return number_place(variable, &scene)
     if variable == VAR_CLIENT_PORT or variable == VAR_SERVER_PORT:
-        return number_place(variable)
-    return text_place(variable)
+        return number_place(variable, &scene)
+    return text_place(variable, &scene)
 
 
-cdef inline PartPlace number_place(uint8_t variable) noexcept nogil:
-    cdef Scene *scene = NULL
+cdef inline PartPlace number_place(uint8_t variable, Scene *scene) noexcept nogil:
     if variable == VAR_STATUS:
-        return place_of(PART_STATUS, &scene.status)
+        return place_of(PART_STATUS, scene, &scene.status)
     elif variable == VAR_BYTES_IN:
-        return place_of(PART_NUMBER, &scene.bytes_in)
+        return place_of(PART_NUMBER, scene, &scene.bytes_in)
     elif variable == VAR_BYTES_OUT:
-        return place_of(PART_NUMBER, &scene.bytes_out)
+        return place_of(PART_NUMBER, scene, &scene.bytes_out)
     elif variable == VAR_TIME_TOTAL:
-        return place_of(PART_SECONDS, &scene.time_total_us)
+        return place_of(PART_SECONDS, scene, &scene.time_total_us)
     elif variable == VAR_TIME_CONNECT:
-        return place_of(PART_LAPSE, &scene.time_connect_us)
+        return place_of(PART_LAPSE, scene, &scene.time_connect_us)
     elif variable == VAR_TIME_FIRST_BYTE:
-        return place_of(PART_LAPSE, &scene.time_first_byte_us)
+        return place_of(PART_LAPSE, scene, &scene.time_first_byte_us)
     elif variable == VAR_RETRIES:
-        return place_of(PART_NUMBER, &scene.retries)
+        return place_of(PART_NUMBER, scene, &scene.retries)
     elif variable == VAR_WORKER:
-        return place_of(PART_NUMBER, &scene.worker)
+        return place_of(PART_NUMBER, scene, &scene.worker)
     elif variable == VAR_CLIENT_PORT:
-        return place_of(PART_NUMBER, &scene.client_port)
-    return place_of(PART_NUMBER, &scene.server_port)
+        return place_of(PART_NUMBER, scene, &scene.client_port)
+    return place_of(PART_NUMBER, scene, &scene.server_port)
 
 
-cdef inline PartPlace text_place(uint8_t variable) noexcept nogil:
-    cdef Scene *scene = NULL
+cdef inline PartPlace text_place(uint8_t variable, Scene *scene) noexcept nogil:
     if variable == VAR_CLIENT_IP:
-        return place_of(PART_TEXT, &scene.client_ip)
+        return place_of(PART_TEXT, scene, &scene.client_ip)
     elif variable == VAR_PEER_IP:
-        return place_of(PART_TEXT, &scene.peer_ip)
+        return place_of(PART_TEXT, scene, &scene.peer_ip)
     elif variable == VAR_SCHEME:
-        return place_of(PART_TEXT, &scene.scheme)
+        return place_of(PART_TEXT, scene, &scene.scheme)
     elif variable == VAR_HOST:
-        return place_of(PART_TEXT, &scene.host)
+        return place_of(PART_TEXT, scene, &scene.host)
     elif variable == VAR_AUTHORITY:
-        return place_of(PART_TEXT, &scene.authority)
+        return place_of(PART_TEXT, scene, &scene.authority)
     elif variable == VAR_METHOD:
-        return place_of(PART_TEXT, &scene.method)
+        return place_of(PART_TEXT, scene, &scene.method)
     elif variable == VAR_TARGET:
-        return place_of(PART_TEXT, &scene.target)
+        return place_of(PART_TEXT, scene, &scene.target)
     elif variable == VAR_PATH:
-        return place_of(PART_TEXT, &scene.path)
+        return place_of(PART_TEXT, scene, &scene.path)
     elif variable == VAR_QUERY:
-        return place_of(PART_TEXT, &scene.query)
+        return place_of(PART_TEXT, scene, &scene.query)
     elif variable == VAR_REQUEST_ID:
-        return place_of(PART_TEXT, &scene.request_id)
+        return place_of(PART_TEXT, scene, &scene.request_id)
     elif variable == VAR_ROUTE:
-        return place_of(PART_TEXT, &scene.route)
+        return place_of(PART_TEXT, scene, &scene.route)
     elif variable == VAR_UPSTREAM:
-        return place_of(PART_TEXT, &scene.upstream)
+        return place_of(PART_TEXT, scene, &scene.upstream)
     elif variable == VAR_BACKEND:
-        return place_of(PART_TEXT, &scene.backend)
+        return place_of(PART_TEXT, scene, &scene.backend)
     elif variable == VAR_LISTENER:
-        return place_of(PART_TEXT, &scene.listener)
+        return place_of(PART_TEXT, scene, &scene.listener)
     elif variable == VAR_END_STATE:
-        return place_of(PART_TEXT, &scene.end_state)
+        return place_of(PART_TEXT, scene, &scene.end_state)
     elif variable == VAR_TIME_LOCAL:
-        return place_of(PART_TEXT, &scene.time_local)
+        return place_of(PART_TEXT, scene, &scene.time_local)
     elif variable == VAR_TIME_ISO:
-        return place_of(PART_TEXT, &scene.time_iso)
+        return place_of(PART_TEXT, scene, &scene.time_iso)
     elif variable == VAR_PROTOCOL:
-        return place_of(PART_TEXT, &scene.protocol)
-    return place_of(PART_OTHER, NULL)
+        return place_of(PART_TEXT, scene, &scene.protocol)
+    return place_of(PART_OTHER, scene, scene)

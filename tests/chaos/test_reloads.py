@@ -57,7 +57,7 @@ def test_a_hundred_under_load(origin: Origin) -> None:
         held = [len(held_files(pid)) for pid in pids]
         for number in range(4):
             reload(proxy, settings(origin, number))
-        assert [len(held_files(pid)) for pid in pids] == held
+        wait_until(lambda: [len(held_files(pid)) for pid in pids] == held)
         counted = {one["name"]: one["requests"] for one in proxy.status()["routes"]}
         assert counted["all"] == sum(len(one.entries) for one in (kept, fresh, slow))
 
