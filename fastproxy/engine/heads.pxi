@@ -294,16 +294,17 @@ cdef void head_to_client(Engine *eng, Exchange *x, Head *head, Out *out) noexcep
     cdef const EditList *edits = NULL
     cdef const Connection *conn = x.client
     cdef uint64_t mask = DROP_FROM_ANSWER
+    # Not only looked at, as event streams are: its type is another, and it has no length.
+    cdef bint translated = x.web != NULL and x.answer_flow.filter != NULL
     if x.rewrite != NULL and x.rewrite.response.edits.count != 0:
         edits = &x.rewrite.response
     x.answer_flow.out_chunked = False
-    if (x.answer_flow.kind == BODY_CHUNKED or x.answer_flow.kind == BODY_CLOSE
-            or x.answer_flow.filter != NULL):
+    if x.answer_flow.kind == BODY_CHUNKED or x.answer_flow.kind == BODY_CLOSE or translated:
         if x.flags & X_CLIENT_10:
             x.flags |= X_ANSWER_CLOSES
         else:
             x.answer_flow.out_chunked = True
-        if x.answer_flow.filter != NULL:
+        if translated:
             mask |= <uint64_t> 1 << FIELD_CONTENT_TYPE
         elif x.answer_flow.trailers.ptr != NULL:
             mask &= ~(<uint64_t> 1 << FIELD_TRAILER)

@@ -50,6 +50,11 @@ def streaming(proxy: Running, kind: str, sent: list[float]) -> None:
     proxy.recorder.on("/s", *steps)  # type: ignore[arg-type]
 
 
+def told(kind: str) -> bytes:
+    """A line of its head that says what it is."""
+    return HEADS[kind].partition(b"\r\n")[0]
+
+
 def in_step(sent: list[float], came: list[float]) -> None:
     late = [b - a for a, b in zip(sent, came, strict=True)]
     assert statistics.median(late) < SOON / 5, late
@@ -63,8 +68,9 @@ def test_each_piece_comes_at_once(proxy: Running, kind: str) -> None:
     streaming(proxy, kind, sent)
     with proxy.client() as client:
         client.send(b"GET /s HTTP/1.1\r\nHost: a\r\n\r\n")
-        client.until(b"\r\n\r\n")
+        head = client.until(b"\r\n\r\n")
         assert not sent, "the head waits for nothing"
+        assert told(kind) in head
         for number in range(PIECES):
             client.until(EVENT % number)
             came.append(time.monotonic())
@@ -82,6 +88,8 @@ def test_each_piece_comes_at_once_by_http2(proxy: Running, kind: str) -> None:
         stream = client.stream(1)
         assert client.until(lambda: stream.status)
         assert not sent, "the head waits for nothing"
+        name, _, value = told(kind).partition(b": ")
+        assert stream.all(name.lower()) == [value.strip()]
         for number in range(PIECES):
             assert client.until(lambda number=number: (EVENT % number) in stream.body)
             came.append(time.monotonic())
