@@ -226,7 +226,7 @@ class Control:
             hook(self.rosters)
         self.settle()
 
-    def hand_on_keyring(self, keyring: bytes, _: int) -> None:
+    def hand_on_keyring(self, keyring: bytes) -> None:
         """A new keyring, likewise."""
         self.in_force = replace(self.in_force, keyring=keyring)
         self.untold.add("keyring")
@@ -242,6 +242,7 @@ class Control:
             self.telling.cancel()
             self.telling = None
         if self.untold:
+            self.log.error(f"the master does not take the new {min(self.untold)}: trying again")
             loop = asyncio.get_running_loop()
             self.telling = loop.call_later(HAND_ON_AGAIN_SECONDS, self.tell_untold)
 

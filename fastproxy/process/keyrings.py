@@ -44,7 +44,7 @@ class Configured:
 
 
 class Keyrings:
-    """`keyring`: the bytes in force. `hand_on(bytes, generation)` gets each next one. ValueError if
+    """`keyring`: the bytes in force. `hand_on` gets each next one. ValueError if
     the bytes are no keyring."""
 
     def __init__(
@@ -53,7 +53,7 @@ class Keyrings:
         upstreams: Mapping[str, Upstream],
         keyring: bytes,
         log: Log,
-        hand_on: Callable[[bytes, int], None],
+        hand_on: Callable[[bytes], None],
     ) -> None:
         # Late: master and workers import what this module imports too, and never check a setting.
         from fastproxy.config import plugs
@@ -104,7 +104,7 @@ class Keyrings:
         if (ours.listeners, ours.upstreams) == (theirs.listeners, theirs.upstreams):
             return
         self.keyring = theirs
-        self.hand_on(keys.encode(theirs), theirs.generation)
+        self.hand_on(keys.encode(theirs))
         self.log.info(f"certificates are replaced: keyring {theirs.generation}")
 
     def report(self) -> list[dict[str, Any]]:

@@ -107,6 +107,11 @@ class Reload:
             )
             try:
                 ready = await asyncio.to_thread(_renewed, now)
+            except ConfigError as error:
+                return self._say(error.problems)
+            except Exception as error:  # of code that is not ours, too; nothing has changed yet
+                return self._say([Problem("", f"{type(error).__name__}: {error}")])
+            try:
                 self._put_in_force(ready)
             except ConfigError as error:
                 return self._say(error.problems)
