@@ -214,6 +214,9 @@ def _head(report: dict[str, Any], before: dict[str, Any] | None) -> Text:
     if report["config"]:
         text.append(f"\nconfig: {report['config']}")
     text.append(f"\nplan {report['plan_generation']}, roster {report['roster_epoch']}")
+    last = report["reloads"]["last"]
+    if last is not None and not last["done"]:
+        text.append(f"\nthe last reload was refused: {last['problems'][0]}", "yellow")
     totals = report["totals"]
     line = f"\nrequests: {totals['requests']:,}"
     if before is not None:

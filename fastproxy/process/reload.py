@@ -161,7 +161,8 @@ def _renewed(now: Current) -> Renewed:
     """Late: an instance may never be reloaded, and reading configurations takes a lot of code."""
     place = now.handover.given.reader
     if not place:
-        raise ConfigError([Problem("", "there is nothing to read again: no file, no flags")])
+        text = "this instance was started without a configuration that could be read again"
+        raise ConfigError([Problem("", text)])
     module, _, name = place.partition(":")
     ready: Renewed = getattr(importlib.import_module(module), name)(now)
     return ready

@@ -125,11 +125,13 @@ def test_a_wrong_one_is_refused_with_file_and_line_and_the_old_goes_on(
     os.kill(proxy.pid, signal.SIGHUP)
     wait_until(lambda: proxy.status()["reloads"]["refused"] == 2)
     assert "reload refused: plan 1 stays in force" in proxy.log()
+    assert "the last reload was refused" in call(proxy, "status").output
     Path(proxy.config).unlink()
     assert call(proxy, "reload").exit_code == 1
     Path(proxy.config).write_text(good)
     assert call(proxy, "reload").exit_code == 0
     assert proxy.status()["plan_generation"] == 2
+    assert "refused" not in call(proxy, "status").output
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ TIMES = {"p50_ms": 0.5, "p90_ms": 1.25, "p99_ms": 12.5}
 REPORT: dict[str, Any] = {
     "version": "0.1.0", "pid": 4242, "state": "running", "uptime_seconds": 93784.0,
     "listeners": [":8080"], "config": "/etc/fastproxy/fastproxy.toml", "plan_generation": 1,
+    "reloads": {"done": 0, "refused": 0, "last": None},
     "roster_epoch": 3, "totals": {"requests": 5000, "connections": 7}, "status": CLASSES,
     "latency": TIMES,
     "workers": [
