@@ -66,6 +66,7 @@ cdef Session *session_make(Engine *eng, Connection *carrier, bint server) noexce
     s.carrier = carrier
     s.server = server
     s.looked_ms = s.heard_ms = eng.now_ms
+    watch_begin(&s.watch)
     for i in range(<int> GLITCHES):
         s.tokens[i] = <uint32_t> GLITCH_RULES[i].burst * 1000
     if server:
@@ -188,13 +189,22 @@ cdef void session_read_input(Session *s) noexcept nogil:
 
 cdef void session_read(Session *s, const char *data, size_t size) noexcept nogil:
     cdef ssize_t used
+    cdef size_t part = size
+    cdef Breach breach = BREACH_NONE
     cdef Room *room = <Room *> s.eng.http2_room
     s.heard_ms = s.eng.now_ms
     room.hearing = True
-    used = nghttp2_session_mem_recv(s.ng, <const uint8_t *> data, size)
+    while size != 0 and not s.failed:
+        if s.server:
+            part = watch_frames(&s.watch, data, size, &breach)
+        used = nghttp2_session_mem_recv(s.ng, <const uint8_t *> data, part)
+        if used < 0 and not s.failed:
+            session_fault(s, <int> used)
+        elif breach != BREACH_NONE and not s.failed:
+            session_breach(s, breach)
+        data += part
+        size -= part
     room.hearing = False
-    if used < 0 and not s.failed:
-        session_fault(s, <int> used)
     carrier_due(s.eng, s.carrier)
     if s.ready == 1:
         s.ready = 2
@@ -214,7 +224,11 @@ cdef void session_fault(Session *s, int trouble) noexcept nogil:
         count_glitch(s, GLITCH_CONTINUATION)
         nghttp2_session_terminate_session(s.ng, NGHTTP2_ENHANCE_YOUR_CALM)
     elif trouble != NGHTTP2_ERR_BAD_CLIENT_MAGIC:
-        code = NGHTTP2_INTERNAL_ERROR if trouble == NGHTTP2_ERR_NOMEM else NGHTTP2_PROTOCOL_ERROR
+        code = NGHTTP2_PROTOCOL_ERROR
+        if trouble == NGHTTP2_ERR_NOMEM:
+            code = NGHTTP2_INTERNAL_ERROR
+        elif trouble == NGHTTP2_ERR_STREAM_CLOSED:
+            code = NGHTTP2_STREAM_CLOSED
         nghttp2_session_terminate_session(s.ng, code)
 
 
