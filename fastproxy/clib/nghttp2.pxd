@@ -30,6 +30,7 @@ cdef extern from "nghttp2/nghttp2.h" nogil:
         NGHTTP2_PING
         NGHTTP2_GOAWAY
         NGHTTP2_WINDOW_UPDATE
+        NGHTTP2_CONTINUATION
         NGHTTP2_PRIORITY_UPDATE
         NGHTTP2_HCAT_REQUEST
         NGHTTP2_HCAT_RESPONSE

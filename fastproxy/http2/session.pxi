@@ -66,10 +66,10 @@ cdef Session *session_make(Engine *eng, Connection *carrier, bint server) noexce
     s.carrier = carrier
     s.server = server
     s.looked_ms = s.heard_ms = eng.now_ms
-    watch_begin(&s.watch)
     for i in range(<int> GLITCHES):
         s.tokens[i] = <uint32_t> GLITCH_RULES[i].burst * 1000
     if server:
+        watch_begin(s)
         result = nghttp2_session_server_new3(
             &s.ng, room.server, s, room.options, &room.memory)
     else:
@@ -196,7 +196,7 @@ cdef void session_read(Session *s, const char *data, size_t size) noexcept nogil
     room.hearing = True
     while size != 0 and not s.failed:
         if s.server:
-            part = watch_frames(&s.watch, data, size, &breach)
+            part = watch_frames(s, data, size, &breach)
         used = nghttp2_session_mem_recv(s.ng, <const uint8_t *> data, part)
         if used < 0 and not s.failed:
             session_fault(s, <int> used)
@@ -273,13 +273,13 @@ cdef void session_timer(Session *s) noexcept nogil:
         carrier_idle(s.eng, s.carrier, True)
     if s.going == 1:
         after = GOAWAY_NOTICE_MS
-    elif s.count != 0:
+    elif s.count != 0 or s.head_open:
         after = CARRIER_LOOK_MS
     elif buffer_size(&s.carrier.output) != 0:
         after = settings.client_write_ms
     else:
         after = settings.keepalive_ms if s.server else settings.upstream_keepalive_ms
-    if (s.going == 1 or s.count != 0) and s.carrier.timer.deadline_ms != 0 and (
+    if (s.going == 1 or s.count != 0 or s.head_open) and s.carrier.timer.deadline_ms != 0 and (
             s.carrier.timer.deadline_ms <= s.eng.now_ms + after):
         return                  # however much is sent meanwhile, that look is not put off
     carrier_timer(s.eng, s.carrier, after)
@@ -291,17 +291,20 @@ cdef void carrier_timeout(Engine *eng, Connection *conn) noexcept nogil:
     if conn.flags & CONN_SHUT:
         carrier_close(eng, conn)
         return
-    if s.failed or s.head_open and eng.now_ms - s.head_ms >= eng.plan.settings.client_header_ms or (
-            s.count == 0 and buffer_size(&conn.output) != 0):
+    if s.failed or session_dawdles(s) or (s.count == 0 and buffer_size(&conn.output) != 0):
         carrier_close(eng, conn)    # half a header block, or what we say is not read
         return
-    if s.going == 1:
-        session_leave(s)
-    elif s.count != 0:
+    if s.count != 0 and s.going != 1:
         streams_look(s)
-    else:
+    elif s.going == 1 or s.head_open == 0:
         session_leave(s)
     carrier_due(eng, conn)
+
+
+cdef inline bint session_dawdles(const Session *s) noexcept nogil:
+    """Is half a header block, or of the preface, all that has come for too long?"""
+    cdef uint64_t longest = s.eng.plan.settings.client_header_ms
+    return s.head_open != 0 and longest != 0 and s.eng.now_ms - s.head_ms >= longest
 
 
 cdef void session_leave(Session *s) noexcept nogil:

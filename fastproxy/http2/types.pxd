@@ -101,6 +101,8 @@ cdef struct Watch:
     uint32_t count              # of the streams there were: the next one's number, or more
     uint8_t held                # bytes of `head`
     uint8_t wants               # how many it shall be
+    uint8_t began               # the first frame has begun
+    uint8_t ends_head           # this one ends what is due in `client_header`
     uint8_t head[14]            # and PRIORITY's payload
     uint8_t marks[64]           # Mark of the last WATCHED streams
 
@@ -118,7 +120,7 @@ cdef struct Session:
     uint8_t server              # we are
     uint8_t going               # 1: told that we leave; 2: told which stream is the last
     uint8_t failed              # nothing more can be read or written
-    uint8_t head_open           # a header block has begun and not ended
+    uint8_t head_open           # a header block, or the preface, has begun and not ended
     uint8_t ready               # upstream: its SETTINGS have come: 1, and the engine knows: 2
     uint8_t asked               # a PING of ours is on its way
     uint8_t overs               # there may be streams with STREAM_OVER

@@ -5,12 +5,14 @@
 # we have reset it, or wrong, as the client knew. So the heads of frames are read here, too, before
 # nghttp2 gets them, and of the last WATCHED streams it is remembered what the client knows.
 #
+# The same eyes see how long a field block takes, whatever nghttp2 thinks of it.
+#
 # Clients only: of an upstream such frames are counted (stray).
 
-cdef inline size_t watch_frames(Watch *w, const char *data, size_t size,
-                                Breach *breach) noexcept nogil:
+cdef size_t watch_frames(Session *s, const char *data, size_t size, Breach *breach) noexcept nogil:
     """How much of it nghttp2 may read now: all, or what ends with the head of a frame that is a
     breach. The rest comes again."""
+    cdef Watch *w = &s.watch
     cdef size_t at = 0
     cdef size_t part
     breach[0] = BREACH_NONE
@@ -19,6 +21,8 @@ cdef inline size_t watch_frames(Watch *w, const char *data, size_t size,
             part = min(<size_t> w.pass_bytes, size - at)
             w.pass_bytes -= <uint32_t> part
             at += part
+            if w.pass_bytes == 0 and w.ends_head:
+                s.head_open = 0
             continue
         if w.held == 0 and size - at >= FRAME_HEAD:
             memcpy(w.head, data + at, FRAME_HEAD)
@@ -38,16 +42,36 @@ cdef inline size_t watch_frames(Watch *w, const char *data, size_t size,
                 continue
         w.held = 0
         w.wants = FRAME_HEAD
+        watch_head(s)
         breach[0] = watch_frame(w)
         if breach[0] != BREACH_NONE:
             return at
     return at
 
 
-cdef inline void watch_begin(Watch *w) noexcept nogil:
-    """Before the client's first byte: the preface is no frame."""
-    w.pass_bytes = NGHTTP2_CLIENT_MAGIC_LEN
-    w.wants = FRAME_HEAD
+cdef inline void watch_begin(Session *s) noexcept nogil:
+    """Before the client's first byte. The preface is no frame, and due as soon as a field block."""
+    s.watch.pass_bytes = NGHTTP2_CLIENT_MAGIC_LEN
+    s.watch.wants = FRAME_HEAD
+    s.head_open = 1
+    s.head_ms = s.eng.now_ms
+
+
+cdef inline void watch_head(Session *s) noexcept nogil:
+    """A frame begins. A field block shall be whole in `client_header`, from the first byte of
+    HEADERS to the last one of the frame with END_HEADERS; and so shall the preface, SETTINGS of
+    the client with it (RFC 9113 3.4)."""
+    cdef Watch *w = &s.watch
+    cdef uint8_t kind = w.head[3]
+    if kind == NGHTTP2_HEADERS and s.head_open == 0:
+        s.head_open = 1
+        s.head_ms = s.eng.now_ms
+    w.ends_head = not w.began or (
+        (kind == NGHTTP2_HEADERS or kind == NGHTTP2_CONTINUATION)
+        and w.head[4] & NGHTTP2_FLAG_END_HEADERS != 0)
+    w.began = 1
+    if w.pass_bytes == 0 and w.ends_head:
+        s.head_open = 0
 
 
 cdef inline uint32_t watch_number(const uint8_t *at) noexcept nogil:

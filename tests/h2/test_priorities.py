@@ -60,7 +60,7 @@ def test_the_field_says_who_is_first(subject: Subject, kind: str) -> None:
         later = [102 + number for number in numbers]
         assert client.until(lambda: all(client.stream(number).status for number in later))
         assert client.sync()
-        for urgency in range(3):        # 101 has 3 itself, and comes before who is as urgent
+        for urgency in range(3):  # 101 has 3 itself, and comes before who is as urgent
             client.send(h2.window_update(0, 100))
             number = later[urgencies.index(urgency)]
             assert client.until(lambda number=number: client.stream(number).ended), urgency
