@@ -206,8 +206,9 @@ class Upstream(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     session: Session = Session()
     panic_threshold: Percent = 50
     """When fewer percent of the members (by weight) can serve, requests are spread over all of
-    them, the down ones too: the checks may be wrong, and the few that are left would fall next. 0:
-    only to those that can serve, else 503."""
+    them, the down ones too: the checks may be wrong, and the few that are left would fall next. Not
+    while other priorities, zones or backups can take them. 0: only to those that can serve, else
+    503."""
     overprovision: Annotated[float, Meta(ge=1, le=10)] = 1.4
     """A priority keeps all requests while its able share times this is 1 or more; what is missing
     goes to the next one."""
