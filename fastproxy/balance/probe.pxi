@@ -282,6 +282,9 @@ cdef class Picker:
             self.board.header, self.ask.upstream,
             _pick.roster_backend(self.ask.roster, self.ask.upstream, 0), member, gateway, now_ms))
 
+    def is_failing(self, uint16_t status):
+        return bool(_outlier.is_failing(&self.ask.upstream.outlier, status))
+
     def success(self, uint32_t member):
         _outlier.outlier_success(backend_row(self.board.header, self._row(member)))
 

@@ -66,11 +66,14 @@ cdef struct RosterHeader:
 
 cdef struct Outlier:
     # When a backend is ejected by what its answers are. 0: not for that.
-    uint32_t consecutive        # failures in a row: no answer, or a 5xx
+    uint32_t consecutive        # failures in a row: no answer, or one of `failing`
     uint32_t consecutive_gateway    # the same of connect errors, timeouts, broken answers, 502-504
     uint32_t base_ms            # first ejection; the n-th lasts n times as long
     uint32_t longest_ms
     uint32_t most_percent       # of the members that may be ejected at once (one always may)
+    uint32_t failures           # within window_ms, in a row or not
+    uint32_t window_ms
+    uint32_t failing[7]         # bit by status - 400: answers that are failures
 
 
 cdef struct RosterUpstream:
