@@ -94,7 +94,8 @@ class Queue(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     length: Annotated[int, Meta(ge=0, le=1_000_000)] = 1024
     """Requests that may wait, over all workers. More are answered 503 at once. 0: nobody waits."""
     timeout: Duration = Duration("5s")
-    """How long one waits; then it is answered 503."""
+    """How long one waits; then it is answered 503. off: for as long as the client and the timeouts
+    of the route let it."""
     priority: Annotated[str, Meta(max_length=1024)] = ""
     """A template that gives the class of a request, 0 (first) to 7; anything else is 4. For
     example `{header:x-priority}`. Empty: all are equal."""
