@@ -58,7 +58,7 @@ from fastproxy.route.match cimport (
     RouteRuntime, route_match, route_runtime_free, route_runtime_make)
 from fastproxy.route.check cimport route_check
 from fastproxy.balance.bound cimport bound_kept
-from fastproxy.balance.keyhash cimport hash_key
+from fastproxy.balance.keyhash cimport hash_key, mix_hashes
 from fastproxy.balance.latency cimport latency_failed, latency_seen
 from fastproxy.balance.table cimport *
 from fastproxy.balance.live cimport (
