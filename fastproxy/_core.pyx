@@ -67,7 +67,8 @@ from fastproxy.balance.live cimport (
 from fastproxy.balance.outlier cimport (
     OUTCOME_FAILURE, OUTCOME_GATEWAY, OUTCOME_NONE, OUTCOME_SUCCESS, STATUS_FAILING_FIRST, Outcome,
     is_failing, outlier_eject, outlier_failure, outlier_forgive, outlier_success, outlier_uneject)
-from fastproxy.balance.pick cimport pick, pick_begin, roster_backend, roster_check
+from fastproxy.balance.pick cimport (
+    cursor_set, pick, pick_begin, roster_backend, roster_check)
 from fastproxy.balance.sticky cimport (
     keeps_sessions, member_of_row, member_of_session, session_decode, session_hash, subset_find,
     unquoted)

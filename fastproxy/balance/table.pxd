@@ -162,9 +162,10 @@ cdef struct SessionPlan:
 # ---- a worker's own state ---------------------------------------------------------------------
 
 cdef struct PickCursor:
-    # Where one worker stands in one upstream's wheel. Its owner keeps it across picks; a new
-    # roster needs no new cursor (it is reduced to the wheel's size at each pick).
-    uint32_t at
+    # Where one worker stands in one upstream's wheel, for each tier: else who stands behind another
+    # tier's members would have their turns, too. Its owner keeps it across picks; a new roster
+    # needs no new cursor (it is reduced to the wheel's size at each pick).
+    uint32_t at[TIERS_MAX]
 
 
 cdef struct LiveTier:

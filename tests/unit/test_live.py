@@ -124,6 +124,23 @@ def test_spill_over_is_what_requests_get() -> None:
     assert 0.28 < seen[1] / 20_000 < 0.32
 
 
+@pytest.mark.parametrize("balance", ["round_robin", "least_conn"])
+def test_turns_of_one_tier_are_none_of_anothers(balance: Any) -> None:
+    """However the picks of two tiers are mixed, each goes round in its own."""
+    table = Table(
+        {"a": group_of(*[{}] * 3, *[{"priority": 1}] * 3, balance=balance, overprovision=1)}
+    )
+    table.say(0, health=DOWN)  # two thirds and a third
+    worker = table.picker()
+    picks = [worker.pick() for _ in range(3000)]
+    low = Counter(at for at in picks if at < 3)
+    high = Counter(at for at in picks if at >= 3)
+    assert set(low) == {1, 2}
+    assert set(high) == {3, 4, 5}
+    for seen in (low, high):
+        assert max(seen.values()) - min(seen.values()) <= 1
+
+
 def test_backups_serve_only_when_no_other_can() -> None:
     table = Table({"a": group_of({}, {"priority": 1}, {"backup": True})})
     assert shares(table) == [100, 0, 0]
