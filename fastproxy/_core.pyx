@@ -58,16 +58,17 @@ from fastproxy.route.match cimport (
     RouteRuntime, route_match, route_runtime_free, route_runtime_make)
 from fastproxy.route.check cimport route_check
 from fastproxy.balance.bound cimport bound_kept
-from fastproxy.balance.keyhash cimport hash_key
+from fastproxy.balance.keyhash cimport hash_key, mix_hashes
 from fastproxy.balance.latency cimport latency_failed, latency_seen
 from fastproxy.balance.table cimport *
 from fastproxy.balance.live cimport (
     add_member, clear_members, drop_member, has_member, live_refresh, lives_free, lives_make,
     no_members, take_members)
 from fastproxy.balance.outlier cimport (
-    OUTCOME_FAILURE, OUTCOME_GATEWAY, OUTCOME_NONE, OUTCOME_SUCCESS, Outcome, outlier_eject,
-    outlier_failure, outlier_forgive, outlier_success, outlier_uneject)
-from fastproxy.balance.pick cimport pick, pick_begin, roster_backend, roster_check
+    OUTCOME_FAILURE, OUTCOME_GATEWAY, OUTCOME_NONE, OUTCOME_SUCCESS, STATUS_FAILING_FIRST, Outcome,
+    is_failing, outlier_eject, outlier_failure, outlier_forgive, outlier_success, outlier_uneject)
+from fastproxy.balance.pick cimport (
+    cursor_set, pick, pick_begin, roster_backend, roster_check)
 from fastproxy.balance.sticky cimport (
     keeps_sessions, member_of_row, member_of_session, session_decode, session_hash, subset_find,
     unquoted)

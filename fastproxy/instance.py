@@ -379,7 +379,7 @@ def disable(words: tuple[str, ...], as_json: bool, control_socket: str) -> None:
 
 
 @backend.command(
-    context_settings=CONTEXT,
+    context_settings={**CONTEXT, "ignore_unknown_options": True},  # "-1" is a wrong weight
     short_help="Give a backend another share.",
     help=f"""Give backends another weight, 0 to {WEIGHT_MAX}: their share relative to the others.
 0: no new requests.
@@ -391,7 +391,10 @@ def disable(words: tuple[str, ...], as_json: bool, control_socket: str) -> None:
 @as_json
 @place
 def weight(words: tuple[str, ...], as_json: bool, control_socket: str) -> None:
-    if len(words) < 2 or not words[-1].isdecimal():
+    for word in words:
+        if word.startswith("-") and (word != words[-1] or not word[1:].isdecimal()):
+            raise click.NoSuchOption(word)
+    if len(words) < 2 or not words[-1].removeprefix("-").isdecimal():
         raise click.UsageError(f"the last word is the weight: {_usage('weight')}")
     with Talking():
         order(words[:-1], control_socket, as_json, "weight", weight=int(words[-1]))

@@ -329,6 +329,17 @@ class UpstreamUrl(TextWord):
 WORDS = (Duration, ByteSize, Cidr, HostPort, BindAddress, UpstreamUrl)
 
 
+def status_ranges(text: str) -> tuple[tuple[int, int], ...]:
+    """((200, 399), (404, 404)) from "200-399, 404". ValueError for a range that holds nothing."""
+    pairs = []
+    for part in re.split(r", ?", text):
+        low, _, high = part.partition("-")
+        pairs.append((int(low), int(high or low)))
+        if pairs[-1][0] > pairs[-1][1]:
+            raise ValueError(f"{quote(part)} holds nothing: write the smaller number first")
+    return tuple(pairs)
+
+
 def dec_hook(kind: type[Any], value: object) -> Any:
     """msgspec's way to our words."""
     if isinstance(kind, type) and issubclass(kind, WORDS):

@@ -20,8 +20,8 @@ SECOND = 1.0
 COLOURS = {"serving": "green", "starting": "yellow", "draining": "yellow", "gone": "red",
            "up": "green", "down": "red", "drain": "yellow", "maint": "yellow"}  # fmt: skip
 CLASSES = ("2xx", "3xx", "4xx", "5xx")
-WORDS = ("slot", "pid", "state", "route", "upstream", "backend", "check", "name", "error",
-         "listener", "names", "issuer", "key", "expires", "file")  # fmt: skip
+WORDS = ("slot", "pid", "state", "route", "upstream", "backend", "tier", "check", "name",
+         "error", "listener", "names", "issuer", "key", "expires", "file")  # fmt: skip
 NAMES_SHOWN = 3
 SOON_DAYS = 14
 WIDE = 120
@@ -169,6 +169,7 @@ def render_backends(
             "upstream": upstream["name"],
             "backend": row["name"],
             "state": _state(row["state"]),
+            "tier": _tier(row),
             "weight": f"{row['weight']:,}",
             "in flight": _of(row["inflight"], row["max_connections"]),
             "requests": f"{row['requests']:,}",
@@ -180,8 +181,9 @@ def render_backends(
         for upstream in report["upstreams"]
         for row in upstream["backends"]
     ]
-    if not any(row["check"] for row in rows):
-        rows = [{name: row[name] for name in row if name != "check"} for row in rows]
+    for column in ("tier", "check"):
+        if not any(row[column] for row in rows):
+            rows = [{name: row[name] for name in row if name != column} for row in rows]
     empty = [one["name"] for one in report["upstreams"] if not one["backends"]]
     return Group(
         *([_table("", rows, ("errors", "p50 ms") if narrow else ())] if rows else []),
@@ -193,12 +195,24 @@ def _of(count: int, most: int) -> str:
     return f"{count:,} of {most:,}" if most else f"{count:,}"
 
 
+def _tier(row: dict[str, Any]) -> str:
+    """What makes it serve later than others."""
+    if row.get("backup"):
+        return "backup"
+    words = [f"priority {row['priority']}"] if row.get("priority") else []
+    return ", ".join(words + ([f"zone {row['zone']}"] if row.get("zone") else []))
+
+
 def _check(check: dict[str, Any] | None) -> str:
-    """What the last check found, and for how long the backend has been up or down."""
-    if check is None or "last" not in check:
-        return ""
-    since = _span(max(0.0, time.time() - check["since_unix"]))
-    return f"{check['last']} ({'up' if check['up'] else 'down'} for {since})"
+    """What the last check found, for how long the backend has been up or down by that, and what its
+    agent says."""
+    found = []
+    if check is not None and "last" in check:
+        since = _span(max(0.0, time.time() - check["since_unix"]))
+        found.append(f"{check['last']} ({'up' if check['up'] else 'down'} for {since})")
+    if check is not None and check.get("agent", "nothing") not in ("nothing", "up"):
+        found.append(f"agent: {check['agent']}")
+    return ", ".join(found)
 
 
 def _errors(row: dict[str, Any]) -> int:

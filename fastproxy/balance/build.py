@@ -22,7 +22,7 @@ from fastproxy.balance import session as sessions
 from fastproxy.balance.settings import PRIORITY_MAX, Backend, Upstream
 from fastproxy.balance.tables import name_hashes, pick_tables
 from fastproxy.memory import pack
-from fastproxy.schema import UpstreamUrl
+from fastproxy.schema import UpstreamUrl, status_ranges
 
 ROSTER_MAGIC = 0x524F5046
 ROSTER_VERSION = 2
@@ -315,8 +315,18 @@ def _upstream_row(
             "base_ms": outlier.ejection.ms,
             "longest_ms": outlier.longest.ms,
             "most_percent": outlier.most,
+            "failures": outlier.failures,
+            "window_ms": outlier.window.ms,
+            "failing": _failing(outlier.status),
         },
     }
+
+
+def _failing(text: str) -> list[int]:
+    """Outlier.failing, a bit for each status."""
+    bits = sum(1 << (status - 400) for low, high in status_ranges(text)
+               for status in range(low, high + 1))  # fmt: skip
+    return [bits >> at & 0xFFFFFFFF for at in range(0, 7 * 32, 32)]
 
 
 def _backend_row(

@@ -10,9 +10,10 @@ Whoever changes a word of a BackendRow that counts here moves `live` after it
 Members stand in tiers: by priority, those of the own zone before the others, backups last. A tier
 keeps all new requests while its able share x overprovision (1.4) is 100% or more; what it cannot
 take spills to the next (Envoy's rule). When all tiers together fall short, what they have is scaled
-up. A tier whose able share is below the panic threshold counts all its members as able: too many
-"dead" ones mean that the checks are wrong, or that spreading is better than felling the rest.
-Operators' words (drain, maintenance) hold even then.
+up. A tier whose able share is below the panic threshold counts all its members as able, unless the
+other tiers, backups among them, can take what it cannot (Envoy's rule, too): too many "dead" ones
+mean that the checks are wrong, or that spreading is better than felling the rest. Operators' words
+(drain, maintenance) hold even then.
 
 Workers only: the lists belong to one worker. Cost: one walk over the members when something
 changed.
@@ -137,6 +138,7 @@ cdef inline void live_make(
     """Look at all members, sort the able ones into their tiers, share new requests out."""
     cdef uint32_t i, at, part
     cdef uint64_t ejected_until
+    cdef uint64_t takes, total = 0
     cdef BackendRow *row
     live.epoch = load64(&upstream_board(board, upstream.queue_row).live)
     live.made = True
@@ -153,19 +155,25 @@ cdef inline void live_make(
         live.part[i] = <uint16_t> part
         live.most[i] = most_now(&backends[i], row)
         live.capped |= live.most[i] != 0
+    for at in range(live.tiers):
+        tier_ask(&live.tier[at], upstream, backends, board, at, now_ms)
+        total += tier_takes(&live.tier[at], upstream)
     live.count = 0
     for at in range(live.tiers):
+        takes = tier_takes(&live.tier[at], upstream)
+        if total >= SHARE_WHOLE and total != takes:
+            live.tier[at].panic = False
         tier_make(live, &live.tier[at], upstream, backends, board, at, now_ms)
     tiers_share(live, upstream)
 
 
-cdef inline void tier_make(
-    Live *live, LiveTier *tier, const RosterUpstream *upstream, const RosterBackend *backends,
+cdef inline void tier_ask(
+    LiveTier *tier, const RosterUpstream *upstream, const RosterBackend *backends,
     BoardHeader *board, uint32_t number, uint64_t now_ms
 ) noexcept nogil:
-    """The able members of one tier, behind those of the tiers before. `share_upto` is how able it
-    is, of SHARE_WHOLE, until `tiers_share` reads it."""
-    cdef uint32_t i, weight, first_weight = 0
+    """How able one tier is: `share_upto`, of SHARE_WHOLE, until `tiers_share` reads it; and whether
+    that is below the panic threshold."""
+    cdef uint32_t i
     cdef uint32_t all_weight = 0
     cdef uint32_t able_weight = 0
     cdef Able able
@@ -177,15 +185,32 @@ cdef inline void tier_make(
             all_weight += backends[i].weight
         if able == ABLE:
             able_weight += backends[i].weight
+    tier.panic = (all_weight != 0
+                  and able_weight * 100 < <uint32_t> upstream.panic_percent * all_weight)
+    tier.share_upto = 0
+    if all_weight != 0:         # rounded up: what is just enough is enough
+        tier.share_upto = <uint32_t> (
+            (<uint64_t> able_weight * SHARE_WHOLE + all_weight - 1) // all_weight)
+
+
+cdef inline uint64_t tier_takes(
+    const LiveTier *tier, const RosterUpstream *upstream
+) noexcept nogil:
+    """How much of the new requests it could take, of SHARE_WHOLE; more than all is possible."""
+    return <uint64_t> tier.share_upto * upstream.overprovision_percent // 100
+
+
+cdef inline void tier_make(
+    Live *live, LiveTier *tier, const RosterUpstream *upstream, const RosterBackend *backends,
+    BoardHeader *board, uint32_t number, uint64_t now_ms
+) noexcept nogil:
+    """The able members of one tier, in a panic all of them, behind those of the tiers before."""
+    cdef uint32_t i, weight, first_weight = 0
+    cdef Able able
     tier.first = live.count
     tier.count = 0
     tier.total = 0
     tier.uniform = True
-    tier.panic = (all_weight != 0
-                  and able_weight * 100 < <uint32_t> upstream.panic_percent * all_weight)
-    tier.share_upto = 0
-    if all_weight != 0:
-        tier.share_upto = <uint32_t> (<uint64_t> able_weight * SHARE_WHOLE // all_weight)
     for i in range(upstream.backends.count):
         if backends[i].tier != number:
             continue
@@ -217,7 +242,7 @@ cdef inline void tiers_share(Live *live, const RosterUpstream *upstream) noexcep
     cdef uint32_t at, upto = 0
     cdef uint32_t spill = live.tiers - upstream.backups
     for at in range(live.tiers):
-        takes = <uint64_t> live.tier[at].share_upto * upstream.overprovision_percent // 100
+        takes = tier_takes(&live.tier[at], upstream)
         if takes > left or (at >= spill and takes != 0):
             takes = left
         if at >= spill and sum != 0:

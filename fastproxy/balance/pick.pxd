@@ -35,11 +35,16 @@ cdef inline void pick_begin(
 ) noexcept nogil:
     """Start worker `slot` of `workers` at its own part of the wheel: if all began at 0, each
     would send its first requests to the same backend."""
-    if workers == 0:
-        cursor.at = 0
-        return
-    cursor.at = <uint32_t> (
-        <uint64_t> upstream.wheel.count * (slot % workers) // workers)
+    cdef uint32_t at = 0
+    if workers != 0:
+        at = <uint32_t> (<uint64_t> upstream.wheel.count * (slot % workers) // workers)
+    cursor_set(cursor, at)
+
+
+cdef inline void cursor_set(PickCursor *cursor, uint32_t at) noexcept nogil:
+    cdef uint32_t tier
+    for tier in range(<uint32_t> TIERS_MAX):
+        cursor.at[tier] = at
 
 
 cdef inline const RosterBackend *roster_backend(

@@ -47,7 +47,7 @@ def pick_begin(bytes roster, int upstream, int slot, int workers):
     cdef PickCursor cursor
     _pick.pick_begin(
         &cursor, <const RosterUpstream *> (base + head.upstreams.off) + upstream, slot, workers)
-    return cursor.at
+    return cursor.at[0]
 
 
 def latency_seen(BoardProbe board, uint32_t row, uint64_t us, uint64_t now_ms, bint at_least=False):
@@ -218,7 +218,7 @@ cdef class Picker:
         self.lives = _live.lives_make(base)
         if self.lives == NULL:
             raise MemoryError()
-        self.cursor.at = at
+        _pick.cursor_set(&self.cursor, at)
         self.random[0], self.random[1] = 0x9e3779b97f4a7c15 ^ <uint64_t> seed, seed + 1
         self.ask.roster = base
         self.ask.upstream = <const RosterUpstream *> (base + head.upstreams.off) + upstream
@@ -233,8 +233,8 @@ cdef class Picker:
 
     @property
     def at(self):
-        """The cursor."""
-        return self.cursor.at
+        """The cursor of the first tier."""
+        return self.cursor.at[0]
 
     def pick(self, set tried=None, uint64_t now_ms=1, key=None):
         """Index or -1. `tried` is read and marked. `key`: the hash of the request's key."""
@@ -281,6 +281,9 @@ cdef class Picker:
         return bool(_outlier.outlier_failure(
             self.board.header, self.ask.upstream,
             _pick.roster_backend(self.ask.roster, self.ask.upstream, 0), member, gateway, now_ms))
+
+    def is_failing(self, uint16_t status):
+        return bool(_outlier.is_failing(&self.ask.upstream.outlier, status))
 
     def success(self, uint32_t member):
         _outlier.outlier_success(backend_row(self.board.header, self._row(member)))

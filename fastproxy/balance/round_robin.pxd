@@ -32,7 +32,7 @@ cdef inline int32_t next_turn(Ask *ask, const Members *among) noexcept nogil:
     cdef uint16_t index
     if size == 0:
         return -1
-    at = ask.cursor.at % size
+    at = ask.cursor.at[ask.tier] % size
     for _step in range(steps):
         index = wheel[at]
         at = at + 1 if at + 1 < size else 0
@@ -42,6 +42,6 @@ cdef inline int32_t next_turn(Ask *ask, const Members *among) noexcept nogil:
         part = ask.live.part[index]
         if part < PART_WHOLE and _step < size and random_below(ask.random, PART_WHOLE) >= part:
             continue
-        ask.cursor.at = at
+        ask.cursor.at[ask.tier] = at
         return index
     return -1

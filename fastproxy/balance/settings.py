@@ -22,6 +22,8 @@ DOMAIN_PATTERN = r"^\.?[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?\Z|^\Z"
 WANTED_COOKIE = {"wanted": "the name of a cookie"}
 WANTED_LEARN = {"wanted": '"cookie:NAME" or "header:NAME"'}
 WANTED_COOKIE_PATH = {"wanted": 'a path such as "/"'}
+FAILING_PATTERN = r"^[45][0-9]{2}(-[45][0-9]{2})?(, ?[45][0-9]{2}(-[45][0-9]{2})?)*\Z"
+WANTED_FAILING = {"wanted": 'status codes from 400 to 599 such as "500-599" or "429, 500-599"'}
 WANTED_DOMAIN = {"wanted": 'a domain such as "example.com"'}
 Percent = Annotated[int, Meta(ge=0, le=100)]
 Label = Annotated[str, Meta(min_length=1, max_length=128)]
@@ -92,7 +94,8 @@ class Queue(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     length: Annotated[int, Meta(ge=0, le=1_000_000)] = 1024
     """Requests that may wait, over all workers. More are answered 503 at once. 0: nobody waits."""
     timeout: Duration = Duration("5s")
-    """How long one waits; then it is answered 503."""
+    """How long one waits; then it is answered 503. off: for as long as the client and the timeouts
+    of the route let it."""
     priority: Annotated[str, Meta(max_length=1024)] = ""
     """A template that gives the class of a request, 0 (first) to 7; anything else is 4. For
     example `{header:x-priority}`. Empty: all are equal."""
@@ -103,9 +106,16 @@ class Outlier(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     decision for all workers. 0 switches a test off."""
 
     consecutive: Annotated[int, Meta(ge=0, le=1_000_000)] = 5
-    """Failures in a row, over all workers: no answer in time, a broken one, or a 5xx."""
+    """Failures in a row, over all workers: no answer in time, a broken one, or one of `status`."""
     consecutive_gateway: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     """The same, but of connect errors, timeouts, broken answers, 502, 503 and 504 only."""
+    failures: Annotated[int, Meta(ge=0, le=65_535)] = 0
+    """Failures within `window`, whether or not there are good answers between them."""
+    window: Annotated[Duration, Meta(extra={"ge": 0.01, "le": 86400})] = Duration("10s")
+    """It begins with the first failure that is in no other window."""
+    status: Annotated[str, Meta(pattern=FAILING_PATTERN, extra=WANTED_FAILING)] = "500-599"
+    """Answers that are failures: status codes and ranges, from 400 to 599, with commas between. No
+    answer in time and a broken one always are."""
     interval: Duration = Duration("10s")
     """How often the tests below are made, on what was seen since the last time."""
     success_sigma: Annotated[float, Meta(ge=0, le=10)] = 1.9
@@ -206,8 +216,9 @@ class Upstream(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     session: Session = Session()
     panic_threshold: Percent = 50
     """When fewer percent of the members (by weight) can serve, requests are spread over all of
-    them, the down ones too: the checks may be wrong, and the few that are left would fall next. 0:
-    only to those that can serve, else 503."""
+    them, the down ones too: the checks may be wrong, and the few that are left would fall next. Not
+    while other priorities, zones or backups can take them. 0: only to those that can serve, else
+    503."""
     overprovision: Annotated[float, Meta(ge=1, le=10)] = 1.4
     """A priority keeps all requests while its able share times this is 1 or more; what is missing
     goes to the next one."""
@@ -225,7 +236,9 @@ class Upstream(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     @property
     def scheme(self) -> str:
         """What all its members speak: http, https or h2c."""
-        return next((member.url.scheme for member in self.members()), "http")
+        for first in self.backends:
+            return (first.url if isinstance(first, Backend) else first).scheme
+        return "http"
 
     def members(self) -> list[Backend]:
         """Every member in the long form."""

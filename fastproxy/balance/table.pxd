@@ -66,11 +66,14 @@ cdef struct RosterHeader:
 
 cdef struct Outlier:
     # When a backend is ejected by what its answers are. 0: not for that.
-    uint32_t consecutive        # failures in a row: no answer, or a 5xx
+    uint32_t consecutive        # failures in a row: no answer, or one of `failing`
     uint32_t consecutive_gateway    # the same of connect errors, timeouts, broken answers, 502-504
     uint32_t base_ms            # first ejection; the n-th lasts n times as long
     uint32_t longest_ms
     uint32_t most_percent       # of the members that may be ejected at once (one always may)
+    uint32_t failures           # within window_ms, in a row or not
+    uint32_t window_ms
+    uint32_t failing[7]         # bit by status - 400: answers that are failures
 
 
 cdef struct RosterUpstream:
@@ -159,9 +162,10 @@ cdef struct SessionPlan:
 # ---- a worker's own state ---------------------------------------------------------------------
 
 cdef struct PickCursor:
-    # Where one worker stands in one upstream's wheel. Its owner keeps it across picks; a new
-    # roster needs no new cursor (it is reduced to the wheel's size at each pick).
-    uint32_t at
+    # Where one worker stands in one upstream's wheel, for each tier: else who stands behind another
+    # tier's members would have their turns, too. Its owner keeps it across picks; a new roster
+    # needs no new cursor (it is reduced to the wheel's size at each pick).
+    uint32_t at[TIERS_MAX]
 
 
 cdef struct LiveTier:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from fastproxy.balance import session
 from fastproxy.balance.build import BACKENDS_MAX
-from fastproxy.balance.settings import Backend
+from fastproxy.balance.settings import Backend, Outlier
 from fastproxy.config.backends import faults, listed_in_files, odd_schemes, resolving
 from fastproxy.config.convert import BROKEN, Converter, closest
 from fastproxy.config.load import Document, Where, path_where
@@ -28,6 +28,7 @@ from fastproxy.config.plan import RESPONDERS, Stages, build_stages, hash_key, lo
 from fastproxy.config.secure import findings, keyring_of
 from fastproxy.errors import ConfigError, Problem
 from fastproxy.health.build import problems as health_problems
+from fastproxy.schema import status_ranges
 from fastproxy.template.build import Escape, check_template
 from fastproxy.template.presets import PRESETS
 from fastproxy.tls.build import Built
@@ -193,6 +194,7 @@ class _Check:
         for at, text, hint in faults(members):
             (self.warn if hint else self.error)((*backends, *at), text, hint)
         self.hash(where, upstream)
+        self.outlier((*where, "outlier"), upstream.outlier)
         self.template((*where, "queue", "priority"), upstream.queue.priority)
         for key, text, hint in session.faults(upstream):
             self.error((*where, *key), text, hint)
@@ -210,6 +212,15 @@ class _Check:
         if 0 < upstream.hash.bound < 1:
             text = f"{upstream.hash.bound:g} would leave nobody to go to"
             self.error((*where, "hash", "bound"), text, "write 0 (no bound), or 1 and more")
+
+    def outlier(self, where: Where, rules: Outlier) -> None:
+        try:
+            status_ranges(rules.status)
+        except ValueError as error:
+            self.error((*where, "status"), str(error))
+        if rules.ejection > rules.longest:
+            text = f"no ejection lasts longer than longest ({rules.longest})"
+            self.warn((*where, "ejection"), text)
 
     def template(self, where: Where, text: str) -> None:
         """Is it one? Of a request alone: no path params, no answer."""

@@ -28,12 +28,11 @@ from fastproxy.route.build import build_routes
 from fastproxy.route.path import path_params
 from fastproxy.route.settings import Route
 from fastproxy.template.build import (
-    LITERAL,
-    Escape,
     TemplateError,
     compile_template,
+    fixed_length,
     pack_template,
-    parse_template,
+    parse_key,
 )
 from fastproxy.template.presets import log_format
 from fastproxy.template.variables import VARIABLES
@@ -47,11 +46,6 @@ UPSTREAM_HTTP1, UPSTREAM_AUTO, UPSTREAM_HTTP2, UPSTREAM_H2C = range(4)
 CLIENT_CERT = {"off": 0, "rfc9440": 1, "xfcc": 2}
 """ClientCertHeader of engine/table.pxd."""
 UNLIMITED = 0xFFFFFFFF
-KEYS_UNKNOWN = (
-    "response_header", "backend", "status", "bytes_in", "bytes_out", "time_total", "time_connect",
-    "time_first_byte", "retries", "end_state",
-)  # fmt: skip
-"""Variables that say nothing yet when a backend is chosen."""
 RESPONDERS = {"status": "fastproxy.admin.status_page:respond"}
 """Python responders that come with fastproxy: name -> "module:function"."""
 
@@ -258,24 +252,16 @@ def _key(blob: pack.Blob, name: str, upstream: Upstream) -> Mapping[str, Any]:
         raise ConfigError([Problem(f"upstreams.{name}.hash.key", parts.text, parts.hint)])
     if [part["variable"] for part in parts] == [VARIABLES["client_ip"].number]:
         return {"key_kind": KEY_CLIENT_IP, "key_ipv6_prefix": upstream.hash.ipv6_prefix}
-    fixed = sum(len(part["text"]) for part in parts if part["variable"] == LITERAL)
-    return {"key_kind": KEY_TEMPLATE, "key_fixed": fixed, "key": pack_template(blob, parts)}
+    key = pack_template(blob, parts)
+    return {"key_kind": KEY_TEMPLATE, "key_fixed": fixed_length(parts), "key": key}
 
 
 def hash_key(upstream: balance.Upstream) -> list[dict[str, Any]] | Problem:
     """`hash.key` compiled, or what is wrong with it."""
     try:
-        parts = parse_template(upstream.hash.key, Escape.HEADER)
+        return parse_key(upstream.hash.key)
     except TemplateError as error:
         return Problem("hash.key", str(error), error.hint)
-    late = {VARIABLES[one].number: one for one in KEYS_UNKNOWN}
-    for part in parts:
-        if part["variable"] in late:
-            text = f"{{{late[part['variable']]}}} is not known before a backend is chosen"
-            return Problem("hash.key", text)
-    if all(part["variable"] == LITERAL for part in parts):
-        return Problem("hash.key", "is the same for every request", "write {client_ip}")
-    return parts
 
 
 def _settings(blob: pack.Blob, config: Config) -> Mapping[str, Any]:

@@ -151,7 +151,16 @@ cdef void answer_error(Engine *eng, Exchange *x, int status, const char *cause) 
         put_text(&body, b"</p>\n")
     if status == 405:
         put_allow(&fields, x.allow)
+    elif status == 503:
+        put_retry_after(eng, &fields)
     answer_send(eng, x, status, span(fields.ptr, fields.len), span(body.ptr, body.len))
+
+
+cdef inline void put_retry_after(Engine *eng, Out *out) noexcept nogil:
+    """When to come back, another time for each, so that they do not come back together."""
+    put_text(out, b"Retry-After: ")
+    put_uint(out, RETRY_AFTER_SECONDS + random_next(eng.random) % RETRY_AFTER_SECONDS)
+    put(out, b"\r\n", 2)
 
 
 cdef void put_allow(Out *out, uint32_t allow) noexcept nogil:

@@ -78,7 +78,7 @@ cdef Place place_find(Engine *eng, Exchange *x) noexcept nogil:
     if x.retries != 0:
         # A second try must not take the turn of the next request: with two backends, one of
         # them dead, every request would begin at the dead one.
-        elsewhere.at = <uint32_t> random_next(eng.random)
+        cursor_set(&elsewhere, <uint32_t> random_next(eng.random))
         ask.cursor = &elsewhere
     while True:
         x.backend = choose_member(eng, x, &ask)

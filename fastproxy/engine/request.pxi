@@ -203,7 +203,7 @@ cdef Verdict exchange_judge(Engine *eng, Exchange *x, Request *request) noexcept
         x.upstream_index = x.route.target
         return VERDICT_PASS
     if x.route.action == ACTION_SPLIT:
-        x.upstream_index = split_draw(eng, x)
+        x.upstream_index = split_draw(eng, x, request)
         return VERDICT_PASS
     if x.route.action == ACTION_RESPONDER:
         x.kept = NULL
@@ -217,11 +217,25 @@ cdef Verdict exchange_judge(Engine *eng, Exchange *x, Request *request) noexcept
     return VERDICT_REPLY
 
 
-cdef uint32_t split_draw(Engine *eng, Exchange *x) noexcept nogil:
-    """An upstream by weight."""
+cdef enum:
+    SPLIT_SEED = 0x73706c69         # "spli"
+
+
+cdef uint32_t split_draw(Engine *eng, Exchange *x, Request *request) noexcept nogil:
+    """An upstream by weight: by chance, or always the same for what the route splits by. Of a
+    hash's value the parts are stretches, so that another weight moves their borders only."""
     cdef const SplitRow *rows = <const SplitRow *> (x.plan.base + x.route.split.off)
-    cdef uint32_t draw = <uint32_t> (random_next(eng.random) % x.route.split_total)
-    cdef uint32_t i
+    cdef uint64_t share = random_next(eng.random)
+    cdef uint32_t draw, i
+    cdef Out out
+    if x.route.value.parts.count != 0:
+        out = out_over(eng.build, BUILD_BYTES)
+        scene_of_request(eng, x, request)
+        render(&out, x.plan.base, &x.route.value, &eng.scene)
+        if out.len != x.route.split_fixed:
+            # Another hash than that of `balance = "hash"`: each part has keys of its whole range.
+            share = mix_hashes(hash_key(out.ptr, out.len), SPLIT_SEED)
+    draw = <uint32_t> ((share >> 32) * x.route.split_total >> 32)
     for i in range(x.route.split.count):
         if draw < rows[i].upper:
             return rows[i].upstream

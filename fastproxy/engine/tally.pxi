@@ -43,7 +43,8 @@ cdef inline Outcome outcome_of(const Exchange *x) noexcept nogil:
         return OUTCOME_NONE if x.flags & X_BLAMELESS else OUTCOME_GATEWAY
     if x.state != EXCHANGE_RECEIVING:
         return OUTCOME_NONE
-    if x.status < 500:
+    if x.status < STATUS_FAILING_FIRST or not is_failing(
+            &roster_upstream(x.roster, x.upstream_index).outlier, x.status):
         return OUTCOME_SUCCESS
     return OUTCOME_GATEWAY if 502 <= x.status <= 504 else OUTCOME_FAILURE
 
@@ -56,6 +57,7 @@ cdef inline void judge_backend(Engine *eng, Exchange *x, Outcome outcome) noexce
     if outcome == OUTCOME_SUCCESS:
         outlier_success(backend_row(board_of(eng), x.backend_row))
     elif outcome != OUTCOME_NONE:
+        count_add(&backend_count(board_of(eng), eng.slot, x.backend_row).failures, 1)
         upstream = roster_upstream(x.roster, x.upstream_index)
         outlier_failure(board_of(eng), upstream, roster_backend(x.roster.base, upstream, 0),
                         <uint32_t> x.backend, outcome == OUTCOME_GATEWAY, eng.now_ms)

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from fastproxy import _core
 from fastproxy.addresses import quote
 from fastproxy.errors import Problem
-from fastproxy.health.expect import Expectation, ranges
+from fastproxy.health.expect import Expectation
 from fastproxy.health.settings import CheckTls, Health
+from fastproxy.schema import status_ranges
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -156,7 +157,7 @@ def _plain(text: str) -> bool:
 def _expectation(health: Health) -> Iterator[Problem]:
     expect = health.expect
     try:
-        ranges(expect.status)
+        status_ranges(expect.status)
     except ValueError as error:
         yield Problem("expect.status", str(error))
     for name in expect.headers:

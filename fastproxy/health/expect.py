@@ -8,7 +8,6 @@ a bad answer, not a control process that hangs.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ import msgspec
 from fastproxy import _core
 from fastproxy.addresses import quote
 from fastproxy.health.settings import Expect
+from fastproxy.schema import status_ranges
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "MISSING"})()
 
@@ -36,7 +36,7 @@ class Expectation:
     @classmethod
     def of(cls, expect: Expect) -> Expectation:
         return cls(
-            ranges=ranges(expect.status),
+            ranges=status_ranges(expect.status),
             headers=tuple((name.lower(), text) for name, text in expect.headers.items()),
             body=expect.body,
             fields=tuple(expect.json.items()),
@@ -76,17 +76,6 @@ class Expectation:
             if not same(value, wanted):
                 return f"JSON field {path} is {quote(msgspec.json.encode(value).decode())}"
         return ""
-
-
-def ranges(text: str) -> tuple[tuple[int, int], ...]:
-    """((200, 399), (404, 404)) from "200-399, 404". ValueError for a range that holds nothing."""
-    pairs = []
-    for part in re.split(r", ?", text):
-        low, _, high = part.partition("-")
-        pairs.append((int(low), int(high or low)))
-        if pairs[-1][0] > pairs[-1][1]:
-            raise ValueError(f"{quote(part)} holds nothing: write the smaller number first")
-    return tuple(pairs)
 
 
 def found(pattern: str, subject: bytes) -> bool:

@@ -33,8 +33,9 @@ class Window:
     """What one member has answered in an interval."""
 
     answers: int
+    """What came of its requests, and of connects that failed."""
     failures: int
-    """No answer, a broken one, or a 5xx."""
+    """Of those: no connection, no answer, a broken one, or one of `outlier.status`."""
     buckets: tuple[int, ...] = ()
     """Times to the first byte, as in the scoreboard's histograms; empty: not looked at."""
 
@@ -191,6 +192,8 @@ class Sweep:
 
     def _counted(self, row: int, times: bool) -> Window:
         """All that the workers have counted of a row so far."""
-        status = segment.counted(self.board, row, "status")
+        answers = sum(segment.counted(self.board, row, "status"))
+        (refused,) = segment.counted(self.board, row, "connect_errors")
+        (failures,) = segment.counted(self.board, row, "failures")
         buckets = segment.counted(self.board, row, "first_byte") if times else []
-        return Window(sum(status), status[0] + status[5], tuple(buckets))
+        return Window(answers + refused, failures, tuple(buckets))

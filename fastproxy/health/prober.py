@@ -11,7 +11,8 @@ written to the member's row of the scoreboard, where all workers see it with the
     up_since_ms when it came back: slow start counts from there
 
 What is known lives here, and its outcome on the scoreboard: a control that is started anew takes
-over from there, so nobody flaps when one dies. While there is none, the last words hold.
+over from there, so nobody flaps when one dies. While there is none, the last words hold. Words of
+checks or agents that a reload has done away with are taken back: nobody else ever would.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from fastproxy import _core
@@ -109,17 +110,26 @@ Step = Callable[[Watched], Awaitable[float]]
 
 
 class Prober:
-    """`checks`: the upstreams that have any. `update` needs a running loop."""
+    """`checks`: the upstreams that have any; `broken`: those that should, but whose checks cannot
+    be made now: their words stay. `update` needs a running loop."""
 
     def __init__(
-        self, board: Board, upstreams: Iterable[str], checks: Mapping[str, Check], log: Says
+        self,
+        board: Board,
+        upstreams: Iterable[str],
+        checks: Mapping[str, Check],
+        log: Says,
+        broken: Iterable[str] = (),
     ) -> None:
         self.board = board
         self.order = {name: index for index, name in enumerate(upstreams)}
         self.checks = checks
+        self.broken = frozenset(broken)
         self.log = log
         self.watched: dict[Key, Watched] = {}
         self.rows: dict[int, Watched] = {}
+        self.unwatched: set[tuple[int, int]] = set()
+        """(row, generation) of members without checks, as far as met."""
 
     # -- who is watched -------------------------------------------------------------------------
 
@@ -131,9 +141,12 @@ class Prober:
         fresh: list[Watched] = []
         for member in members:
             key = (member.upstream, member.name)
-            if member.upstream not in self.checks or key in current:
-                continue
             row = rows[key]
+            if member.upstream not in self.checks:
+                self._leave(member, row, generations[row])
+                continue
+            if key in current:
+                continue
             known = self.watched.get(key)
             if known is None or (known.row, known.generation) != (row, generations[row]):
                 known = self._meet(member, row, generations[row])
@@ -156,17 +169,34 @@ class Prober:
         settings = check.settings
         words = segment.backend(self.board, row)
         agent = Admin.of(words["admin"]).agent
-        return Watched(
+        up = words["health"] == Word.UP
+        speech = Speech(Word(agent) if agent in (Word.DRAIN, Word.MAINT) else None)
+        if settings.kind == "off" and not up:  # only its agent can have said that
+            up, speech = True, replace(speech, word=speech.word or Word.DOWN)
+        one = Watched(
             member=member,
             check=check,
             target=Target.of(member.address, member.backend.url),
             upstream=self.order[member.upstream],
             row=row,
             generation=generation,
-            streak=Streak(settings.rise, settings.fall, up=words["health"] == Word.UP),
-            proven=agent != Word.DOWN,
-            speech=Speech(Word(agent) if agent in (Word.DRAIN, Word.MAINT) else None),
+            streak=Streak(settings.rise, settings.fall, up=up),
+            proven=agent != Word.DOWN or settings.kind == "off",
+            speech=speech,
         )
+        if not settings.agent.speaks:
+            one.speech = SILENCE
+            self._write(one)
+        return one
+
+    def _leave(self, member: Member, row: int, generation: int) -> None:
+        """Of one that nobody asks: what was found when somebody did holds no more."""
+        if member.upstream in self.broken or (row, generation) in self.unwatched:
+            return
+        self.unwatched.add((row, generation))
+        old = segment.backend_words(self.board, row, WRITTEN)
+        admin = Admin.of(old["admin"])._replace(agent=Word.UP).word
+        self._put(row, old, {"health": int(Word.UP), "admin": admin, **FREE})
 
     def _start(self, one: Watched, share: float) -> None:
         """First checks are spread over an interval, so that they do not come at once; those that
@@ -295,14 +325,18 @@ class Prober:
             words["percent"] = speech.percent
         if speech.max_connections is not None:
             words["max_connections"] = speech.max_connections
+        self._put(one.row, old, words)
+
+    def _put(self, row: int, old: Mapping[str, int], words: Mapping[str, int]) -> None:
+        """What of these words is another than before."""
         changed = {name: word for name, word in words.items() if word != old[name]}
         if not changed:
             return
         # At the proxy's own start nobody starts slowly: then a row has no `up_since_ms` yet.
         first = Admin.of(old["admin"]).agent == Word.DOWN and not old["up_since_ms"]
-        if "health" in changed and well and not first:
+        if changed.get("health") == Word.UP and not first:
             changed["up_since_ms"] = time.monotonic_ns() // 1_000_000
-        segment.set_backend(self.board, one.row, "", **changed)
+        segment.set_backend(self.board, row, "", **changed)
 
     # -- telling --------------------------------------------------------------------------------
 
@@ -326,6 +360,9 @@ class Prober:
         return found
 
 
+FREE = {"percent": 100, "max_connections": 0}
+SILENCE = Speech(percent=100, max_connections=0)
+"""What holds where there is no agent."""
 WRITTEN = ("health", "admin", "percent", "max_connections", "up_since_ms")
 
 

@@ -70,6 +70,11 @@ class Agent(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     json: Annotated[str, Meta(max_length=256)] = ""
     """A field of the check's JSON body that holds the words; dots lead inwards."""
 
+    @property
+    def speaks(self) -> bool:
+        """Is there an agent at all?"""
+        return bool(self.port or self.header or self.json)
+
 
 class Health(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """Active checks. One prober asks for all workers, and what it finds holds in all of them with

@@ -35,6 +35,7 @@ class Watch:
 
     def __init__(self, board: Board, upstreams: Mapping[str, Upstream], log: Says) -> None:
         checks: dict[str, Check] = {}
+        broken: list[str] = []
         for name, one in upstreams.items():
             try:
                 if one.health is not None:
@@ -43,7 +44,8 @@ class Watch:
                 # The file was sound when it was checked: whoever has broken it since must not
                 # take control down with it.
                 log.warning(f'upstream "{name}": no health checks: {error}')
-        self.prober = Prober(board, upstreams, checks, log)
+                broken.append(name)
+        self.prober = Prober(board, upstreams, checks, log, broken)
         self.sweep = Sweep(board, {name: one.outlier for name, one in upstreams.items()}, log)
 
     def update(

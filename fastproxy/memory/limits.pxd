@@ -75,6 +75,9 @@ cdef enum:
     TICK_MS = 25
     # A beat older than this means a stuck worker: others take over its queue.
     BEAT_STALE_MS = 100
+    # What a 503 of ours says, at least, and up to twice that: the interval of checks, by which a
+    # backend may be back.
+    RETRY_AFTER_SECONDS = 5
     # 1xx answers in a row before the final one: a storm beyond this is an upstream fault.
     INTERIM_ANSWERS_MAX = 16
 

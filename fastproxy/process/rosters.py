@@ -237,9 +237,10 @@ class Rosters:
         self, changes: dict[str, Change], addresses: dict[str, list[Place]], always: bool = False
     ) -> bytes | None:
         for name, upstream in self.current.items():
+            scheme = upstream.scheme
             for one in changes[name].backends(upstream):
-                if one.url.scheme != upstream.scheme:
-                    raise ValueError(f"{one.url}: backends of {name} are {upstream.scheme}://")
+                if one.url.scheme != scheme:
+                    raise ValueError(f"{one.url}: backends of {name} are {scheme}://")
         self._know_numbers(addresses, changes)
         members = all_members(self.current, changes, addresses)
         if members == self.members and changes == self.changes and not always:

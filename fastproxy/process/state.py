@@ -59,7 +59,8 @@ def fit(
     """Keep what still means something to these upstreams, beside what sources name now."""
     for name, change in found.items():
         change.provided = dict((provided or {}).get(name, {}))
-        change.added = [one for one in change.added if one.url.scheme == upstreams[name].scheme]
+        scheme = upstreams[name].scheme
+        change.added = [one for one in change.added if one.url.scheme == scheme]
         change.prune(upstreams[name])
 
 

@@ -141,7 +141,8 @@ async def backend(house: House, line: bytes) -> dict[str, Any]:
     answers = {str(url): addresses for url, addresses in zip(names, found, strict=True)}
     done = orders.carry_out(house.rosters, order, answers)
     changed = ", ".join(done.changed) or "as it was"
-    house.log.info(f"operator: {order.action} {done.upstream}: {changed}")
+    what = order.action if order.weight is None else f"{order.action} {order.weight}"
+    house.log.info(f"operator: {what} {done.upstream}: {changed}")
     epoch = house.rosters.epoch
     if done.roster is not None:
         house.hand_on(done.roster)

@@ -10,7 +10,14 @@ from typing import Any
 from fastproxy.errors import Problem
 from fastproxy.memory.pack import Blob
 from fastproxy.route.settings import Redirect, Reply, Route
-from fastproxy.template.build import Escape, TemplateError, pack_template, parse_template
+from fastproxy.template.build import (
+    Escape,
+    TemplateError,
+    fixed_length,
+    pack_template,
+    parse_key,
+    parse_template,
+)
 from fastproxy.template.variables import VARIABLES
 
 UPSTREAM, SPLIT, REDIRECT, REPLY, RESPONDER = range(5)  # cdef enum ActionKind
@@ -35,11 +42,13 @@ def build_action(
     if len(chosen) != 1:
         wrong = f"both {' and '.join(chosen)}" if chosen else "nothing to do"
         problems.append(Problem(path, wrong, f"write exactly one of {', '.join(ACTIONS)}"))
+    if route.split_by and not route.split:
+        problems.append(Problem(f"{path}.split_by", "is about a split, and there is none"))
     if route.upstream is not None:
         target = _upstream(f"{path}.upstream", route.upstream, upstreams, problems)
         return {"action": UPSTREAM, "target": target}
     if route.split:
-        return _split(blob, path, route, upstreams, problems)
+        return _split(blob, path, route, params, upstreams, problems)
     if route.redirection is not None:
         return _redirect(blob, f"{path}.redirect", route.redirection, params, problems)
     if route.reply is not None:
@@ -63,7 +72,12 @@ def _upstream(path: str, name: str, upstreams: Sequence[str], problems: list[Pro
 
 
 def _split(
-    blob: Blob, path: str, route: Route, upstreams: Sequence[str], problems: list[Problem]
+    blob: Blob,
+    path: str,
+    route: Route,
+    params: Sequence[str],
+    upstreams: Sequence[str],
+    problems: list[Problem],
 ) -> Mapping[str, Any]:
     rows: list[Mapping[str, Any]] = []
     total = 0
@@ -78,7 +92,23 @@ def _split(
     if total >= 1 << 32:
         problems.append(Problem(f"{path}.split", "the weights add up to 2^32 or more"))
         return {}
-    return {"action": SPLIT, "split": blob.rows("SplitRow", rows), "split_total": total}
+    return {
+        "action": SPLIT, "split": blob.rows("SplitRow", rows), "split_total": total,
+        **_split_key(blob, f"{path}.split_by", route.split_by, params, problems),
+    }  # fmt: skip
+
+
+def _split_key(
+    blob: Blob, path: str, text: str, params: Sequence[str], problems: list[Problem]
+) -> Mapping[str, Any]:
+    if not text:
+        return {}
+    try:
+        parts = parse_key(text, params)
+    except TemplateError as error:
+        problems.append(Problem(path, str(error), error.hint))
+        return {}
+    return {"value": pack_template(blob, parts), "split_fixed": fixed_length(parts)}
 
 
 def _redirect(

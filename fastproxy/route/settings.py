@@ -82,6 +82,9 @@ what is below. "= /p" is exact. "/users/{id}" takes that path alone, "/users/{id
     cookies: Conditions on cookies, likewise.
     upstream: Where the request goes.
     split: Several upstreams by weight.
+    split_by: A template such as `{cookie:user}`: the same value always goes to the same part of the
+        split, and when weights change only those move that must. Empty, or of a request that has
+        nothing of it: by chance.
     redirect: Answer with a redirect; a text is short for {to = text}.
     reply: Answer with a fixed reply.
     responder: Answer by the Python responder of this name.
@@ -107,6 +110,7 @@ what is below. "= /p" is exact. "/users/{id}" takes that path alone, "/users/{id
     cookies: dict[str, Condition] = {}
     upstream: str | None = None
     split: list[Split] = []
+    split_by: Annotated[str, Meta(max_length=1024)] = ""
     redirect: Redirect | str | None = None
     reply: Reply | None = None
     responder: str | None = None

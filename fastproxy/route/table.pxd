@@ -37,11 +37,12 @@ cdef struct RouteRow:
     uint32_t rewrite            # RewriteRow index
     uint32_t split_total
     Slice split                 # SplitRow
-    Template value
+    Template value              # REDIRECT: Location; REPLY: the body; SPLIT: what decides, if any
     Slice reply_headers         # Edit rows (rewrite/table.pxd), EDIT_ADD only
     uint64_t max_body           # bytes; 0: unlimited
     uint64_t request_timeout_ms  # 0: off
     uint32_t grpc_web           # GrpcWebRow: gRPC-Web is translated as it says; 0: not at all
+    uint32_t split_fixed        # SPLIT: bytes of `value` that are the same for all
 
 
 cdef struct RouteQuery:

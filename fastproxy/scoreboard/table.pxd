@@ -10,8 +10,8 @@ columns) and sparse: untouched pages cost nothing. Who writes what:
     WorkerRow.adopted_by, helped_by   who accepts for that slot, by compare-and-swap; cleared by the
                          master when that one is dead
     BackendRow line 0    control: who it is, weight, health, what operators and agents said
-    BackendRow.ejection, .failures, .gateway_failures, .ejections   workers (and control's
-                         sweep), by compare-and-swap or fetch_add
+    BackendRow.ejection, .failures, .gateway_failures, .ejections, .window   workers (and
+                         control's sweep), by compare-and-swap or fetch_add
     BackendRow.ewma      workers, by compare-and-swap
     UpstreamBoard.live   whoever changed who may be chosen, by fetch_add, after the change
     UpstreamBoard.ejections    who ejects, by compare-and-swap: one decision at a time
@@ -185,7 +185,8 @@ cdef struct BackendRow:
     uint32_t failures               # in a row, over all workers
     uint32_t gateway_failures       # the same of those without an answer of its own
     uint64_t ejections              # so far
-    uint8_t pad1[40]
+    uint64_t window                 # since when (mono ms) << 16 | failures since: outlier.pxd
+    uint8_t pad1[32]
     # line 4: workers, compare-and-swap
     uint64_t ewma                   # when (mono ms, 32 bits) << 32 | us to the first byte (float)
     uint8_t pad2[56]
@@ -232,7 +233,8 @@ cdef struct BackendCount:
     uint64_t retries                # requests moved on from here
     uint64_t bytes_in
     uint64_t bytes_out
-    uint64_t pad[4]
+    uint64_t failures               # all that counted against it, connect errors among them
+    uint64_t pad[3]
     uint64_t first_byte[HISTOGRAM_BUCKETS]
 
 

@@ -51,6 +51,32 @@ class TemplateError(ValueError):
         self.hint = hint
 
 
+KEYS_UNKNOWN = (
+    "response_header", "backend", "status", "bytes_in", "bytes_out", "time_total", "time_connect",
+    "time_first_byte", "retries", "end_state",
+)  # fmt: skip
+"""Variables that say nothing yet when a backend is chosen."""
+
+
+def parse_key(text: str, params: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """The template of what decides by its hash, before a backend is chosen; as `parse_template`."""
+    parts = parse_template(text, Escape.HEADER, params)
+    late = {VARIABLES[one].number: one for one in KEYS_UNKNOWN}
+    for part in parts:
+        if part["variable"] in late:
+            raise TemplateError(
+                f"{{{late[part['variable']]}}} is not known before a backend is chosen"
+            )
+    if all(part["variable"] == LITERAL for part in parts):
+        raise TemplateError("is the same for every request", "write {client_ip}")
+    return parts
+
+
+def fixed_length(parts: Sequence[Mapping[str, Any]]) -> int:
+    """Bytes of a key of which no variable says anything."""
+    return sum(len(part["text"]) for part in parts if part["variable"] == LITERAL)
+
+
 def parse_template(
     text: str,
     escape: Escape,

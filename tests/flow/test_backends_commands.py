@@ -77,6 +77,8 @@ def test_what_each_command_says(timed: list[Timed]) -> None:
         (["add", "127.0.0.1:5"], 1, 'did you mean "http://127.0.0.1:5"?'),
         (["add", "https://127.0.0.1:5"], 1, "https://127.0.0.1:5: backends of"),
         (["weight", "127.0.0.1:9", "257"], 1, "weight 257 is not within 0 to 256"),
+        (["weight", "127.0.0.1:9", "-1"], 1, "weight -1 is not within 0 to 256"),
+        (["weight", "--wait", "127.0.0.1:9", "1"], 2, "No such option '--wait'"),
         (["weight", "127.0.0.1:9", "much"], 2, "the last word is the weight"),
         (["weight", "127.0.0.1:9"], 2, "the last word is the weight"),
         (["drain", "default"], 2, "which backend of default?"),

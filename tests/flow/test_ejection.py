@@ -48,6 +48,16 @@ def statuses(ledger: Ledger, since: int = 0) -> set[int]:
     return {entry.status for entry in ledger.entries[since:] if entry.seconds}
 
 
+def test_failures_among_good_answers_likewise(bad: Counting, good: Counting) -> None:
+    """By their number in a window; with the default they are too few in a row. 429 is one here."""
+    with before(bad.url, good.url, failures=3, status="429", workers=1) as proxy:
+        for status in (503, 429, 200, 429, 200, 429):
+            bad.code(status)
+            assert proxy.backends()[bad.url]["ejections"] == 0
+            assert {get(proxy, "/hold").status for _ in range(2)} | {200} == {200, status}
+        assert proxy.backends()[bad.url]["ejections"] == 1
+
+
 @pytest.mark.parametrize("workers", [2, 4])
 def test_one_that_fails_is_ejected_once_and_at_once(
     bad: Counting, good: Counting, workers: int

@@ -64,7 +64,10 @@ class Pool:
     method: str = "ring"
     draws: int = 2
     bound_percent: int = 0
-    at: int = 0
+    at: dict[int, int] = field(default_factory=dict)
+    """Tier -> where its turns stand in the wheel."""
+    number: int = 0
+    """The tier that this pick is from."""
     points: list[tuple[int, int]] = field(default_factory=list)
     entries: list[int] = field(default_factory=list)
     now_ms: int = 1
@@ -82,6 +85,7 @@ class Pool:
         if balance != "hash" and len(tiers) > 1 and all(self.members[i].tier for i in able):
             self.chance.below(65536)  # the tier is drawn, since the first one has nobody
         for tier in tiers:
+            self.number = tier
             self.tier = [index for index in able if self.members[index].tier == tier]
             self.left = [index for index in self.tier if index not in tried]
             if not self.tier:
@@ -158,14 +162,15 @@ class Pool:
     def turn(self, among: list[int]) -> int:
         """Along the wheel; who gets a part only has his turn with that chance, in the first lap."""
         wheel = smooth_wheel([member.weight for member in self.members])
+        at = self.at.get(self.number, 0)
         for step in range(2 * len(wheel)):
-            index = wheel[(self.at + step) % len(wheel)]
+            index = wheel[(at + step) % len(wheel)]
             if index not in among:
                 continue
             part = self.members[index].part
             if part < 256 and step < len(wheel) and self.chance.below(256) >= part:
                 continue
-            self.at = (self.at + step + 1) % len(wheel)
+            self.at[self.number] = (at + step + 1) % len(wheel)
             return index
         return -1
 

@@ -16,6 +16,8 @@ class Member:
     """What the operator says."""
     failures: int = 0
     gateways: int = 0
+    window: tuple[int, int] = (0, 0)
+    """(since, failures)"""
     until_ms: int = 0
     times: int = 0
     ejections: int = 0
@@ -38,6 +40,9 @@ class Group:
     members: list[Member]
     consecutive: int = 5
     consecutive_gateway: int = 0
+    recent: int = 0
+    """Failures within window_ms."""
+    window_ms: int = 10_000
     base_ms: int = 30_000
     longest_ms: int = 300_000
     most: int = 10
@@ -53,11 +58,16 @@ class Group:
             return False
         member.failures += 1
         member.gateways = member.gateways + 1 if gateway else 0
+        since, count = member.window
+        if self.recent:
+            over = not count or now_ms >= since + self.window_ms
+            member.window = (now_ms, 1) if over else (since, count + 1)
         reached = [
             rule > 0 and count > 0 and count % rule == 0
             for count, rule in (
                 (member.failures, self.consecutive),
                 (member.gateways, self.consecutive_gateway),
+                (member.window[1], self.recent),
             )
         ]
         return any(reached) and self.eject(at, now_ms)
@@ -75,6 +85,7 @@ class Group:
         member.times = min(65535, member.times + 1)
         member.until_ms = now_ms + min(self.longest_ms, self.base_ms * member.times)
         member.failures = member.gateways = 0
+        member.window = (0, 0)
         member.ejections += 1
         self.decisions += 1
         return True

@@ -126,6 +126,11 @@ def test_405_names_what_is_allowed(proxy: Running) -> None:
     assert not answer.closes
 
 
+def test_503_says_when_to_come_back_to_each_another_time(proxy: Running) -> None:
+    said = {proxy.ask(EACH[503] % b"").one("retry-after") for _ in range(100)}
+    assert said == {str(seconds) for seconds in range(5, 10)}
+
+
 @pytest.mark.parametrize("status", [404, 405, 502, 503, 504])
 def test_errors_that_are_no_parse_errors_keep_the_connection(proxy: Running, status: int) -> None:
     proxy.recorder.on("/hang", BODY, HANG)

@@ -98,3 +98,27 @@ def test_what_the_checks_found() -> None:
     assert "status 500 (down for 1m 1s)" in text()
     row["check"] = {"kind": "http", "up": True, "since_unix": time.time()}  # not asked yet
     assert "check" not in text()
+    row["check"] |= {"last": "200", "agent": "down 50%"}
+    assert "200 (up for 0s), agent: down 50%" in text()
+    row["check"] |= {"agent": "nothing"}
+    assert "agent" not in text()
+    row["check"] = {"kind": "off", "up": True, "since_unix": time.time(), "agent": "drain"}
+    assert "agent: drain" in text()
+
+
+@pytest.mark.parametrize(
+    ("more", "wanted"),
+    [
+        ({"priority": 0, "backup": False, "zone": ""}, ""),
+        ({"priority": 2, "backup": True, "zone": "eu"}, "backup"),
+        ({"priority": 2, "backup": False, "zone": ""}, "priority 2"),
+        ({"priority": 2, "backup": False, "zone": "eu"}, "priority 2, zone eu"),
+    ],
+)
+def test_who_serves_later_than_others(more: dict[str, Any], wanted: str) -> None:
+    report = copy.deepcopy(REPORT)
+    report["upstreams"][0]["backends"][0] |= more
+    output = io.StringIO()
+    Console(width=160, file=output).print(view.render_backends(report))
+    assert ("tier" in output.getvalue()) == bool(wanted)
+    assert wanted in output.getvalue()

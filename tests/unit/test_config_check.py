@@ -178,6 +178,10 @@ BACKENDS = [
     ('backends = ["http://a"]\nhash = { bound = 0.5 }',
      "5 upstreams.api.hash.bound: 0.5 would leave nobody to go to (write 0 (no bound), or 1 and "
      "more)"),
+    ('backends = ["http://a"]\noutlier = { status = "599-500" }',
+     '5 upstreams.api.outlier.status: "599-500" holds nothing: write the smaller number first'),
+    ('backends = ["http://a"]\noutlier = { status = "404, 302" }',
+     '5 upstreams.api.outlier.status: "404, 302" does not fit; expected status codes from 400'),
     ('backends = ["http://a"]\nhost = "fixed"',
      '5 upstreams.api.host: "fixed" does not fit; expected "pass", "upstream" or "fixed:NAME"'),
     ('backends = ["http://a"]\nhost = "fixed:a\\r\\nX: y"', "5 upstreams.api.host: "),
@@ -283,6 +287,8 @@ WARNINGS = [
     ('[upstreams.spare]\nbackends = ["http://a"]', "upstreams.spare: no route uses it"),
     ('[upstreams.u]\nbackends = ["http://a", "http://a"]',
      "upstreams.u.backends[1]: http://a is already backends[0]"),
+    ('[upstreams.u]\nbackends = ["http://a"]\noutlier = { ejection = "10m" }',
+     "upstreams.u.outlier.ejection: no ejection lasts longer than longest ("),
 ]  # fmt: skip
 
 

@@ -113,3 +113,26 @@ def test_an_agent_in_the_answer(board: Board) -> None:
         assert Admin.of(house.words()["admin"]).agent == Word.DRAIN
 
     housed(board, test, agent={"header": "X-Agent"})
+
+
+def test_an_heir_believes_an_agent_that_takes_its_down_back(board: Board) -> None:
+    """Nobody is asked but the agent, so nobody but it can have said that."""
+
+    async def main() -> None:
+        words = [b"down\n"]
+        async with agent(words) as agents:
+            asked = {"kind": "off", "agent": {"port": agents, "interval": "20ms"}}
+            house = House(board, [1], **asked)
+            house.update()
+            await until(lambda: house.health() == [Word.DOWN])
+            house.prober.close()
+            words.append(b"50%\n")
+            heir = House(board, [1], **asked)
+            heir.update()
+            await until(lambda: heir.words()["percent"] == 50)
+            assert heir.health() == [Word.DOWN]
+            words.append(b"up\n")
+            await until(lambda: heir.health() == [Word.UP])
+            heir.prober.close()
+
+    run(main())

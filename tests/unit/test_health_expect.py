@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from fastproxy.health.expect import MISSING, Expectation, dig, ranges, same
+from fastproxy.health.expect import MISSING, Expectation, dig, same
 from fastproxy.health.words import Speech, listen
+from fastproxy.schema import status_ranges
 from fastproxy.scoreboard.segment import Health as Word
 from tests.unit.healthy import settings
 
@@ -33,7 +34,7 @@ def test_status_ranges(text: str, good: tuple[int, ...], bad: tuple[int, ...]) -
 
 def test_a_range_that_holds_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match='"399-200" holds nothing'):
-        ranges("399-200")
+        status_ranges("399-200")
 
 
 def test_headers() -> None:

@@ -138,12 +138,15 @@ class Swept:
 
     def count(self, row: int, good: int, bad: int, worker: int = 0) -> None:
         """Answers of a row, counted by a worker."""
+        self.add(worker, row, "status", 2, good)
+        self.add(worker, row, "status", 5, bad)
+        self.add(worker, row, "failures", 0, bad)
+
+    def add(self, worker: int, row: int, field: str, index: int, count: int) -> None:
         size, fields = pack.LAYOUT["BackendCount"]
         start = segment._head(self.board, "backend_counts_off")
-        at = start + (worker * segment.BACKENDS_MAX + row) * size + fields["status"][0]
-        words = memoryview(self.board).cast("Q")
-        words[at // 8 + 2] += good
-        words[at // 8 + 5] += bad
+        at = start + (worker * segment.BACKENDS_MAX + row) * size + fields[field][0]
+        memoryview(self.board).cast("Q")[at // 8 + index] += count
 
     def round(self) -> dict[str, str]:
         return self.sweep.sweep(self.sweep.upstreams[0])
@@ -166,6 +169,18 @@ def test_a_sweep_ejects_by_what_has_come_since() -> None:
     until_ms = swept.ejection(7) >> 16
     assert abs(until_ms - time.monotonic() * 1000 - 30_000) < 1000
     assert swept.round() == {}  # nothing new has come
+
+
+def test_a_sweep_counts_refused_connects_and_no_client_that_left() -> None:
+    swept = Swept()
+    swept.round()
+    for row in range(10):
+        swept.count(row, 120, 0)
+    swept.add(0, 3, "connect_errors", 0, 60)
+    swept.add(0, 3, "failures", 0, 60)
+    swept.add(0, 5, "status", 0, 60)  # no answer, and nobody's fault but the client's
+    assert list(swept.round()) == ["http://127.0.0.1:9003"]
+    assert "66.7% of 180 answers were good" in swept.log.lines[0]
 
 
 def test_a_sweep_sees_who_is_slow() -> None:

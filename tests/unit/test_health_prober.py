@@ -168,11 +168,43 @@ def test_a_row_with_a_new_owner_begins_anew(board: Board) -> None:
     housed(board, test)
 
 
-def test_other_upstreams_are_left_alone(board: Board) -> None:
+OF_CHECKS = {"health": Word.DOWN, "percent": 30, "max_connections": 4}
+
+
+@pytest.mark.parametrize("broken", [(), ("web",)])
+def test_words_of_checks_that_are_no_more(board: Board, broken: tuple[str, ...]) -> None:
+    """After a reload nobody would ever take them back; of checks that only cannot be made now they
+    stay. An operator's word is none of theirs."""
+    said = Admin(operator=Word.DRAIN, agent=Word.MAINT).word
+    member = member_at(1)
+    segment.set_backend(board, 0, member.name, admin=said, weight=1, generation=1, **OF_CHECKS)
+
     async def main() -> None:
-        prober = Prober(board, ["web", "api"], {}, Heard())
-        prober.update([member_at(1)], {}, {})
+        prober = Prober(board, ["web", "api"], {}, Heard(), broken)
+        prober.update([member], {("web", member.name): 0}, {0: 1})
         assert not prober.watched
+
+    run(main())
+    words = segment.backend(board, 0)
+    if broken:
+        assert (words["admin"], *(words[name] for name in OF_CHECKS)) == (said, *OF_CHECKS.values())
+    else:
+        assert words["admin"] == Admin(operator=Word.DRAIN).word
+        assert [words[name] for name in OF_CHECKS] == [Word.UP, 100, 0]
+        assert words["up_since_ms"]
+
+
+def test_words_of_an_agent_that_is_no_more(board: Board) -> None:
+    """The checks go on, and what they know stays."""
+
+    async def main() -> None:
+        house = House(board, [1], interval="1h")
+        said = Admin(agent=Word.DRAIN).word
+        segment.set_backend(board, 0, "", admin=said, **OF_CHECKS)
+        house.update()
+        words = house.words()
+        assert [words["admin"], *(words[name] for name in OF_CHECKS)] == [0, Word.DOWN, 100, 0]
+        house.prober.close()
 
     run(main())
 

@@ -124,6 +124,23 @@ def test_spill_over_is_what_requests_get() -> None:
     assert 0.28 < seen[1] / 20_000 < 0.32
 
 
+@pytest.mark.parametrize("balance", ["round_robin", "least_conn"])
+def test_turns_of_one_tier_are_none_of_anothers(balance: Any) -> None:
+    """However the picks of two tiers are mixed, each goes round in its own."""
+    table = Table(
+        {"a": group_of(*[{}] * 3, *[{"priority": 1}] * 3, balance=balance, overprovision=1)}
+    )
+    table.say(0, health=DOWN)  # two thirds and a third
+    worker = table.picker()
+    picks = [worker.pick() for _ in range(3000)]
+    low = Counter(at for at in picks if at < 3)
+    high = Counter(at for at in picks if at >= 3)
+    assert set(low) == {1, 2}
+    assert set(high) == {3, 4, 5}
+    for seen in (low, high):
+        assert max(seen.values()) - min(seen.values()) <= 1
+
+
 def test_backups_serve_only_when_no_other_can() -> None:
     table = Table({"a": group_of({}, {"priority": 1}, {"backup": True})})
     assert shares(table) == [100, 0, 0]
@@ -181,10 +198,52 @@ def test_a_tier_in_panic_does_not_take_what_the_next_can_serve() -> None:
     table.say(0, health=DOWN)
     table.say(1, health=DOWN)
     assert shares(table) == [0, 100]
+    assert able(table) == [set(), {2, 3}]
     table.say(2, health=DOWN)
     table.say(3, health=DOWN)
     assert shares(table) == [100, 0]
     assert able(table) == [{0, 1}, {2, 3}]
+
+
+def test_there_is_no_panic_while_the_other_tiers_take_the_rest() -> None:
+    """As in Envoy: the down ones of a priority get nothing while all of it has a place to go."""
+    table = Table({"a": group_of(*[{}] * 3, *[{"priority": 1}] * 3)})
+    table.say(0, health=DOWN)
+    table.say(1, health=DOWN)
+    assert shares(table) == [47, 53]
+    assert able(table) == [{2}, {3, 4, 5}]
+    table.say(3, health=DOWN)  # 47% and 93%
+    assert able(table) == [{2}, {4, 5}]
+    table.say(4, health=DOWN)  # 47% and 47%
+    assert able(table) == [{0, 1, 2}, {3, 4, 5}]
+
+
+def test_just_enough_is_enough() -> None:
+    table = Table({"a": group_of(*[{}] * 7, *[{"priority": 1}] * 7)})
+    for down in (*range(4), *range(7, 11)):  # 3/7 and 3/7 by 1.4 are 120%
+        table.say(down, health=DOWN)
+    assert able(table) == [{4, 5, 6}, {11, 12, 13}]
+    table.say(11, health=DOWN)  # 3/7 and 2/7 by 1.4 are 100%
+    assert able(table) == [{4, 5, 6}, {12, 13}]
+    table.say(12, health=DOWN)
+    assert able(table) == [set(range(7)), set(range(7, 14))]
+
+
+def test_there_is_no_panic_while_a_backup_stands_by() -> None:
+    """And who is left of the others takes all of it: a backup serves only when nobody else can."""
+    table = Table({"a": group_of(*[{}] * 3, {"backup": True})})
+    table.say(0, health=DOWN)
+    table.say(1, health=DOWN)
+    assert shares(table) == [100, 0]
+    assert able(table) == [{2}, {3}]
+    table.say(3, health=DOWN)
+    assert able(table) == [{0, 1, 2}, {3}]
+
+
+def test_a_high_threshold_of_a_single_tier_is_kept() -> None:
+    table = Table({"a": pool_of([1] * 4, panic_threshold=80)})
+    table.say(0, health=DOWN)
+    assert able(table) == [{0, 1, 2, 3}]
 
 
 # ---- parts of a weight ------------------------------------------------------------------------

@@ -74,6 +74,39 @@ def test_gateway_failures_have_a_threshold_of_their_own() -> None:
     assert picker.failure(0, True)
 
 
+def test_failures_within_a_window_whatever_is_between_them() -> None:
+    """As nginx's max_fails and fail_timeout."""
+    picker = table_of([1, 1], consecutive=0, failures=3, window=Duration("10s")).picker()
+    for now_ms in (1000, 5000):
+        assert not picker.failure(0, False, now_ms)
+        picker.success(0)
+    assert not picker.failure(0, False, 11_000)  # of the next window
+    picker.success(0)
+    assert not picker.failure(0, False, 20_000)
+    picker.success(0)
+    assert picker.failure(0, False, 20_999)
+    assert not picker.failure(0, False, 60_000)  # counted from nothing again
+
+
+def test_one_failure_is_enough_if_so_wanted() -> None:
+    assert table_of([1, 1], consecutive=0, failures=1).picker().failure(0)
+
+
+@pytest.mark.parametrize(
+    ("text", "failing"),
+    [
+        ("500-599", set(range(500, 600))),
+        ("429, 500-504,599", {429, *range(500, 505), 599}),
+        ("400", {400}),
+        ("400-599", set(range(400, 600))),
+    ],
+)
+def test_what_status_is_a_failure(text: str, failing: set[int]) -> None:
+    picker = table_of([1], status=text).picker()
+    found = {status for status in range(1000) if picker.is_failing(status)}
+    assert found == failing | set(range(600, 1000))
+
+
 def test_nothing_is_ejected_when_it_is_switched_off() -> None:
     picker = table_of([1, 1], consecutive=0).picker()
     assert not any(picker.failure(0, gateway) for gateway in (True, False) * 50)
@@ -169,6 +202,7 @@ MOVES = st.one_of(
         {
             "consecutive": st.integers(0, 3),
             "consecutive_gateway": st.integers(0, 3),
+            "failures": st.integers(0, 4),
             "most": st.sampled_from([0, 10, 34, 50, 100]),
         }
     ),
@@ -179,7 +213,8 @@ def test_it_is_as_its_twin_says(
 ) -> None:
     table = table_of(weights, **rules)
     picker = table.picker()
-    twin = outlier.Group([outlier.Member(weight) for weight in weights], **rules)
+    recent = {"recent": rules.pop("failures")}
+    twin = outlier.Group([outlier.Member(weight) for weight in weights], **rules, **recent)
     now_ms = 1
     for name, *rest in moves:
         at = rest[0]
@@ -204,6 +239,7 @@ def test_it_is_as_its_twin_says(
         row, member = row_of(table, at), twin.members[at]
         assert row["ejection"] == member.until_ms << 16 | member.times
         assert (row["failures"], row["gateway_failures"]) == (member.failures, member.gateways)
+        assert row["window"] == member.window[0] << 16 | member.window[1]
         assert row["ejections"] == member.ejections
         assert decisions(table) == twin.decisions
 
@@ -222,8 +258,10 @@ def race(table: Table, members: list[int], failures: int) -> list[list[int]]:
     )
 
 
-def test_two_workers_that_see_the_same_make_one_decision() -> None:
-    table = Table({f"u{at}": pool_of([1] * 4) for at in range(ROUNDS)})
+@pytest.mark.parametrize("rules", [{}, {"consecutive": 0, "failures": 5}])
+def test_two_workers_that_see_the_same_make_one_decision(rules: dict[str, int]) -> None:
+    pool = pool_of([1] * 4, outlier=Outlier(**rules))
+    table = Table({f"u{at}": pool for at in range(ROUNDS)})
     first, second = race(table, [2, 2], failures=5)
     assert sorted(first + second) == list(range(ROUNDS))
     for at in range(ROUNDS):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -361,6 +362,25 @@ def test_a_row_with_requests_under_way_is_not_given_on(
         kept.next({URL: at("10.0.0.3")})
     memoryview(board)[cell] = 0
     assert rows_of(kept.next({URL: at("10.0.0.3")}))[f"{URL}#10.0.0.3"] == (2, 2)
+
+
+def test_a_change_among_a_thousand_takes_its_time_once(board: Board) -> None:
+    """In force within 100 ms, workers and all, also there: nothing here may grow with the square
+    of the members."""
+    urls = [f"http://10.0.{at // 250}.{at % 250}:80" for at in range(1000)]
+    upstreams = rosters.upstreams_of({"web": {"backends": urls, "balance": "hash"}})
+    addresses = {url: build.resolve(url) for url in urls}
+    rows = build.assign_rows(build.members(upstreams, addresses))
+    kept = Rosters(upstreams, build.build_roster(upstreams, addresses, rows, 1), board)
+    kept.publish()
+    took = []
+    for weight in (2, 3, 4):
+        change = changing.copied(kept.changes["web"])
+        change.weigh(urls[3], weight)
+        began = time.process_time()
+        assert kept.change("web", change) is not None
+        took.append(time.process_time() - began)
+    assert min(took) < 0.15
 
 
 def test_what_is_no_roster_is_refused(board: Board) -> None:
