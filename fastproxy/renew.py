@@ -33,11 +33,11 @@ from fastproxy.tls.build import build_keyring, wants_tls
 from fastproxy.tls.keyring import Keyring, UpstreamKeys
 
 FIXED = (
-    "workers", "max_workers", "user", "group", "pid_file", "control_socket", "access_log",
-    "error_log", "log_level", "responders",
+    "workers", "max_workers", "limits.learned_sessions", "user", "group", "pid_file",
+    "control_socket", "access_log", "error_log", "log_level", "responders",
 )  # fmt: skip
-"""Fields of Handover, named as in the configuration, that take a new master or new workers. So do
-`listeners`."""
+"""What takes a new master or new workers, by its path in the configuration; Handover has a field
+of the same last name. So do `listeners`."""
 HINT = "that takes a restart"
 
 
@@ -103,7 +103,7 @@ def _fixed(document: Document, before: Handover, after: Handover) -> list[Proble
     found = [
         document.problem(path_where(name), f"{_shown(was)} is in force, not {_shown(new)}", HINT)
         for name in FIXED
-        if (was := getattr(before, name)) != (new := getattr(after, name))
+        if (was := getattr(before, _last(name))) != (new := getattr(after, _last(name)))
     ]
     old, new = ({one.bind for one in side.listeners} for side in (before, after))
     for text, binds in (("is new", new - old), ("is gone", old - new)):
@@ -111,6 +111,10 @@ def _fixed(document: Document, before: Handover, after: Handover) -> list[Proble
     if not found and before.listeners != after.listeners:
         found.append(document.problem(("listeners",), "sockets are made otherwise", HINT))
     return found
+
+
+def _last(path: str) -> str:
+    return path.rpartition(".")[2]
 
 
 def _shown(value: Any) -> str:

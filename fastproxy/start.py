@@ -128,6 +128,7 @@ def handover(
         session_key=secrets.token_hex(32),
         workers=workers,
         max_workers=config.max_workers,
+        learned_sessions=config.limits.learned_sessions,
         user=config.user,
         group=config.group,
         pid_file=os.path.abspath(config.pid_file) if config.pid_file else "",

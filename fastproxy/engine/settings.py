@@ -111,6 +111,10 @@ class Limits(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     http2_streams: Annotated[int, Meta(ge=1, le=65535)] = 128
     """Requests under way at once on one HTTP/2 connection (nginx 128, Envoy and HAProxy 100). More
     are refused; clients ask again when others have ended."""
+    learned_sessions: Annotated[int, Meta(ge=8, le=1 << 24)] = 1 << 18
+    """Sessions that `learn` remembers, of all upstreams and for all workers; rounded up to a power
+    of two. When there is no room, the one that was unused longest goes. 16 bytes each, taken when
+    they are first used. A change takes a restart."""
     upstream_idle: Annotated[int, Meta(ge=0, le=65535)] = 256
     """Idle connections kept per worker and backend. 0: a new connection for each request."""
     upstream_requests: Annotated[int, Meta(ge=0, le=0xFFFFFFFF)] = 10000

@@ -77,6 +77,8 @@ class Handover(msgspec.Struct, forbid_unknown_fields=True):
     workers: int = 1
     max_workers: int = 0
     """Slots laid out on the scoreboard; 0: as many as `workers`."""
+    learned_sessions: int = 1 << 18
+    """Rows of the table of sessions on the scoreboard."""
     user: str = ""
     """Whom workers become; empty: stay."""
     group: str = ""

@@ -91,7 +91,7 @@ class Master:
             hint = "another instance may run: give this one --control-socket PATH"
             raise sockets.BindError(f"{error}; {hint}") from error
         self.pid_file = PidFile(handover.pid_file)
-        self.board = segment.made(handover.slots)
+        self.board = segment.made(handover.slots, handover.learned_sessions)
         self.channels = Channels(handover.slots)
         self.poll = select.poll()
         for fd in (self.wake, self.channels.master_bell):

@@ -26,7 +26,8 @@ BACKENDS_MAX = WORDS["backends_max"]
 ROUTES_MAX = WORDS["routes_max"]
 BEAT_STALE_MS = WORDS["beat_stale_ms"]
 SESSIONS = 1 << 18
-"""Learned sessions there is room for; 16 bytes each, once used."""
+"""Learned sessions there is room for if nobody says otherwise; 16 bytes each, once used."""
+SESSIONS_MAX = 1 << 24  # read.pxd
 SUB_BUCKETS = 8  # per power of two; 1 << HISTOGRAM_SUB_BITS
 SEALS = fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 COUNTERS = (
@@ -96,18 +97,24 @@ class Admin(NamedTuple):
 
 
 def create(
-    workers: int, backends: int = BACKENDS_MAX, routes: int = ROUTES_MAX, name: str = "scoreboard"
+    workers: int,
+    backends: int = BACKENDS_MAX,
+    routes: int = ROUTES_MAX,
+    name: str = "scoreboard",
+    sessions: int = SESSIONS,
 ) -> int:
     """A new board's memfd (close-on-exec). `workers`: slots, that is all workers there may ever
-    be. ValueError if a capacity is beyond what the format allows."""
+    be. `sessions` is rounded up to a power of two. ValueError if a capacity is beyond what the
+    format allows."""
     for what, value, most in (
         ("workers", workers, WORKERS_MAX),
         ("backends", backends, BACKENDS_MAX),
         ("routes", routes, ROUTES_MAX),
+        ("sessions", sessions, SESSIONS_MAX),
     ):
         if not 1 <= value <= most:
             raise ValueError(f"{what}: {value} is not within 1 to {most}")
-    header, length = _layout(workers, backends, routes)
+    header, length = _layout(workers, backends, routes, 1 << (sessions - 1).bit_length())
     seed = os.urandom(16)
     fd = os.memfd_create(f"fastproxy-{name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(fd, length)
@@ -137,23 +144,25 @@ def ticket_key() -> bytes:
     return os.urandom(WORDS["ticket_bytes"])
 
 
-def made(workers: int) -> Board:
+def made(workers: int, sessions: int = SESSIONS) -> Board:
     """A new board, mapped; its memfd is open once, as `fd` of the board."""
-    fd = create(workers)
+    fd = create(workers, sessions=sessions)
     try:
         return Board(fd)
     finally:
         os.close(fd)
 
 
-def _layout(workers: int, backends: int, routes: int) -> tuple[dict[str, int], int]:
+def _layout(
+    workers: int, backends: int, routes: int, sessions: int
+) -> tuple[dict[str, int], int]:
     """Where each array starts, and the length of all. Arrays start on pages of their own, so that
     one worker's columns share no page with the next array."""
     header = {
         "workers": workers,
         "backends": backends,
         "routes": routes,
-        "sessions": SESSIONS,
+        "sessions": sessions,
     }
     at = pack.size("BoardHeader")
     for name, size in (
@@ -166,7 +175,7 @@ def _layout(workers: int, backends: int, routes: int) -> tuple[dict[str, int], i
         ("client_ip_held_off", workers * WORDS["client_ip_slots"] * 2),
         ("upstreams_off", WORDS["upstreams_max"] * pack.size("UpstreamBoard")),
         ("queues_off", workers * WORDS["upstreams_max"] * pack.size("QueueCell")),
-        ("sessions_off", SESSIONS * pack.size("SessionRow")),
+        ("sessions_off", sessions * pack.size("SessionRow")),
         ("tickets_off", pack.size("TicketBoard")),
     ):
         at += -at % 4096

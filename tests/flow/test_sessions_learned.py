@@ -50,6 +50,18 @@ def test_an_application_s_cookie_is_learned_by_all_workers() -> None:
             assert answer.app == moved
 
 
+def test_there_is_room_for_as_many_as_configured() -> None:
+    limits = {"learned_sessions": 5}  # that makes 8
+    with running(4, {"session": {"learn": "header:X-Session"}}, limits=limits) as (proxy, _):
+        for number in range(8):
+            ask(proxy, "/", ("X-Session", f"u{number}"))
+        assert proxy.totals()["sessions_evicted"] == 0
+        for number in range(8, 24):
+            ask(proxy, "/", ("X-Session", f"u{number}"))
+        assert proxy.totals()["sessions_learned"] == 24
+        assert proxy.totals()["sessions_evicted"] == 16
+
+
 def test_a_field_is_learned_when_it_is_first_seen() -> None:
     with running(4, {"session": {"learn": "header:X-Session"}}) as (proxy, apps):
         owner = {f"u{n}": ask(proxy, "/", ("X-Session", f"u{n}")).app for n in range(20)}

@@ -125,7 +125,13 @@ def test_no_board_at_all_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "sizes", [{"workers": 0}, {"workers": 129}, {"workers": 1, "routes": 1 << 20}]
+    "sizes",
+    [
+        {"workers": 0},
+        {"workers": 129},
+        {"workers": 1, "routes": 1 << 20},
+        {"workers": 1, "sessions": (1 << 24) + 1},
+    ],
 )
 def test_capacities_have_bounds(sizes: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="not within"):
