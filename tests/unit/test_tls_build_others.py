@@ -93,6 +93,12 @@ def test_clients_certificates(place: Place) -> None:
     built = place.build(PAIR, client_auth=off)
     assert built.problems == []
     assert built.keyring.listeners[1].client_auth == []  # type: ignore[union-attr]
+    both = [auth, ClientAuthSettings(mode="off", hosts=["X.A.test"])]
+    place.put("crl.pem", authority.revoke())
+    built = place.build(PAIR, client_auth=both)
+    assert built.problems == []
+    made = built.keyring.listeners[1].client_auth[1]  # type: ignore[union-attr]
+    assert (made.mode, made.hosts, made.ca) == ("off", ["x.a.test"], b"")
 
 
 def test_entries_for_clients_that_clash(place: Place) -> None:
