@@ -37,6 +37,7 @@ cdef extern from "<openssl/err.h>" nogil:
     int ERR_GET_REASON(unsigned long) noexcept
     int ERR_GET_LIB(unsigned long) noexcept
     int ERR_LIB_PEM, PEM_R_NO_START_LINE
+    int ERR_LIB_SSL, SSL_R_HTTP_REQUEST
 
 cdef extern from "<openssl/evp.h>" nogil:
     ctypedef struct EVP_PKEY:

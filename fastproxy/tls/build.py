@@ -166,14 +166,15 @@ def _pair(reading: Reading, where: str, cert: str, key: str, staple: str = "") -
     found = certificates.identity(reading, where, cert, key)
     if found is None:
         return None
-    answer = b""
+    answer, until = b"", 0
     if staple:
-        answer = certificates.stapled(reading, f"{where}.ocsp", staple, found.leaf)
+        answer, until = certificates.stapled(reading, f"{where}.ocsp", staple, found.leaf)
     return Pair(
         chain=found.chain,
         key=found.key,
         names=found.about.names,
         ocsp=answer,
+        ocsp_until=until,
         about=found.about,
     )
 

@@ -247,6 +247,7 @@ cdef int _build_host(TlsHost *host, spec, list pairs, rule) except -1:
                 raise MemoryError
             memcpy(pair.ocsp, <const char *> ocsp, len(ocsp))
             pair.ocsp_len = <uint32_t> len(ocsp)
+            pair.ocsp_until = one.ocsp_until
     if spec.profile != "modern":
         _set_dh(context)
     SSL_CTX_set_client_hello_cb(context, on_client_hello, NULL)

@@ -141,7 +141,8 @@ cdef int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
 
 
 cdef int on_status(SSL *ssl, void *arg) noexcept nogil:
-    """OCSP: the staple of the certificate that was chosen."""
+    """OCSP: the staple of the certificate that was chosen, while it is good: with an old one many
+    clients leave, without any nearly none."""
     cdef TlsConn *tls = <TlsConn *> SSL_get_app_data(ssl)
     cdef X509 *leaf = SSL_get_certificate(ssl)
     cdef const TlsPair *pair
@@ -151,6 +152,8 @@ cdef int on_status(SSL *ssl, void *arg) noexcept nogil:
         pair = &tls.host.pairs[i]
         if pair.leaf != leaf or pair.ocsp == NULL:
             continue
+        if pair.ocsp_until != 0 and pair.ocsp_until < tls.keys.room.eng.wall_sec:
+            break
         copy = <unsigned char *> OPENSSL_malloc(pair.ocsp_len)
         if copy == NULL:
             break

@@ -34,6 +34,8 @@ class Pair(msgspec.Struct):
     """DNS names and IP addresses of its SANs, lower case, "*.example.com" included."""
     ocsp: bytes = b""
     """A DER response to staple; empty: none."""
+    ocsp_until: int = 0
+    """Unix time until which it is good; 0: it does not say."""
     about: About | None = None
 
 

@@ -28,6 +28,7 @@ cdef struct TlsPair:
     X509 *leaf                  # ours
     unsigned char *ocsp         # a DER answer to staple, or NULL
     uint32_t ocsp_len
+    uint64_t ocsp_until         # Unix time: stapled no longer than that; 0: for good
 
 
 cdef struct TlsHost:
