@@ -127,7 +127,7 @@ cdef extern from "<openssl/x509v3.h>" nogil:
     int X509_VERIFY_PARAM_set1_ip_asc(X509_VERIFY_PARAM *, const char *) noexcept
     int X509_VERIFY_PARAM_set1_host(X509_VERIFY_PARAM *, const char *, size_t) noexcept
     void X509_VERIFY_PARAM_set_hostflags(X509_VERIFY_PARAM *, unsigned int) noexcept
-    unsigned int X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS
+    unsigned int X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT
     const char *X509_verify_cert_error_string(long) noexcept
     int X509_V_OK
     void *X509_get_ext_d2i(const X509 *, int, int *, int *) noexcept

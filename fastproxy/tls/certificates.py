@@ -300,9 +300,7 @@ def revocations(
     return b"".join(found)
 
 
-def stapled(
-    reading: Reading, where: str, path: str, leaf: x509.Certificate
-) -> tuple[bytes, int]:
+def stapled(reading: Reading, where: str, path: str, leaf: x509.Certificate) -> tuple[bytes, int]:
     """An OCSP response to staple, and until when (Unix time, 0: it does not say); empty, and said,
     if it cannot be."""
     data = reading.read(where, path)

@@ -47,7 +47,9 @@ cdef bint peer_expect(Exchange *x, TlsConn *tls) noexcept nogil:
     if X509_VERIFY_PARAM_set1_ip_asc(param, name) == 1:
         return True             # RFC 6066 3: an address is no server name
     ERR_clear_error()
-    X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS)
+    # Names are those of the SAN (RFC 9525 2): what a common name says nobody has checked.
+    X509_VERIFY_PARAM_set_hostflags(
+        param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT)
     return (X509_VERIFY_PARAM_set1_host(param, name, 0) == 1
             and SSL_set_tlsext_host_name(tls.ssl, name) == 1)
 

@@ -102,7 +102,9 @@ cdef X509 *_use_pair(SSL_CTX *context, bytes chain, bytes key) except NULL:
 
 
 cdef X509_STORE *_store(bytes ca, bytes crl) except NULL:
-    """Trusted certificates, and what they have revoked."""
+    """Trusted certificates, and what they have revoked. Each is believed as it is, an intermediate
+    and a backend's own too; with revocation lists the way goes up to the root, so that none of
+    those in between is passed over."""
     cdef X509_STORE *store = X509_STORE_new()
     cdef _Pem pem = _Pem(ca)
     cdef X509 *one
@@ -133,6 +135,8 @@ cdef X509_STORE *_store(bytes ca, bytes crl) except NULL:
             if count == 0:
                 raise ValueError("there is no revocation list")
             X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL)
+        else:
+            X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN)
     except BaseException:
         X509_STORE_free(store)
         raise

@@ -18,17 +18,21 @@ from tests.tls.files import PAIR, Filed
     [
         ({"ca": "ca.pem"}, {}, True),
         ({"ca": "ca.pem"}, {"tls": {}}, False),
+        ({"ca": "between.pem"}, {}, True),
         ({"verify": False}, {}, True),
         ({"ca": "ca.pem", "cert": "own.pem", "key": "own.key"}, {}, True),
     ],
 )
 def test_checks_by_tls(toward: dict[str, Any], check: dict[str, Any], good: bool) -> None:
     authority = Authority()
-    site, near, own = (authority.sign(name) for name in ("a.test", "127.0.0.1", "proxy"))
+    between = Authority("between", above=authority)
+    site, own = (authority.sign(name) for name in ("a.test", "proxy"))
+    near = between.sign("127.0.0.1")
     with Backend() as backend:
         files = {
             "ca.pem": authority.pem,
-            "near.pem": near.cert,
+            "between.pem": between.pem,
+            "near.pem": near.cert + between.pem,
             "near.key": near.key,
             "own.pem": own.cert,
             "own.key": own.key,

@@ -17,10 +17,12 @@ AUTHORITY = Authority()
 PEOPLE, STRANGERS = Authority("people"), Authority("strangers")
 ALICE, MALLORY = PEOPLE.sign("alice"), PEOPLE.sign("mallory", kind="rsa")
 OLD = PEOPLE.sign("old", since=-9 * DAY, until=-DAY)
+BETWEEN = Authority("between", above=PEOPLE)
+ISSUED = BETWEEN.sign("bob")
 STRANGER = STRANGERS.sign("alice")
 PAIR = AUTHORITY.sign(
     "open.test", "maybe.test", "guarded.test", "x.guarded.test", "strange.test",
-    "x.y.guarded.test", "free.guarded.test",
+    "x.y.guarded.test", "free.guarded.test", "between.test",
 )  # fmt: skip
 WILD = AUTHORITY.sign("*.wild.test")
 REVOKED = PEOPLE.revoke(MALLORY)
@@ -31,6 +33,7 @@ KEYS = ListenerKeys(
         ClientAuth("required", PEOPLE.pem, REVOKED, hosts=["guarded.test", "*.guarded.test"]),
         ClientAuth("required", STRANGERS.pem, hosts=["strange.test", "admin.wild.test"]),
         ClientAuth("off", hosts=["free.guarded.test"]),
+        ClientAuth("required", BETWEEN.pem, hosts=["between.test"]),
     ],
 )
 SHUT = ListenerKeys(
@@ -41,17 +44,19 @@ SHUT = ListenerKeys(
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 CARDS = {
     "none": None, "alice": ALICE, "revoked": MALLORY, "expired": OLD, "stranger": STRANGER,
+    "issued": ISSUED,
 }  # fmt: skip
 ALLOWED = {
-    "open.test": {"none", "alice", "revoked", "expired", "stranger"},
+    "open.test": set(CARDS),
     "maybe.test": {"none", "alice"},
     "guarded.test": {"alice"},
     "x.guarded.test": {"alice"},
     "x.y.guarded.test": {"alice"},
-    "free.guarded.test": {"none", "alice", "revoked", "expired", "stranger"},
+    "free.guarded.test": set(CARDS),
     "strange.test": {"stranger"},
     "admin.wild.test": {"stranger"},
-    "other.wild.test": {"none", "alice", "revoked", "expired", "stranger"},
+    "between.test": {"issued"},
+    "other.wild.test": set(CARDS),
 }
 
 

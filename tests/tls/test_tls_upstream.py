@@ -8,10 +8,13 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from fastproxy.tls.keyring import UpstreamKeys
+from fastproxy.tls.making import self_signed
 from tests.running import Answer, wait_until
-from tests.tls.certs import DAY, Authority
+from tests.tls.certs import DAY, Authority, Signed
 from tests.tls.origin import Origin, context_of, hello
 from tests.tls.secure import Secure
 
@@ -24,6 +27,9 @@ EXPIRED = OURS.sign("127.0.0.1", since=-9 * DAY, until=-DAY)
 EARLY = OURS.sign("127.0.0.1", since=DAY)
 FOREIGN = THEIRS.sign("127.0.0.1")
 NAME_ONLY = OURS.sign("127.0.0.1.internal")
+BETWEEN = Authority("between", above=OURS)
+ISSUED = BETWEEN.sign("127.0.0.1")
+COMMON = OURS.sign_common("localhost")
 CARD = OURS.sign("we ourselves")
 CAUSE = b"the upstream's certificate is not valid"
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
@@ -56,11 +62,17 @@ def through(origin: Origin, keys: UpstreamKeys, count: int = 1) -> tuple[list[An
         (EARLY, UpstreamKeys(ca=OURS.pem), False),
         (FOREIGN, UpstreamKeys(ca=OURS.pem), False),
         (GOOD, UpstreamKeys(), False),
+        (COMMON, UpstreamKeys(ca=OURS.pem, server_name="localhost"), False),
+        (ISSUED, UpstreamKeys(ca=OURS.pem), False),
+        (ISSUED, UpstreamKeys(ca=BETWEEN.pem), True),
+        (ISSUED, UpstreamKeys(ca=ISSUED.cert), True),
+        (BY_ADDRESS, UpstreamKeys(ca=ISSUED.cert), False),
     ],
     ids=[
         "good", "address", "name", "upper", "wildcard", "off", "off-expired", "off-foreign",
         "other name", "other address", "two labels", "address as name", "expired", "not yet",
-        "unknown authority", "not the system's",
+        "unknown authority", "not the system's", "common name", "a gap", "intermediate", "itself",
+        "another one's own",
     ],
 )  # fmt: skip
 def test_whom_we_believe(signed: object, keys: UpstreamKeys, fine: bool) -> None:
@@ -81,9 +93,14 @@ def test_whom_we_believe(signed: object, keys: UpstreamKeys, fine: bool) -> None
 
 
 def test_self_signed() -> None:
-    with Origin(context_of(GOOD)) as origin:
-        answers, _ = through(origin, UpstreamKeys(ca=GOOD.cert, server_name="localhost"))
-    assert answers[0].status == 502  # a leaf is no authority
+    """What `fastproxy cert self-signed` makes, each for itself alone."""
+    cert, key = self_signed(["localhost"])
+    other, _ = self_signed(["localhost"])
+    own = Signed(x509.load_pem_x509_certificate(cert), load_pem_private_key(key, None), [])  # type: ignore[arg-type]
+    for ca, status in ((cert, 200), (other, 502)):
+        with Origin(context_of(own)) as origin:
+            answers, _ = through(origin, UpstreamKeys(ca=ca, server_name="localhost"))
+        assert answers[0].status == status
 
 
 @pytest.mark.parametrize(
