@@ -38,8 +38,12 @@ def test_files_are_replaced(authority: Authority, renamed: bool) -> None:
             assert seen == {new.certificate.serial_number}
             # who came before is still served
             assert ask(line).endswith(b"hello\n")
-        (entry,) = proxy.status()["certificates"]
+        status = proxy.status()
+        (entry,) = status["certificates"]
         assert (entry["kind"], entry["names"]) == ("RSA 2048", ["a.test"])
+        assert status["totals"]["tls_certificates"] == 1
+        assert status["totals"]["tls_certificates_expired"] == 0
+        assert status["totals"]["tls_first_expiry"] == entry["not_after"]
         assert "certificates are replaced: keyring 2" in proxy.log()
 
 
