@@ -177,7 +177,7 @@ cdef void on_message(int writing, int version, int kind, const void *data, size_
     if writing:
         if (kind == SSL3_RT_ALERT and size == 2
                 and (<const unsigned char *> data)[1] == SSL_AD_NO_RENEGOTIATION):
-            tls.flags |= TLS_FLOOD
+            flood_end(tls)
         return
     now = tls.keys.room.eng.now_ms
     if now - tls.messages_ms >= 1000:
@@ -185,4 +185,12 @@ cdef void on_message(int writing, int version, int kind, const void *data, size_
         tls.messages = 0
     tls.messages += 1
     if tls.messages > TLS_MESSAGES_MAX:
-        tls.flags |= TLS_FLOOD
+        flood_end(tls)
+
+
+cdef inline void flood_end(TlsConn *tls) noexcept nogil:
+    """libssl gets no more to read: from us (bio_read), or, where it has the socket itself, from
+    nobody, as if the peer had said that this was all (read_trouble knows better)."""
+    tls.flags |= TLS_FLOOD
+    if tls.flags & TLS_SOCKET:
+        SSL_set_shutdown(tls.ssl, SSL_RECEIVED_SHUTDOWN)

@@ -177,7 +177,7 @@ cdef ssize_t read_trouble(TlsRoom *room, TlsConn *tls) noexcept nogil:
         return IO_AGAIN
     if tls.flags & TLS_EARLY:
         count_add(&room.eng.me.tls_failed, 1)
-    if SSL_get_error(tls.ssl, 0) == SSL_ERROR_ZERO_RETURN:
+    if SSL_get_error(tls.ssl, 0) == SSL_ERROR_ZERO_RETURN and not tls.flags & TLS_FLOOD:
         return 0
     return IO_ERROR
 
