@@ -175,6 +175,7 @@ cdef extern from "<openssl/ssl.h>" nogil:
     int TLS1_2_VERSION, TLS1_3_VERSION
     uint64_t SSL_CTX_set_options(SSL_CTX *, uint64_t) noexcept
     uint64_t SSL_OP_NO_COMPRESSION, SSL_OP_NO_RENEGOTIATION, SSL_OP_NO_TICKET
+    uint64_t SSL_OP_CIPHER_SERVER_PREFERENCE, SSL_OP_PRIORITIZE_CHACHA
     uint64_t SSL_OP_NO_ANTI_REPLAY, SSL_OP_ENABLE_KTLS
     long SSL_CTX_set_mode(SSL_CTX *, long) noexcept
     long SSL_MODE_RELEASE_BUFFERS, SSL_MODE_ENABLE_PARTIAL_WRITE

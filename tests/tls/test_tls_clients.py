@@ -19,10 +19,12 @@ ALICE, MALLORY = PEOPLE.sign("alice"), PEOPLE.sign("mallory", kind="rsa")
 OLD = PEOPLE.sign("old", since=-9 * DAY, until=-DAY)
 BETWEEN = Authority("between", above=PEOPLE)
 ISSUED = BETWEEN.sign("bob")
+ISSUED.above = BETWEEN.pem
 STRANGER = STRANGERS.sign("alice")
 PAIR = AUTHORITY.sign(
     "open.test", "maybe.test", "guarded.test", "x.guarded.test", "strange.test",
     "x.y.guarded.test", "free.guarded.test", "between.test",
+    "direct.test", "near.test",
 )  # fmt: skip
 WILD = AUTHORITY.sign("*.wild.test")
 REVOKED = PEOPLE.revoke(MALLORY)
@@ -34,6 +36,8 @@ KEYS = ListenerKeys(
         ClientAuth("required", STRANGERS.pem, hosts=["strange.test", "admin.wild.test"]),
         ClientAuth("off", hosts=["free.guarded.test"]),
         ClientAuth("required", BETWEEN.pem, hosts=["between.test"]),
+        ClientAuth("required", PEOPLE.pem, depth=0, hosts=["direct.test"]),
+        ClientAuth("required", PEOPLE.pem, depth=1, hosts=["near.test"]),
     ],
 )
 SHUT = ListenerKeys(
@@ -56,6 +60,8 @@ ALLOWED = {
     "strange.test": {"stranger"},
     "admin.wild.test": {"stranger"},
     "between.test": {"issued"},
+    "direct.test": {"alice", "revoked"},
+    "near.test": {"alice", "revoked", "issued"},
     "other.wild.test": set(CARDS),
 }
 

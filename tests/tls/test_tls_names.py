@@ -98,6 +98,28 @@ def test_a_name_with_two_kinds_of_key(proxy: Secure, ciphers: str, expected: obj
     assert found in [one.der for one in wanted]  # type: ignore[attr-defined]
 
 
+AES_128, AES_256, CHACHA = "AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305"
+
+
+@pytest.mark.parametrize(
+    ("offered", "chosen"),
+    [
+        ([AES_256, CHACHA, AES_128], AES_128),
+        ([AES_128, AES_256], AES_128),
+        ([CHACHA, AES_256, AES_128], CHACHA),
+        ([AES_256, CHACHA], AES_256),
+    ],
+)
+def test_our_order_of_ciphers_but_for_who_lacks_aes(
+    proxy: Secure, offered: list[str], chosen: str
+) -> None:
+    context = trusting(AUTHORITY)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(":".join(f"ECDHE-ECDSA-{one}" for one in offered))
+    with proxy.talk(context, port=port(proxy, DEFAULT)) as client:
+        assert client.cipher()[0] == f"ECDHE-ECDSA-{chosen}"  # type: ignore[index]
+
+
 @pytest.mark.parametrize(
     ("which", "version", "fine"),
     [
