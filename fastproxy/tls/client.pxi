@@ -39,6 +39,8 @@ cdef bint peer_expect(Exchange *x, TlsConn *tls) noexcept nogil:
             x.roster.base + x.roster.header.upstreams.off)) + x.upstream_index,
             <uint32_t> x.backend)
         authority = without_port(text_span(x.roster.base, backend.authority))
+        if authority.len != 0 and authority.ptr[authority.len - 1] == c'.':
+            authority.len -= 1      # what keeps a resolver from guessing is not in names here
         if authority.len == 0 or authority.len >= sizeof(room):
             return False
         memcpy(room, authority.ptr, authority.len)

@@ -118,6 +118,15 @@ def test_the_server_name_that_is_sent(keys: UpstreamKeys, name: str | None) -> N
         assert origin.seen[0][0] == name
 
 
+def test_a_name_that_ends_with_a_dot() -> None:
+    """It is for the resolver: neither SNI (RFC 6066 3) nor certificates have it."""
+    with Origin(context_of(GOOD)) as origin:
+        origin.url = f"http://localhost.:{origin.port}"
+        answers, _ = through(origin, UpstreamKeys(ca=OURS.pem))
+        assert answers[0].status == 200
+        assert [seen[0] for seen in origin.seen] == ["localhost"]
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_our_own_certificate(version: ssl.TLSVersion) -> None:
     with Origin(context_of(GOOD, clients=OURS, newest=version)) as origin:
