@@ -112,6 +112,10 @@ cdef extern from "<openssl/x509v3.h>" nogil:
     int i2d_X509(X509 *, unsigned char **) noexcept
     EVP_PKEY *X509_get0_pubkey(const X509 *) noexcept
     X509_NAME *X509_get_subject_name(const X509 *) noexcept
+    ctypedef struct ASN1_TIME:
+        pass
+    const ASN1_TIME *X509_get0_notAfter(const X509 *) noexcept
+    int X509_cmp_current_time(const ASN1_TIME *) noexcept
     int X509_NAME_print_ex(BIO *, const X509_NAME *, int, unsigned long) noexcept
     unsigned long XN_FLAG_RFC2253
     int X509_digest(const X509 *, const EVP_MD *, unsigned char *, unsigned int *) noexcept
@@ -233,6 +237,7 @@ cdef extern from "<openssl/ssl.h>" nogil:
     SSL_TICKET_RETURN SSL_TICKET_RETURN_IGNORE_RENEW
     int SSL_SESSION_set1_ticket_appdata(SSL_SESSION *, const void *, size_t) noexcept
     int SSL_SESSION_get0_ticket_appdata(SSL_SESSION *, void **, size_t *) noexcept
+    X509 *SSL_SESSION_get0_peer(SSL_SESSION *) noexcept
     void SSL_CTX_set_msg_callback(
         SSL_CTX *, void (*)(int, int, int, const void *, size_t, SSL *, void *) noexcept nogil
         ) noexcept
