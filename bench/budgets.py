@@ -172,6 +172,15 @@ def where(only: str) -> str:
     """Functions of the first whole request whose name holds `only`, by their own instructions."""
     with tempfile.TemporaryDirectory(prefix="fastproxy-where-") as folder:
         counts = count("whole", only, Path(folder))
+        if not counts:
+            known = {
+                n
+                for key in read(FILE)
+                for probes in of_key(read(FILE), key).values()
+                for n in probes
+                if n.startswith("request")
+            }
+            raise CountError(f"no whole request's name holds {only!r}: {'; '.join(sorted(known))}")
         found = functions([Path(folder) / f"callgrind.{part}" for part in (1, 2, 3)])
     each = next((n for probes in counts.values() for n in probes.values()), 0.0)
     whole = sum(found.values())

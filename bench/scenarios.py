@@ -128,7 +128,7 @@ ALL = [
         "as small, with 1,000 backends",
         SMALL,
         setting=Setting(backends=1_000),
-        variants=(Variant("2 backends", Setting(backends=2), (OURS,)),),
+        variants=(Variant("2 backends", Setting(backends=2), (OURS, "limit")),),
         targets=(ratio(1.10, f"{OURS} 2 backends"),),
     ),
     Scenario(
@@ -139,9 +139,10 @@ ALL = [
         figure="worker_us",
         variants=(
             Variant("2 backends", Setting(backends=2, checks=True), (OURS,)),
-            Variant("unchecked", Setting(backends=1_000), (OURS,)),
+            Variant("unchecked", Setting(backends=1_000), (OURS, "limit")),
+            Variant("2 unchecked", Setting(backends=2), ("limit",)),
         ),
-        peers=(OURS,),
+        peers=(OURS, "limit"),
         targets=(ratio(1.03, f"{OURS} 2 backends", measure="worker_us"),),
         quick=False,
     ),

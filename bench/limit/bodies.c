@@ -141,11 +141,11 @@ static uint32_t head_rewrite(Side *side, char **from, uint32_t have, Head *head)
 
 /* A request goes out: to the newest idle upstream, or to a new one. */
 static Side *upstream_for(Side *c) {
-    Side *u = idle.next;
+    Side *u = idle[0].next;
     if (u) {
         idle_remove(u);
     } else {
-        int fd = origin_connect(&options);
+        int fd = origin_connect(&options.origin[0]);
         if (fd < 0) return NULL;
         u = side_open(fd, UPSTREAM);
     }

@@ -3,13 +3,14 @@
  * else is done. fastproxy is measured against it, so it is as fast as we can make it: a slow limit
  * would be a cheat. Whoever makes it faster: please.
  *
- *     limit --listen PORT --origin HOST:PORT
+ *     limit --listen PORT --origin HOST:PORT [--origin HOST:PORT]...
  *
  * Listens on 127.0.0.1, writes "ready" when it does, ends on SIGTERM with 0. One process, one epoll
  * set, every connection registered once, edge-triggered; one recv and one send per side and
  * message; head lines copied but Connection, X-Forwarded-For added; connections kept on both sides,
- * the newest idle one used. No checks, no limits, no timers, no replay. A message has at most
- * 64 KiB and a Content-Length or no body; wire.h says what else is not understood.
+ * of many origins one at random and its newest idle one used. No checks, no limits, no timers, no
+ * replay. A message has at most 64 KiB and a Content-Length or no body; wire.h says what else is
+ * not understood.
  *
  * Tried, and how much CPU per request it took of this program's (1.00). Both ran at the same time
  * on the same core under wrk -c64 with 100-byte answers, 8 to 20 rounds of 2 s, medians; the
@@ -97,15 +98,30 @@ static uint32_t message_take(Side *side, const char *from, uint32_t have, const 
     return 0;
 }
 
-/* Sends `out` to the origin on the newest idle connection, or on a new one. NULL: it is gone. */
+/* One of the origins at random (xorshift: the low bits of a product would be a cycle). */
+static uint32_t origin_draw(void) {
+    static uint32_t drawn = 1;
+    if (options.origins == 1) return 0;
+    drawn ^= drawn << 13;
+    drawn ^= drawn >> 17;
+    drawn ^= drawn << 5;
+    return (uint32_t)((uint64_t)drawn * options.origins >> 32);
+}
+
+/* Sends `out` to an origin on the newest idle connection, or on a new one. NULL: it is gone. */
 static Side *request_send(size_t length) {
+    uint32_t origin = origin_draw();
     for (;;) {
-        Side *u = idle.next;
-        int fd = u ? u->fd : origin_connect(&options);
+        Side *u = idle[origin].next;
+        int fd = u ? u->fd : origin_connect(&options.origin[origin]);
         if (fd < 0) return NULL;
         if (u) idle_remove(u);
         ssize_t n = send(fd, out, length, MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (n == (ssize_t)length) return u ? u : side_open(fd, UPSTREAM);
+        if (n == (ssize_t)length) {
+            if (!u) u = side_open(fd, UPSTREAM);
+            u->origin = origin;
+            return u;
+        }
         if (!u) {
             close(fd);
             return NULL;
@@ -164,7 +180,7 @@ static void upstream_read(Side *u) {
 int main(int argc, char **argv) {
     static struct epoll_event events[EVENTS];
     static Side listener = {.kind = LISTENER}, signals = {.kind = SIGNALS};
-    options = options_read(argc, argv, "limit --listen PORT --origin HOST:PORT");
+    options = options_read(argc, argv, "limit --listen PORT --origin HOST:PORT...");
     listener.fd = listen_on(options.port);
     signals.fd = stop_signals();
     if ((epfd = epoll_create1(EPOLL_CLOEXEC)) < 0) fail("epoll_create1");

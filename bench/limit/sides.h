@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * What limit.c and bodies.c have in common: connections. Two *sides* are partners while an exchange
- * is under way; an upstream without a partner stands in the stack of idle ones.
+ * is under way; an upstream without a partner stands in its origin's stack of idle ones.
  */
 #ifndef LIMIT_SIDES_H
 #define LIMIT_SIDES_H
@@ -18,6 +18,7 @@ typedef struct Side {
     int ended;                  /* it will send no more, what was not read yet excepted */
     int close;                  /* its message said so: it ends behind the answer */
     uint32_t have;              /* bytes in `kept` */
+    uint32_t origin;            /* upstream: whose */
     char *kept;                 /* the beginning of a message that did not come whole, or NULL */
     struct Side *partner;       /* the other side of the exchange under way, or NULL */
     struct Side *next, *last;   /* upstream without partner: in the stack of idle ones */
@@ -29,7 +30,8 @@ typedef struct Side {
     struct Buffer *refused;     /* what it did not take yet; meanwhile nothing is read for it */
 } Side;
 
-static Side sides[FDS_MAX], idle;       /* sides: by fd; idle.next: the newest idle one */
+static Side sides[FDS_MAX];             /* by fd */
+static Side idle[ORIGINS_MAX];          /* .next: the newest idle one of each origin */
 static Options options;
 static int epfd;
 
@@ -42,10 +44,10 @@ static Side *side_open(int fd, Kind kind) {
 
 static void idle_push(Side *u) {
     u->partner = NULL;
-    u->last = &idle;
-    u->next = idle.next;
+    u->last = &idle[u->origin];
+    u->next = u->last->next;
     if (u->next) u->next->last = u;
-    idle.next = u;
+    u->last->next = u;
 }
 
 static void idle_remove(Side *u) {

@@ -29,6 +29,7 @@
 #endif
 
 #define FDS_MAX 65536
+#define ORIGINS_MAX 1024
 #define EVENTS 256
 #define SCAN_SLACK 32           /* bytes behind a buffer that head_end may look at */
 #define EDGES (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
@@ -36,7 +37,8 @@
 
 typedef struct Options {
     int port;                   /* to listen on, all addresses of IPv4 loopback */
-    struct sockaddr_in origin;
+    struct sockaddr_in origin[ORIGINS_MAX];
+    uint32_t origins;           /* how many; bodies knows the first only */
     uint32_t scratch;           /* bytes; bodies only */
     uint32_t pipe;              /* bytes; bodies only: splice through a pipe of this size; 0: no */
 } Options;
@@ -108,12 +110,11 @@ static inline size_t head_copy(char *out, const char *in, size_t length, Head *h
 
 /* A connection to the origin. It is waited for: on loopback that takes microseconds, and it
  * happens once for each of the few connections that are kept. -1: refused. */
-static inline int origin_connect(const Options *options) {
+static inline int origin_connect(const struct sockaddr_in *origin) {
     int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0) return -1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if (fd < FDS_MAX && connect(fd, (const struct sockaddr *)&options->origin,
-                                sizeof options->origin) == 0)
+    if (fd < FDS_MAX && connect(fd, (const struct sockaddr *)origin, sizeof *origin) == 0)
         return fd;
     close(fd);
     return -1;
@@ -166,15 +167,17 @@ static inline Options options_read(int argc, char **argv, const char *text) {
         } else if (strcmp(argv[i], "--origin") == 0) {
             char host[64] = "";
             int port = 0;
+            struct sockaddr_in *origin = &made.origin[made.origins++ % ORIGINS_MAX];
             if (sscanf(value, "%63[0-9.]:%d", host, &port) != 2) usage(text);
-            made.origin.sin_family = AF_INET;
-            made.origin.sin_port = htons((uint16_t)port);
-            if (inet_pton(AF_INET, host, &made.origin.sin_addr) != 1) usage(text);
+            origin->sin_family = AF_INET;
+            origin->sin_port = htons((uint16_t)port);
+            if (port <= 0 || inet_pton(AF_INET, host, &origin->sin_addr) != 1) usage(text);
         } else {
             usage(text);
         }
     }
-    if (made.port <= 0 || made.port > 65535 || !made.origin.sin_port) usage(text);
+    if (made.port <= 0 || made.port > 65535) usage(text);
+    if (made.origins < 1 || made.origins > ORIGINS_MAX) usage(text);
     if (made.scratch < 16 << 10 || made.scratch > 64 << 20) usage(text);
     prctl(PR_SET_PDEATHSIG, SIGKILL);       /* never outlives the harness */
     signal(SIGPIPE, SIG_IGN);

@@ -15,8 +15,9 @@ LARGE = 32 * KIB
 
 
 def command(job: Job, _: str) -> list[str]:
-    host, port = job.backends[0]
-    to = ["--listen", str(job.port), "--origin", f"{host}:{port}"]
+    to = ["--listen", str(job.port)]
+    for address in job.addresses():
+        to += ["--origin", address]
     if job.request.body_bytes < LARGE:
         return [str(program("limit/limit")), *to]
     scratch = (256 if job.setting.tuned else 64) * KIB
@@ -28,7 +29,8 @@ def cannot(scenario: Scenario, setting: Setting) -> str:
         return "no TLS, no HTTP/2"
     return any_of(
         one_worker_only=setting.workers > 1,
-        one_backend_only=setting.backends > 1,
+        one_backend_only=setting.backends > 1 and scenario.request.body_bytes >= LARGE,
+        no_checks=setting.checks,
         no_routes=setting.routes > 1,
         no_log=setting.log,
         no_such_fields=setting.same_fields,

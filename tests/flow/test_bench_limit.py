@@ -9,6 +9,7 @@ import re
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,19 @@ def test_pieces_and_pipelines(limit: Limit, recorder: Recorder) -> None:
     assert recorder.only("/two").body == b"xyz"
 
 
+def test_many_origins_are_asked_alike_each_on_its_own_connections() -> None:
+    with ExitStack() as stack:
+        origins = [stack.enter_context(Recorder()) for _ in range(8)]
+        more = [word for one in origins[1:] for word in ("--origin", f"127.0.0.1:{one.port}")]
+        limit = stack.enter_context(Limit(ALL[0], origins[0].port, *more))
+        with limit.client() as client:
+            for _ in range(400):
+                client.send(b"GET /len/3 HTTP/1.1\r\nHost: a\r\n\r\n")
+                assert len(client.answer().body) == 3
+        assert all(25 <= len(one.requests) <= 75 for one in origins)  # 50, give or take 3.8 sigma
+        assert all({seen.connection for seen in one.requests} == {0} for one in origins)
+
+
 def test_pipelined_requests_are_answered_in_order(recorder: Recorder) -> None:
     with Limit("limit/limit", recorder.port) as limit, limit.client() as client:
         recorder.clear()
@@ -218,4 +232,4 @@ def test_wrong_usage_is_told(args: list[str]) -> None:
         [program("limit/limit"), *args], capture_output=True, text=True, check=False, timeout=10
     )
     assert done.returncode == 2
-    assert done.stderr == "usage: limit --listen PORT --origin HOST:PORT\n"
+    assert done.stderr == "usage: limit --listen PORT --origin HOST:PORT...\n"

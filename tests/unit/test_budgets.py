@@ -152,6 +152,14 @@ def test_without_valgrind_it_says_what_to_do(
     assert "ci/install-deps test-servers" in capsys.readouterr().err
 
 
+def test_where_names_the_requests_that_there_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(budgets, "count", lambda *_: {})
+    assert budgets.main(["--where", "smal"]) == 2
+    assert "no whole request's name holds 'smal': request browser; " in capsys.readouterr().err
+
+
 def test_the_kept_file_knows_every_probe() -> None:
     """A probe that is new is found before CI finds it."""
     counted = {(probe.simd or "any", probe.name) for probe in all_probes() if probe.counted}
