@@ -136,6 +136,35 @@ def test_our_own_certificate(version: ssl.TLSVersion) -> None:
         assert through(origin, UpstreamKeys(ca=OURS.pem))[0][0].status == 502
 
 
+def test_upstreams_share_neither_connections_nor_sessions() -> None:
+    """The same backend, asked as somebody else, by another name, or believed more easily (B3 31)."""
+    other = OURS.sign("somebody else")
+    toward = {
+        "plain": UpstreamKeys(ca=OURS.pem),
+        "card": UpstreamKeys(ca=OURS.pem, chain=CARD.cert, key=CARD.key),
+        "other": UpstreamKeys(ca=OURS.pem, chain=other.cert, key=other.key),
+        "named": UpstreamKeys(ca=OURS.pem, server_name="api.internal"),
+        "blind": UpstreamKeys(verify=False),
+    }
+    context = context_of(GOOD)
+    context.load_verify_locations(cadata=OURS.pem.decode())
+    context.verify_mode = ssl.CERT_OPTIONAL
+    with Origin(context) as origin:
+        settings = {
+            "upstreams": {name: {"backends": [origin.url]} for name in toward},
+            "routes": [{"path": f"/{name}", "upstream": name} for name in toward],
+        }
+        with Secure([None], list(toward.values()), settings=settings) as proxy:
+            for _ in range(2):
+                for name in toward:
+                    assert proxy.get(f"/{name}").status == 200
+            assert proxy.totals()["upstream_connects"] == len(toward)
+        assert [resumed for _, resumed, _, _ in origin.seen] == [False] * len(toward)
+        assert [name for name, _, _, _ in origin.seen] == [None, None, None, "api.internal", None]
+        shown = [card for _, _, _, card in origin.seen]
+        assert shown == [None, CARD.der, other.der, None, None]
+
+
 @pytest.mark.parametrize(
     "first", [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", b"\x00", b"x"]
 )
