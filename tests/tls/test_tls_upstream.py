@@ -137,7 +137,7 @@ def test_our_own_certificate(version: ssl.TLSVersion) -> None:
 
 
 def test_upstreams_share_neither_connections_nor_sessions() -> None:
-    """The same backend, asked as somebody else, by another name, or believed more easily (B3 31)."""
+    """One backend, asked as somebody else, by another name, or believed more easily (B3 31)."""
     other = OURS.sign("somebody else")
     toward = {
         "plain": UpstreamKeys(ca=OURS.pem),
