@@ -34,6 +34,10 @@ def proxy() -> Iterator[Secure]:
         yield running
 
 
+def ports(proxy: Secure) -> list[int]:
+    return list(proxy.known)  # type: ignore[attr-defined]
+
+
 class Hello:
     """A client in memory, its ClientHello made."""
 
@@ -97,7 +101,7 @@ def ended(port: int, data: bytes) -> list[int]:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_byte_a_record(proxy: Secure, version: ssl.TLSVersion) -> None:
     client = Hello(version)
-    with socket.create_connection(("127.0.0.1", proxy.known[OPEN]), 5) as line:  # type: ignore[attr-defined]
+    with socket.create_connection(("127.0.0.1", ports(proxy)[OPEN]), 5) as line:
         line.sendall(b"".join(record(HANDSHAKE, bytes([one]), 0x0301) for one in client.body))
         client.finish(line)
 
@@ -105,7 +109,7 @@ def test_a_byte_a_record(proxy: Secure, version: ssl.TLSVersion) -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_byte_a_packet(proxy: Secure, version: ssl.TLSVersion) -> None:
     client = Hello(version)
-    with socket.create_connection(("127.0.0.1", proxy.known[OPEN]), 5) as line:  # type: ignore[attr-defined]
+    with socket.create_connection(("127.0.0.1", ports(proxy)[OPEN]), 5) as line:
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for one in record(HANDSHAKE, client.body, 0x0301):
             line.sendall(bytes([one]))
@@ -130,7 +134,7 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_it_ends_with_an_alert(proxy: Secure, name: str) -> None:
     data, alert = BAD[name]
-    assert ended(proxy.known[OPEN], data) == [alert]  # type: ignore[attr-defined]
+    assert ended(ports(proxy)[OPEN], data) == [alert]
 
 
 WITHIN = {
@@ -145,8 +149,8 @@ WITHIN = {
 @pytest.mark.parametrize("name", WITHIN)
 def test_what_follows_a_hello_ends_it_too(proxy: Secure, name: str) -> None:
     """The alert is encrypted."""
-    ended(proxy.known[OPEN], hello() + WITHIN[name])  # type: ignore[attr-defined]
-    with proxy.talk(trusting(AUTHORITY), port=proxy.known[OPEN]) as line:  # type: ignore[attr-defined]
+    ended(ports(proxy)[OPEN], hello() + WITHIN[name])
+    with proxy.talk(trusting(AUTHORITY), port=ports(proxy)[OPEN]) as line:
         assert ask(line).startswith(b"HTTP/1.1 200 ")
 
 
@@ -154,7 +158,7 @@ def test_what_follows_a_hello_ends_it_too(proxy: Secure, name: str) -> None:
 def test_the_records_version_is_no_matter(proxy: Secure, version: int) -> None:
     """RFC 8446 5.1."""
     client = Hello()
-    with socket.create_connection(("127.0.0.1", proxy.known[OPEN]), 5) as line:  # type: ignore[attr-defined]
+    with socket.create_connection(("127.0.0.1", ports(proxy)[OPEN]), 5) as line:
         line.sendall(record(HANDSHAKE, client.body, version))
         client.finish(line)
 
@@ -202,15 +206,15 @@ KNOWN = [b"a.test", b"A.TEST", b"a.test.", b"127.0.0.1"]
 @pytest.mark.parametrize("which", [OPEN, SHUT])
 @pytest.mark.parametrize("name", MALFORMED)
 def test_malformed_names(proxy: Secure, name: str, which: int) -> None:
-    assert ended(proxy.known[which], named(MALFORMED[name])) == [DECODE]  # type: ignore[attr-defined]
+    assert ended(ports(proxy)[which], named(MALFORMED[name])) == [DECODE]
 
 
 @pytest.mark.parametrize("name", UNKNOWN + KNOWN)
 def test_names(proxy: Secure, name: bytes) -> None:
     data = named(listed(entry(name)))
-    for port in proxy.known if name in KNOWN else proxy.known[:1]:  # type: ignore[attr-defined]
+    for port in ports(proxy) if name in KNOWN else ports(proxy)[:1]:
         with socket.create_connection(("127.0.0.1", port), 5) as line:
             line.sendall(data)
             assert line.recv(1) == bytes([HANDSHAKE])
     if name in UNKNOWN:
-        assert ended(proxy.known[SHUT], data) == [UNNAMED]  # type: ignore[attr-defined]
+        assert ended(ports(proxy)[SHUT], data) == [UNNAMED]

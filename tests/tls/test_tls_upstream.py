@@ -6,6 +6,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -96,7 +97,8 @@ def test_self_signed() -> None:
     """What `fastproxy cert self-signed` makes, each for itself alone."""
     cert, key = self_signed(["localhost"])
     other, _ = self_signed(["localhost"])
-    own = Signed(x509.load_pem_x509_certificate(cert), load_pem_private_key(key, None), [])  # type: ignore[arg-type]
+    private: Any = load_pem_private_key(key, None)
+    own = Signed(x509.load_pem_x509_certificate(cert), private, [])
     for ca, status in ((cert, 200), (other, 502)):
         with Origin(context_of(own)) as origin:
             answers, _ = through(origin, UpstreamKeys(ca=ca, server_name="localhost"))
