@@ -173,7 +173,8 @@ def test_few_a_second(proxy: Filed) -> None:
             http(line)
             assert line.recv(100) is not None
     spent = time.monotonic() - started
-    assert len(said(proxy)) - before <= 20 * (spent + 1)
+    # A second may have begun before we did, and others within.
+    assert len(said(proxy)) - before <= 20 * (int(spent) + 2)
     time.sleep(1.1)  # the next second
     with plain(proxy) as line:
         http(line)
