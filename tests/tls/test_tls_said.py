@@ -150,6 +150,7 @@ def test_whose_where_and_why(proxy: Filed, number: int, how: Any, why: str) -> N
     assert why in reason
     assert reason
     assert more == 0
+    wait_until(lambda: proxy.totals()["tls_failed"] > failed)  # counted after it is said
     assert proxy.totals()["tls_failed"] == failed + 1
 
 
