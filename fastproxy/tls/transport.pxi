@@ -142,7 +142,9 @@ cdef ssize_t tls_read(Engine *eng, Connection *conn, char *buf, size_t size,
     drained[0] = room_drained(room)
     if total != 0:
         if why == IO_ERROR:
-            tls.flags |= TLS_BROKEN     # the next read says so
+            # The next read says so; who has only ended its side may still be answered.
+            if not room.ended:
+                tls.flags |= TLS_BROKEN
             drained[0] = False
         elif why == 0:
             drained[0] = False          # it says so again

@@ -78,6 +78,10 @@ class Client:
             data += piece
         return data
 
+    def goodbye(self) -> None:
+        """close_notify: nothing more comes from us."""
+        LIB.SSL_shutdown(self.ssl)
+
     def update_key(self) -> bool:
         """Change our key and ask the other side for the same; was it sent?"""
         LIB.SSL_key_update(self.ssl, UPDATE_REQUESTED)

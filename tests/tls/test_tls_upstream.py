@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -136,6 +138,28 @@ def test_our_own_certificate(version: ssl.TLSVersion) -> None:
         assert answers[0].status == 200
         assert origin.seen[0][3] == CARD.der
         assert through(origin, UpstreamKeys(ca=OURS.pem))[0][0].status == 502
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"\x16\x03\x03\x00\x50\x02"], ids=["nothing", "half a record"]
+)
+def test_a_handshake_that_does_not_end(said: bytes) -> None:
+    """Its time is that of connecting."""
+    settings = {"timeouts": {"upstream_connect": "300ms"}}
+    with socket.create_server(("127.0.0.1", 0)) as silent, ExitStack() as lines:
+
+        def accept() -> None:
+            lines.enter_context(silent.accept()[0]).sendall(said)
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with Secure([None], [UpstreamKeys(ca=OURS.pem)], settings=settings, upstreams=[url]) as one:
+            answer = one.get("/")
+            assert answer.status == 504
+            assert 0.25 < answer.seconds < 5
+            wait_until(lambda: one.totals()["upstream_open"] == 0)
+        thread.join(10)
 
 
 def test_upstreams_share_neither_connections_nor_sessions() -> None:
