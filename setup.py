@@ -139,7 +139,8 @@ def wanted(name: str) -> bool:
 
 
 def extension(name: str) -> Extension:
-    compile_args = ["-O2", "-fno-strict-aliasing", "-fvisibility=hidden", "-Wall"]
+    # -O3 inlines more: 5% fewer instructions a request than -O2 (docs/performance.md).
+    compile_args = ["-O3", "-fno-strict-aliasing", "-fvisibility=hidden", "-Wall"]
     # Cython's own code has many of these; in ours cython-lint finds them.
     compile_args += [f"-Wno-unused-{kind}" for kind in ("function", "variable", "but-set-variable")]
     link_args = []
@@ -165,7 +166,7 @@ def extension(name: str) -> Extension:
         extra_compile_args=compile_args,
         extra_link_args=link_args,
         define_macros=macros,
-        depends=[str(path) for path in rooms_of(name)],
+        depends=[str(path) for path in (HERE / "setup.py", *rooms_of(name))],
     )
 
 

@@ -32,6 +32,7 @@ from fastproxy.memory.random cimport random_next
 from fastproxy.memory.span cimport *
 
 include "http2/heap.pxi"
+include "http2/watch.pxi"
 include "http2/session.pxi"
 include "http2/send.pxi"
 include "http2/stream.pxi"

@@ -28,6 +28,27 @@ static const char *const field_names[] = {
     "Client-Cert-Chain", "X-Forwarded-Client-Cert", "Strict-Transport-Security",
 };
 
+/* First letters of those of eight bytes and more, by length: tells most that are none of them. */
+#define LETTER(c) (1u << ((c) & 31))
+#define LETTERS2(a, b) (LETTER(a) | LETTER(b))
+static const uint32_t first_letters[] = {
+    [8] = LETTER('l'),
+    [9] = LETTERS2('f', 'x'),
+    [10] = LETTERS2('c', 'u') | LETTERS2('k', 's'),
+    [11] = LETTER('c'),
+    [12] = LETTERS2('c', 'x'),
+    [14] = LETTERS2('c', 'h'),
+    [15] = LETTER('x'),
+    [16] = LETTERS2('x', 'p'),
+    [17] = LETTERS2('t', 'x') | LETTERS2('s', 'c'),
+    [18] = LETTERS2('x', 'p'),
+    [19] = LETTER('p'),
+    [20] = LETTER('s'),
+    [23] = LETTER('x'),
+    [25] = LETTER('s'),
+};
+enum { KNOWN_NAME_MAX = sizeof(first_letters) / sizeof(first_letters[0]) - 1 };
+
 /* By Method (head.pxd). */
 static const char *const method_names[] = {
     "", "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT",

@@ -3,7 +3,8 @@
 
 `field_id` runs once for every field of every message, so it walks no list: a switch on the length,
 then compares of eight lower-cased bytes at a time. A new FieldId needs a line there, one in
-`field_names` (names.h) and one in head.pxd; a test compares all three.
+`field_names`, from eight bytes on its letter in `first_letters` (both names.h), and one in
+head.pxd; a test compares them.
 
 `name_guards` is the slow question, asked only of names that a Connection field or a trailer section
 brings up: may it be taken away (B3 22), may it come that late (B3 26)? The table is in names.h.
@@ -33,12 +34,14 @@ cdef extern from "fastproxy/http1/names.h" nogil:
         GUARD_TRAILER
         GUARD_PREFIX
         GUARDED_NAMES
+        KNOWN_NAME_MAX
     ctypedef struct GuardedName:
         const char *name
         uint8_t length
         uint8_t guards
     const GuardedName guarded_names[]
     const char *field_names[]
+    const uint32_t first_letters[]
     const char *method_names[]
     bint ends_are(uint64_t first, uint64_t last, const char *text, size_t length) noexcept
     uint64_t lower8(const char *p) noexcept
@@ -118,7 +121,7 @@ cdef inline uint8_t field_id(const char *p, size_t n) noexcept nogil:
     cdef uint64_t a, z
     if n < 8:
         return _short_id(p, n)
-    if n > 25:
+    if n > <size_t> KNOWN_NAME_MAX or not (first_letters[n] >> (p[0] & 31)) & 1:
         return FIELD_OTHER
     a = lower8(p)
     z = lower8(p + n - 8)

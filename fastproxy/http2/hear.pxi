@@ -38,17 +38,18 @@ cdef inline bint has_no_gap(Span text) noexcept nogil:
 # ---- header blocks ----------------------------------------------------------------------------
 
 cdef int on_begin_frame(nghttp2_session *ng, const nghttp2_frame_hd *hd, void *user) noexcept nogil:
-    """A header block is under way until on_frame_recv says otherwise: its own time limit. And what
-    nghttp2 passes over, as we told it that we have no use for PRIORITY: floods of it, and one
-    without a stream."""
+    """A header block of an upstream is under way until on_frame_recv says otherwise: its own time
+    limit (of a client: watch_head). And what nghttp2 passes over, as we told it that we have no use
+    for PRIORITY: floods of it, and one without a stream."""
     cdef Session *s = <Session *> user
     if not s.server and (hd.type == NGHTTP2_HEADERS or (
             hd.type == NGHTTP2_DATA and hd.length == 0)) and (
             nghttp2_session_get_stream_user_data(ng, hd.stream_id) == NULL):
         stray(s)
     if hd.type == NGHTTP2_HEADERS:
-        s.head_open = not hd.flags & NGHTTP2_FLAG_END_HEADERS
-        s.head_ms = s.eng.now_ms
+        if not s.server:
+            s.head_open = not hd.flags & NGHTTP2_FLAG_END_HEADERS
+            s.head_ms = s.eng.now_ms
     elif hd.type == NGHTTP2_PRIORITY or hd.type == NGHTTP2_PRIORITY_UPDATE:
         if not s.failed and hd.type == NGHTTP2_PRIORITY and hd.stream_id == 0:
             session_fault(s, NGHTTP2_ERR_PROTO)
@@ -197,7 +198,8 @@ cdef int on_frame_recv(nghttp2_session *ng, const nghttp2_frame *frame, void *us
     if kind == NGHTTP2_HEADERS or kind == NGHTTP2_DATA:
         stream = <Stream *> nghttp2_session_get_stream_user_data(ng, frame.hd.stream_id)
         if kind == NGHTTP2_HEADERS:
-            s.head_open = 0
+            if not s.server:
+                s.head_open = 0
             if stream != NULL:
                 head_came(s, stream, frame.hd.flags & NGHTTP2_FLAG_END_STREAM != 0)
         elif frame.hd.flags & NGHTTP2_FLAG_END_STREAM:

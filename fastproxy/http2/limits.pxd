@@ -26,6 +26,7 @@ cdef enum:
     # A frame: its head, and the most that one carries as long as the peer does not allow more (RFC
     # 9113 6.5.2).
     FRAME_HEAD = 9
+    PRIORITY_BYTES = 5
     FRAME_BYTES = 16393
     # One of lent bytes fills a TLS record with its head.
     LENT_FRAME = 16375
@@ -57,6 +58,9 @@ cdef enum:
     # them, and it did not know yet): so many for each request, and some more.
     STRAYS_PER_REQUEST = 4
     STRAYS_BASE = 64
+    # Of a client's last streams, so many, it is remembered whether it has ended them: what it still
+    # sends on one is recent, and two bits each are little.
+    WATCHED = 256
     # How long after the first GOAWAY ("no new streams soon") the second one names the last.
     GOAWAY_NOTICE_MS = 250
     # How often a carrier with streams is looked at: is one of them stuck?

@@ -69,6 +69,7 @@ cdef Session *session_make(Engine *eng, Connection *carrier, bint server) noexce
     for i in range(<int> GLITCHES):
         s.tokens[i] = <uint32_t> GLITCH_RULES[i].burst * 1000
     if server:
+        watch_begin(s)
         result = nghttp2_session_server_new3(
             &s.ng, room.server, s, room.options, &room.memory)
     else:
@@ -188,13 +189,22 @@ cdef void session_read_input(Session *s) noexcept nogil:
 
 cdef void session_read(Session *s, const char *data, size_t size) noexcept nogil:
     cdef ssize_t used
+    cdef size_t part = size
+    cdef Breach breach = BREACH_NONE
     cdef Room *room = <Room *> s.eng.http2_room
     s.heard_ms = s.eng.now_ms
     room.hearing = True
-    used = nghttp2_session_mem_recv(s.ng, <const uint8_t *> data, size)
+    while size != 0 and not s.failed:
+        if s.server:
+            part = watch_frames(s, data, size, &breach)
+        used = nghttp2_session_mem_recv(s.ng, <const uint8_t *> data, part)
+        if used < 0 and not s.failed:
+            session_fault(s, <int> used)
+        elif breach != BREACH_NONE and not s.failed:
+            session_breach(s, breach)
+        data += part
+        size -= part
     room.hearing = False
-    if used < 0 and not s.failed:
-        session_fault(s, <int> used)
     carrier_due(s.eng, s.carrier)
     if s.ready == 1:
         s.ready = 2
@@ -214,7 +224,11 @@ cdef void session_fault(Session *s, int trouble) noexcept nogil:
         count_glitch(s, GLITCH_CONTINUATION)
         nghttp2_session_terminate_session(s.ng, NGHTTP2_ENHANCE_YOUR_CALM)
     elif trouble != NGHTTP2_ERR_BAD_CLIENT_MAGIC:
-        code = NGHTTP2_INTERNAL_ERROR if trouble == NGHTTP2_ERR_NOMEM else NGHTTP2_PROTOCOL_ERROR
+        code = NGHTTP2_PROTOCOL_ERROR
+        if trouble == NGHTTP2_ERR_NOMEM:
+            code = NGHTTP2_INTERNAL_ERROR
+        elif trouble == NGHTTP2_ERR_STREAM_CLOSED:
+            code = NGHTTP2_STREAM_CLOSED
         nghttp2_session_terminate_session(s.ng, code)
 
 
@@ -259,13 +273,13 @@ cdef void session_timer(Session *s) noexcept nogil:
         carrier_idle(s.eng, s.carrier, True)
     if s.going == 1:
         after = GOAWAY_NOTICE_MS
-    elif s.count != 0:
+    elif s.count != 0 or s.head_open:
         after = CARRIER_LOOK_MS
     elif buffer_size(&s.carrier.output) != 0:
         after = settings.client_write_ms
     else:
         after = settings.keepalive_ms if s.server else settings.upstream_keepalive_ms
-    if (s.going == 1 or s.count != 0) and s.carrier.timer.deadline_ms != 0 and (
+    if (s.going == 1 or s.count != 0 or s.head_open) and s.carrier.timer.deadline_ms != 0 and (
             s.carrier.timer.deadline_ms <= s.eng.now_ms + after):
         return                  # however much is sent meanwhile, that look is not put off
     carrier_timer(s.eng, s.carrier, after)
@@ -277,17 +291,20 @@ cdef void carrier_timeout(Engine *eng, Connection *conn) noexcept nogil:
     if conn.flags & CONN_SHUT:
         carrier_close(eng, conn)
         return
-    if s.failed or s.head_open and eng.now_ms - s.head_ms >= eng.plan.settings.client_header_ms or (
-            s.count == 0 and buffer_size(&conn.output) != 0):
+    if s.failed or session_dawdles(s) or (s.count == 0 and buffer_size(&conn.output) != 0):
         carrier_close(eng, conn)    # half a header block, or what we say is not read
         return
-    if s.going == 1:
-        session_leave(s)
-    elif s.count != 0:
+    if s.count != 0 and s.going != 1:
         streams_look(s)
-    else:
+    elif s.going == 1 or s.head_open == 0:
         session_leave(s)
     carrier_due(eng, conn)
+
+
+cdef inline bint session_dawdles(const Session *s) noexcept nogil:
+    """Is half a header block, or of the preface, all that has come for too long?"""
+    cdef uint64_t longest = s.eng.plan.settings.client_header_ms
+    return s.head_open != 0 and longest != 0 and s.eng.now_ms - s.head_ms >= longest
 
 
 cdef void session_leave(Session *s) noexcept nogil:

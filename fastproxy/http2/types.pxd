@@ -80,6 +80,33 @@ cdef struct Stream:
     char accept[28]             # upstream tunnel: Sec-WebSocket-Accept to answer with
 
 
+cdef enum Mark:
+    # What a client knows of a stream, two bits each (watch.pxi).
+    MARK_LEFT_OUT = 0           # a later one was used first
+    MARK_OPEN = 1
+    MARK_ENDED = 2              # it has sent END_STREAM
+    MARK_RESET = 3              # it has sent RST_STREAM
+
+
+cdef enum Breach:
+    BREACH_NONE = 0
+    BREACH_RESET = 1            # on a stream that it has reset: an error of the stream
+    BREACH_CLOSED = 2           # on a stream that it has ended: of the connection
+    BREACH_ORDER = 3            # on one left out, PRIORITY on itself: of the connection
+
+
+cdef struct Watch:
+    # A client's frames, as far as their heads.
+    uint32_t pass_bytes         # of a payload that are still to come
+    uint32_t count              # of the streams there were: the next one's number, or more
+    uint8_t held                # bytes of `head`
+    uint8_t wants               # how many it shall be
+    uint8_t began               # the first frame has begun
+    uint8_t ends_head           # this one ends what is due in `client_header`
+    uint8_t head[14]            # and PRIORITY's payload
+    uint8_t marks[64]           # Mark of the last WATCHED streams
+
+
 cdef struct Session:
     nghttp2_session *ng
     Engine *eng
@@ -93,7 +120,7 @@ cdef struct Session:
     uint8_t server              # we are
     uint8_t going               # 1: told that we leave; 2: told which stream is the last
     uint8_t failed              # nothing more can be read or written
-    uint8_t head_open           # a header block has begun and not ended
+    uint8_t head_open           # a header block, or the preface, has begun and not ended
     uint8_t ready               # upstream: its SETTINGS have come: 1, and the engine knows: 2
     uint8_t asked               # a PING of ours is on its way
     uint8_t overs               # there may be streams with STREAM_OVER
@@ -101,6 +128,7 @@ cdef struct Session:
     uint64_t heard_ms           # when the peer said something last
     uint64_t looked_ms          # of the token buckets
     uint32_t tokens[10]         # of GLITCHES, in thousandths
+    Watch watch
 
 
 cdef union HeapPiece:

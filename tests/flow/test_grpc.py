@@ -149,6 +149,34 @@ def test_a_hundred_streams_at_once(calls: Calls) -> None:
         assert all(pool.map(one, range(100)))
 
 
+def test_more_calls_than_streams(calls: Calls) -> None:
+    """300 at once on one channel, 128 streams: the others wait in the client until some end."""
+    channel = calls.channel.stream_unary("/test.Test/Collect")
+    gates = [queue.SimpleQueue[bytes | None]() for _ in range(300)]
+    running = [channel.future(iter(gate.get, None), 60) for gate in gates]
+    for number, gate in enumerate(gates):
+        gate.put(b"%d" % number)
+        gate.put(None)
+    assert [one.result() for one in running] == [b"%d" % number for number in range(300)]
+
+
+def test_a_message_of_20_mib(calls: Calls) -> None:
+    data = os.urandom(1 << 20) * 20
+    assert calls.unary("Unary", data) == data
+
+
+@pytest.mark.parametrize("how", [grpc.Compression.Gzip, grpc.Compression.Deflate])
+def test_compressed(calls: Calls, how: grpc.Compression) -> None:
+    """The flag in each message's prefix, `grpc-encoding` and `grpc-accept-encoding` pass."""
+    data = b"again and again " * 20_000
+    assert calls.unary("Unary", data, compression=how) == data
+
+
+def test_a_stream_without_messages(calls: Calls) -> None:
+    assert list(calls.chat(iter(()))) == []
+    assert calls.collect(iter(())) == b""
+
+
 # ---- what goes beside the messages --------------------------------------------------------------
 
 
@@ -170,6 +198,14 @@ def test_every_status(calls: Calls, code: grpc.StatusCode) -> None:
     assert error.details() == "so wä%s"
 
 
+def test_a_status_message_of_any_kind(calls: Calls) -> None:
+    """White space around it and characters beyond ASCII (percent-encoded on the wire)."""
+    message = "\t\ntest with whitespace\r\nand Unicode BMP \u263a and non-BMP \U0001f608\t\n"
+    asked = json.dumps({"code": 2, "message": message}).encode()
+    error = failure(lambda: calls.unary("Fail", asked))
+    assert (error.code(), error.details()) == (Code.UNKNOWN, message)
+
+
 def test_large_details(calls: Calls) -> None:
     """grpc-message and grpc-status-details-bin of some KiB."""
     asked = json.dumps({"code": 9, "message": "m" * 2000, "details": 3000}).encode()
@@ -184,6 +220,17 @@ def test_a_status_behind_messages(calls: Calls) -> None:
     error = failure(lambda: got.extend(one for one in answers))
     assert error.code() is Code.DATA_LOSS
     assert error.details() == "tape is full"
+
+
+def test_a_client_that_cancels_after_the_first_message(way: Way, calls: Calls) -> None:
+    parts = queue.SimpleQueue[bytes | None]()
+    parts.put(b"one")
+    call = calls.chat(iter(parts.get, None))
+    assert next(call) == b"one"
+    call.cancel()
+    parts.put(None)
+    assert failure(lambda: next(call)).code() is Code.CANCELLED
+    assert way.server.cancelled.wait(10)
 
 
 def test_no_such_method(calls: Calls) -> None:

@@ -201,9 +201,29 @@ BLOCKS = [
 ]
 
 STREAM_CLOSED = stream("STREAM_CLOSED")
-CLOSED_DATA = STREAM_CLOSED | {ALIVE}
-"""5.1: on a closed stream frames may be discarded after minimal processing."""
+CLOSED = connection("STREAM_CLOSED")
+"""5.1 lets frames on a closed stream be discarded. A client that has ended it knew: RFC 7540 had
+this an error, and so have we."""
 ENDED = [get(), done(1), synced]
+
+LATE = h2.data(1, b"x", 0) + h2.headers(1, h2.block((b"x-late", b"1")))
+"""The rest of a request: DATA, and trailers."""
+
+
+def refused(client: Client) -> None:
+    """A request that is malformed, and not at its end."""
+    client.send(post(1, (b"te", b"gzip")))
+    assert client.outcome(1) == "reset PROTOCOL_ERROR", client.outcome(1)
+    del client.streams[1]
+
+
+def early(client: Client) -> None:
+    """A request that is answered before its end: we have no use for the rest."""
+    client.send(post(path=b"/early"))
+    one = client.stream(1)
+    assert client.until(lambda: one.ended and one.reset == 0), one
+    del client.streams[1]
+
 
 STATES = [
     Case("9113 5.1", "idle: DATA", h2.data(1, b"x"), connection("STREAM_CLOSED")),
@@ -225,21 +245,30 @@ STATES = [
     Case("9113 5.1", "half-closed: RST_STREAM", HALF + h2.rst_stream(1), {ALIVE}, ANY),
     Case(
         "9113 5.1",
-        "reset by us: DATA",
+        "reset: DATA",
         post(path=b"/hang") + h2.rst_stream(1) + h2.data(1, b"x"),
-        CLOSED_DATA,
+        STREAM_CLOSED,
         "unfinished",
     ),
-    Case("9113 5.1", "reset by us: HEADERS", HALF + h2.rst_stream(1) + get(), CLOSED_DATA, ANY),
+    Case("9113 5.1", "reset: HEADERS", HALF + h2.rst_stream(1) + get(), STREAM_CLOSED, ANY),
     Case(
         "9113 5.1",
-        "reset by us: CONTINUATION",
+        "reset: DATA again and again",
+        post(path=b"/hang") + h2.rst_stream(1) + h2.data(1, b"x", 0) * 100,
+        CLOSED,
+        "unfinished",
+        watch=3,
+    ),
+    Case(
+        "9113 5.1",
+        "reset: CONTINUATION",
         HALF + h2.rst_stream(1) + h2.continuation(1, WHOLE),
         connection("STREAM_CLOSED"),
         ANY,
     ),
-    Case("9113 5.1", "ended: DATA", [*ENDED, h2.data(1, b"x")], CLOSED_DATA, ONCE),
-    Case("9113 5.1", "ended: HEADERS", [*ENDED, get()], CLOSED_DATA, ONCE),
+    Case("9113 5.1", "ended: DATA", [*ENDED, h2.data(1, b"x")], CLOSED, ONCE),
+    Case("9113 5.1", "ended: DATA in pieces", [*ENDED, bytewise(h2.data(1, b"x"))], CLOSED, ONCE),
+    Case("9113 5.1", "ended: HEADERS", [*ENDED, get()], CLOSED, ONCE),
     Case(
         "9113 5.1",
         "ended: CONTINUATION",
@@ -250,6 +279,8 @@ STATES = [
     Case("9113 5.1", "ended: WINDOW_UPDATE", [*ENDED, h2.window_update(1, 9)], {ALIVE}, ONCE),
     Case("9113 5.1", "ended: PRIORITY", [*ENDED, h2.priority(1)], {ALIVE}, ONCE),
     Case("9113 5.1", "ended: RST_STREAM", [*ENDED, h2.rst_stream(1)], {ALIVE}, ONCE),
+    Case("9113 5.1", "reset by us: all may be late", [refused, LATE], {ALIVE}),
+    Case("9113 5.1", "answered before its end: the rest may be late", [early, LATE], {ALIVE}, ANY),
 ]
 
 
@@ -277,15 +308,17 @@ def chosen(numbers: list[int]) -> bytes:
 
 IDENTIFIERS = [
     Case("9113 5.1.1", "even", get(2), connection(), watch=2),
-    Case("9113 5.1.1", "smaller than before", [get(5), done(5), get(3)], CLOSED_DATA, ONCE, 3),
-    Case("9113 5.1.1", "again", [get(1), done(1), get(3), done(3), get(1)], CLOSED_DATA, ANY),
+    Case("9113 5.1.1", "smaller than before", [get(5), done(5), get(3)], connection(), ONCE, 3),
+    Case("9113 5.1.1", "smaller, in one segment", get(5) + get(3), connection(), ANY, 3),
+    Case("9113 5.1.1", "again", [get(1), done(1), get(3), done(3), get(1)], CLOSED, ANY),
+    Case("9113 5.1.1", "left out long ago", chosen([1, 2001, 1401]), {"200"}, ANY, watch=2001),
     Case("9113 5.1.1", "some are left out", chosen([1, 7, 101]), {"200"}, ANY, watch=101),
     Case("9113 5.1.1", "the last there is", get(h2.BIGGEST), {"200"}, ONCE, watch=h2.BIGGEST),
     Case(
         "9113 5.1.1",
         "DATA on one left out",
         [get(7), done(7), h2.data(3, b"x")],
-        CLOSED_DATA,
+        connection("STREAM_CLOSED"),
         ONCE,
         watch=3,
     ),
@@ -314,11 +347,10 @@ IDENTIFIERS = [
     ),
 ]
 
-ON_ITSELF = stream() | {ALIVE}
-"""RFC 7540 section 5.3.1 made this a stream error; RFC 9113 has deprecated the signal."""
-
 OTHERS = [
-    Case("9113 5.3.2", "PRIORITY on itself", h2.priority(1, 1), ON_ITSELF),
+    Case("7540 5.3.1", "PRIORITY on itself", h2.priority(1, 1), stream()),
+    Case("7540 5.3.1", "in pieces", [bytewise(h2.priority(1, 1))], stream()),
+    Case("7540 5.3.1", "not on itself", [bytewise(h2.priority(1, 3) + get())], {"200"}, ONCE),
     Case(
         "9113 5.3.2",
         "HEADERS on itself",

@@ -89,6 +89,8 @@ class Client:
         self.ended = ""
         """fin or rst, once seen."""
         self.http1 = False
+        self.silent = False
+        """Nothing more is sent, not even answers to SETTINGS and PING."""
         self.frames: list[Frame] = []
         self.streams: dict[int, Stream] = {}
         self.goaways: list[int] = []
@@ -113,6 +115,8 @@ class Client:
 
     def send(self, octets: bytes) -> None:
         """A server that closed meanwhile is no error: the outcome tells."""
+        if self.silent:
+            return
         with contextlib.suppress(ConnectionError, BrokenPipeError, ssl.SSLError):
             self.sock.sendall(octets)
 

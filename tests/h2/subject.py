@@ -44,6 +44,7 @@ BIG = sized(pattern(5_000_000))
 SCRIPTS: dict[str, Sequence[Step]] = {
     "/hang": [BODY, HANG],
     "/deaf": [0.0, 20.0],
+    "/early": [sized(b"no")],
     "/big": [BODY, BIG],
     "/head": [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"],
     "/hints": [BODY, b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n", sized(b"ok")],
@@ -53,6 +54,7 @@ SCRIPTS: dict[str, Sequence[Step]] = {
     "*": [BODY, sized(b"ok")],
 }
 """What the origin does for these paths; `/hang` reads and never answers, `/deaf` does not read,
+`/early` answers before it reads,
 `/big` is of 5 MB."""
 
 

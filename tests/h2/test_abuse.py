@@ -27,6 +27,7 @@ SETTINGS_FLOOD = "http2_settings_flood"
 PING_FLOOD = "http2_ping_flood"
 PRIORITY_FLOOD = "http2_priority_flood"
 EMPTY_DATA = "http2_empty_data"
+WINDOW_FLOOD = "http2_window_flood"
 STALLED = "http2_stalled"
 
 ENDED = {"goaway ENHANCE_YOUR_CALM", "close"}
@@ -175,6 +176,25 @@ FLOODS = [
     Flood("PING", (PING_FLOOD,), lambda at: h2.ping(at.to_bytes(8, "big")), 20_000),
     Flood("PRIORITY", (PRIORITY_FLOOD,), lambda at: h2.priority(odd(at), at), 20_000),
     Flood("PRIORITY, one stream", (PRIORITY_FLOOD,), lambda at: h2.priority(1, 2 + at), 20_000),
+    Flood(
+        "PRIORITY_UPDATE",
+        (PRIORITY_FLOOD,),
+        lambda at: h2.frame(0x10, 0, 0, h2.u32(odd(at % 100)) + b"u=%d" % (at % 8)),
+        20_000,
+    ),
+    Flood("WINDOW_UPDATE", (WINDOW_FLOOD,), lambda _: h2.window_update(0, 1), 40_000),
+    Flood(
+        "heads that are malformed",
+        (RESET_BY_US,),
+        lambda at: get(odd(at), (b"te", b"gzip")),
+        20_000,
+    ),
+    Flood(
+        "fields without a name",
+        (RESET_BY_US,),
+        lambda at: get(odd(at), *[(b"", b"")] * 50),
+        20_000,
+    ),
     Flood("empty DATA", (EMPTY_DATA,), lambda _: h2.data(1, b"", 0), 20_000, HANGING),
     Flood(
         "DATA of padding",

@@ -147,7 +147,7 @@ def test_goaway_meets_requests_on_their_way(behind: Behind) -> None:
                 client.send(h2.get(1 + 2 * at, fields, method=b"POST"))
                 if at == 1:
                     line = behind.server.lines[-1] if behind.server.lines else None
-                    if line:
+                    if line and line.settings:  # it has begun: SETTINGS come before GOAWAY
                         line.leave()
             for at, one in enumerate(ledger):
                 answer = read_http2(client, 1 + 2 * at)
