@@ -37,6 +37,7 @@ cdef extern from "<openssl/err.h>" nogil:
     int ERR_GET_REASON(unsigned long) noexcept
     int ERR_GET_LIB(unsigned long) noexcept
     int ERR_LIB_PEM, PEM_R_NO_START_LINE
+    int ERR_LIB_SSL, SSL_R_HTTP_REQUEST
 
 cdef extern from "<openssl/evp.h>" nogil:
     ctypedef struct EVP_PKEY:
@@ -111,6 +112,10 @@ cdef extern from "<openssl/x509v3.h>" nogil:
     int i2d_X509(X509 *, unsigned char **) noexcept
     EVP_PKEY *X509_get0_pubkey(const X509 *) noexcept
     X509_NAME *X509_get_subject_name(const X509 *) noexcept
+    ctypedef struct ASN1_TIME:
+        pass
+    const ASN1_TIME *X509_get0_notAfter(const X509 *) noexcept
+    int X509_cmp_current_time(const ASN1_TIME *) noexcept
     int X509_NAME_print_ex(BIO *, const X509_NAME *, int, unsigned long) noexcept
     unsigned long XN_FLAG_RFC2253
     int X509_digest(const X509 *, const EVP_MD *, unsigned char *, unsigned int *) noexcept
@@ -126,7 +131,7 @@ cdef extern from "<openssl/x509v3.h>" nogil:
     int X509_VERIFY_PARAM_set1_ip_asc(X509_VERIFY_PARAM *, const char *) noexcept
     int X509_VERIFY_PARAM_set1_host(X509_VERIFY_PARAM *, const char *, size_t) noexcept
     void X509_VERIFY_PARAM_set_hostflags(X509_VERIFY_PARAM *, unsigned int) noexcept
-    unsigned int X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS
+    unsigned int X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT
     const char *X509_verify_cert_error_string(long) noexcept
     int X509_V_OK
     void *X509_get_ext_d2i(const X509 *, int, int *, int *) noexcept
@@ -174,6 +179,7 @@ cdef extern from "<openssl/ssl.h>" nogil:
     int TLS1_2_VERSION, TLS1_3_VERSION
     uint64_t SSL_CTX_set_options(SSL_CTX *, uint64_t) noexcept
     uint64_t SSL_OP_NO_COMPRESSION, SSL_OP_NO_RENEGOTIATION, SSL_OP_NO_TICKET
+    uint64_t SSL_OP_CIPHER_SERVER_PREFERENCE, SSL_OP_PRIORITIZE_CHACHA
     uint64_t SSL_OP_NO_ANTI_REPLAY, SSL_OP_ENABLE_KTLS
     long SSL_CTX_set_mode(SSL_CTX *, long) noexcept
     long SSL_MODE_RELEASE_BUFFERS, SSL_MODE_ENABLE_PARTIAL_WRITE
@@ -231,6 +237,7 @@ cdef extern from "<openssl/ssl.h>" nogil:
     SSL_TICKET_RETURN SSL_TICKET_RETURN_IGNORE_RENEW
     int SSL_SESSION_set1_ticket_appdata(SSL_SESSION *, const void *, size_t) noexcept
     int SSL_SESSION_get0_ticket_appdata(SSL_SESSION *, void **, size_t *) noexcept
+    X509 *SSL_SESSION_get0_peer(SSL_SESSION *) noexcept
     void SSL_CTX_set_msg_callback(
         SSL_CTX *, void (*)(int, int, int, const void *, size_t, SSL *, void *) noexcept nogil
         ) noexcept

@@ -137,9 +137,10 @@ cdef bint exchange_secure(Engine *eng, Exchange *x, Request *request) noexcept n
         end_state(x, b"P", b"R")
         exchange_fail(eng, x, 421, b"this host asks for other certificates of clients")
         return False
-    # Early data may be sent again by who has only seen it pass: what changes anything waits for
-    # the handshake, that is, the client is told to ask again (RFC 8470 5.2, B3 44).
-    if x.flags & X_EARLY and not (x.request_flow.done and (
+    # Early data may be sent again by who has only seen it pass: what changes anything, as what is
+    # said in a tunnel may, waits for the handshake, that is, the client is told to ask again
+    # (RFC 8470 5.2, B3 44).
+    if x.flags & X_EARLY and not (x.request_flow.done and not x.flags & X_UPGRADE and (
             x.method == METHOD_GET or x.method == METHOD_HEAD or x.method == METHOD_OPTIONS)):
         end_state(x, b"P", b"R")
         exchange_fail(eng, x, 425, b"not before the handshake is over")

@@ -80,6 +80,11 @@ def make_context(tls: CheckTls, kind: str) -> SSLContext:
 
     context = ssl.create_default_context(cafile=tls.ca or None)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # As the engine believes (tls/contexts.pxi, tls/client.pxi).
+    context.hostname_checks_common_name = False
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if tls.ca:
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     if not tls.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

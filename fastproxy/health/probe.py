@@ -150,7 +150,8 @@ async def _connect(
     if tls:
         # A server that never says goodbye must not hold the connection for longer than a check.
         goodbye = float(settings.timeout)
-        name = (settings.tls and settings.tls.server_name) or target.name
+        # Certificates have no dot at the end (tls/client.pxi: peer_expect).
+        name = (settings.tls and settings.tls.server_name) or target.name.removesuffix(".")
         options = {"ssl": tls, "server_hostname": name, "ssl_shutdown_timeout": goodbye}
     if target.path:
         await loop.create_unix_connection(lambda: probe, target.path, **options)

@@ -66,6 +66,16 @@ def summary(found: dict[str, Any]) -> dict[str, Any]:
     return {**found, "status": status, **times(buckets)}
 
 
+def expiry(certificates: list[dict[str, Any]]) -> dict[str, int]:
+    """How many are in force, how many are over, when the first one is."""
+    ends = [one["not_after"] for one in certificates if "not_after" in one]
+    return {
+        "tls_certificates": len(certificates),
+        "tls_certificates_expired": sum(end < time.time() for end in ends),
+        "tls_first_expiry": min(ends, default=0),
+    }
+
+
 def times(buckets: list[int]) -> dict[str, float]:
     return {
         name: round(segment.quantile(buckets, share) / 1000, 3) for name, share in QUANTILES.items()
@@ -102,6 +112,7 @@ class Status:
         head = segment.header(self.board)
         slots = head["workers"]
         totals = segment.workers_sum(self.board, slots)
+        certificates = self.certificates()
         return {
             "version": __version__,
             "state": "draining" if head["stopping"] else "running",
@@ -118,12 +129,15 @@ class Status:
             "roster_epoch": head["roster_epoch"],
             "reloads": self.reloads(),
             "workers": [self.worker(slot) for slot in range(slots)],
-            "totals": {name: totals[name] for name in (*segment.COUNTERS, *segment.GAUGES)},
+            "totals": {
+                **{name: totals[name] for name in (*segment.COUNTERS, *segment.GAUGES)},
+                **expiry(certificates),
+            },
             "limits": {name: totals[name] for name in segment.LIMITS},
             **self.routes_report(slots),
             "upstreams": self.upstreams_report(slots),
             "names": self.names(),
-            "certificates": self.certificates(),
+            "certificates": certificates,
         }
 
     def worker(self, slot: int) -> dict[str, Any]:

@@ -4,15 +4,14 @@
 # into the connection's own buffers, so that an idle connection owns none.
 
 cdef int bio_read(BIO *bio, char *buf, int size) noexcept nogil:
-    """libssl wants bytes of a record."""
+    """libssl wants bytes of a record. At the end of all of them it is told to wait: whoever called
+    looks at `ended`, and libssl, which would take it for fatal, can still write."""
     cdef TlsRoom *room = <TlsRoom *> BIO_get_data(bio)
     cdef size_t count
     BIO_clear_retry_flags(bio)
     if room.tls.flags & TLS_FLOOD:
         return -1
     if room.in_len == 0 and not room_fill(room):
-        if room.ended:
-            return 0
         BIO_set_retry_read(bio)
         return -1
     count = room.in_len if room.in_len < <size_t> size else <size_t> size

@@ -140,7 +140,7 @@ def _listener(reading: Reading, where: str, tls: Tls, http2: bool) -> ListenerKe
         http2=http2,
         tickets=tls.tickets,
         early_data=int(tls.early_data),
-        client_auth=_client_auths(reading, f"{where}.client_auth", tls, pairs),
+        client_auth=_client_auths(reading, f"{where}.client_auth", tls),
         ktls=tls.ktls,
     )
 
@@ -166,14 +166,15 @@ def _pair(reading: Reading, where: str, cert: str, key: str, staple: str = "") -
     found = certificates.identity(reading, where, cert, key)
     if found is None:
         return None
-    answer = b""
+    answer, until = b"", 0
     if staple:
-        answer = certificates.stapled(reading, f"{where}.ocsp", staple, found.leaf)
+        answer, until = certificates.stapled(reading, f"{where}.ocsp", staple, found.leaf)
     return Pair(
         chain=found.chain,
         key=found.key,
         names=found.about.names,
         ocsp=answer,
+        ocsp_until=until,
         about=found.about,
     )
 
@@ -197,9 +198,7 @@ def _file(pair: Pair) -> str:
     return pair.about.file if pair.about is not None else "?"
 
 
-def _client_auths(
-    reading: Reading, where: str, tls: Tls, pairs: Sequence[Pair]
-) -> list[ClientAuth]:
+def _client_auths(reading: Reading, where: str, tls: Tls) -> list[ClientAuth]:
     several = isinstance(tls.client_auth, list)
     given = tls.client_auth if isinstance(tls.client_auth, list) else [tls.client_auth]
     made: list[ClientAuth] = []
@@ -215,19 +214,23 @@ def _client_auths(
                 text = f"client_auth[{seen[host]}] is for {shown} already"
                 reading.error(f"{here}.hosts" if host else here, text)
             seen.setdefault(host, at)
-        if one.mode != "off":
-            made.append(_client_auth(reading, here, one))
-    return made
+        made.append(_client_auth(reading, here, one))
+    return made if any(one.mode != "off" for one in made) else []
 
 
 def _client_auth(reading: Reading, where: str, one: ClientAuthSettings) -> ClientAuth:
     from fastproxy.tls import certificates
 
+    hosts = [name.lower() for name in one.hosts]
+    if one.mode == "off":
+        return ClientAuth(mode="off", hosts=hosts)
+    if not one.ca:
+        reading.error(where, '"ca" is missing', "the authority whose certificates are good")
+        return ClientAuth(mode=one.mode, hosts=hosts)
     pem, believed = certificates.authorities(reading, f"{where}.ca", one.ca)
     crl: bytes | None = b""
     if one.crl:
         crl = certificates.revocations(reading, f"{where}.crl", one.crl, believed)
-    hosts = [name.lower() for name in one.hosts]
     return ClientAuth(mode=one.mode, ca=pem, crl=crl or b"", depth=one.depth, hosts=hosts)
 
 

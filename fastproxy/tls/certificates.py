@@ -300,29 +300,32 @@ def revocations(
     return b"".join(found)
 
 
-def stapled(reading: Reading, where: str, path: str, leaf: x509.Certificate) -> bytes:
-    """An OCSP response to staple; empty, and said, if it cannot be."""
+def stapled(reading: Reading, where: str, path: str, leaf: x509.Certificate) -> tuple[bytes, int]:
+    """An OCSP response to staple, and until when (Unix time, 0: it does not say); empty, and said,
+    if it cannot be."""
     data = reading.read(where, path)
     if data is None:
-        return b""
+        return b"", 0
     try:
         response = ocsp.load_der_ocsp_response(data)
         if response.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
             status = response.response_status.name.lower()
             reading.error(where, f"the OCSP response in {path} says {status}")
-            return b""
+            return b"", 0
         serial, until = response.serial_number, response.next_update_utc
     except (ValueError, UnsupportedAlgorithm) as error:
         text = f"there is no OCSP response in {path}: {_short(error)}"
         reading.error(where, text, "it should be DER, as openssl ocsp -respout writes it")
-        return b""
+        return b"", 0
     if serial != leaf.serial_number:
         reading.error(where, f"the OCSP response in {path} is about another certificate")
-        return b""
-    if until is not None and until.timestamp() < reading.now:
+        return b"", 0
+    if until is None:
+        return data, 0
+    if until.timestamp() < reading.now:
         reading.warn(where, f"the OCSP response in {path} was good until {day(until)}: not stapled")
-        return b""
-    return data
+        return b"", 0
+    return data, int(until.timestamp())
 
 
 def about_of(leaf: x509.Certificate, file: str = "") -> About:

@@ -39,6 +39,8 @@ cdef bint peer_expect(Exchange *x, TlsConn *tls) noexcept nogil:
             x.roster.base + x.roster.header.upstreams.off)) + x.upstream_index,
             <uint32_t> x.backend)
         authority = without_port(text_span(x.roster.base, backend.authority))
+        if authority.len != 0 and authority.ptr[authority.len - 1] == c'.':
+            authority.len -= 1      # what keeps a resolver from guessing is not in names here
         if authority.len == 0 or authority.len >= sizeof(room):
             return False
         memcpy(room, authority.ptr, authority.len)
@@ -47,7 +49,9 @@ cdef bint peer_expect(Exchange *x, TlsConn *tls) noexcept nogil:
     if X509_VERIFY_PARAM_set1_ip_asc(param, name) == 1:
         return True             # RFC 6066 3: an address is no server name
     ERR_clear_error()
-    X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS)
+    # Names are those of the SAN (RFC 9525 2): what a common name says nobody has checked.
+    X509_VERIFY_PARAM_set_hostflags(
+        param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT)
     return (X509_VERIFY_PARAM_set1_host(param, name, 0) == 1
             and SSL_set_tlsext_host_name(tls.ssl, name) == 1)
 

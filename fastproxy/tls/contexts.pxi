@@ -102,7 +102,9 @@ cdef X509 *_use_pair(SSL_CTX *context, bytes chain, bytes key) except NULL:
 
 
 cdef X509_STORE *_store(bytes ca, bytes crl) except NULL:
-    """Trusted certificates, and what they have revoked."""
+    """Trusted certificates, and what they have revoked. Each is believed as it is, an intermediate
+    and a backend's own too; with revocation lists the way goes up to the root, so that none of
+    those in between is passed over."""
     cdef X509_STORE *store = X509_STORE_new()
     cdef _Pem pem = _Pem(ca)
     cdef X509 *one
@@ -133,6 +135,8 @@ cdef X509_STORE *_store(bytes ca, bytes crl) except NULL:
             if count == 0:
                 raise ValueError("there is no revocation list")
             X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL)
+        else:
+            X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN)
     except BaseException:
         X509_STORE_free(store)
         raise
@@ -144,7 +148,10 @@ cdef SSL_CTX *_context(const SSL_METHOD *method, str profile) except NULL:
     cdef SSL_CTX *context = SSL_CTX_new(method)
     if context == NULL:
         raise MemoryError
-    SSL_CTX_set_options(context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION)
+    # All ciphers are good, so our order only says what costs least: AES-128 first. A client without
+    # AES in hardware begins with ChaCha20, and gets it.
+    SSL_CTX_set_options(context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION
+                        | SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA)
     SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER)
     SSL_CTX_set_msg_callback(context, on_message)
     if (SSL_CTX_set_min_proto_version(
@@ -247,6 +254,7 @@ cdef int _build_host(TlsHost *host, spec, list pairs, rule) except -1:
                 raise MemoryError
             memcpy(pair.ocsp, <const char *> ocsp, len(ocsp))
             pair.ocsp_len = <uint32_t> len(ocsp)
+            pair.ocsp_until = one.ocsp_until
     if spec.profile != "modern":
         _set_dh(context)
     SSL_CTX_set_client_hello_cb(context, on_client_hello, NULL)

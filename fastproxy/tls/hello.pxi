@@ -4,38 +4,54 @@
 
 cdef const TlsHost *host_find(const TlsListener *listener, Span name) noexcept nogil:
     """The host of this name (lower case): by the whole of it, else by a wildcard for its first
-    label; NULL: none."""
+    label (RFC 9525 6.3); NULL: no certificate has it."""
     cdef char room[256]
-    cdef const TlsHost *found = name_find(listener, name)
+    cdef const TlsName *found = name_find(&listener.names, name)
     cdef const char *dot
     cdef size_t rest
-    if found != NULL or name.len == 0:
-        return found
-    dot = <const char *> memchr(name.ptr, c'.', name.len)
-    if dot == NULL or dot == name.ptr:
-        return NULL
-    rest = name.len - <size_t> (dot - name.ptr)
-    if rest + 1 > sizeof(room):
-        return NULL
-    room[0] = c'*'
-    memcpy(room + 1, dot, rest)
-    return name_find(listener, span(room, rest + 1))
+    if found == NULL and name.len != 0:
+        dot = <const char *> memchr(name.ptr, c'.', name.len)
+        if dot == NULL or dot == name.ptr:
+            return NULL
+        rest = name.len - <size_t> (dot - name.ptr)
+        if rest + 1 > sizeof(room):
+            return NULL
+        room[0] = c'*'
+        memcpy(room + 1, dot, rest)
+        found = name_find(&listener.names, span(room, rest + 1))
+    return &listener.hosts[found.number] if found != NULL else NULL
 
 
-cdef const TlsHost *name_find(const TlsListener *listener, Span name) noexcept nogil:
+cdef uint32_t rule_find(const TlsListener *listener, Span name) noexcept nogil:
+    """The rule (TlsHost.rule) of this name: its own, else that of the longest wildcard above it,
+    however far: what a route takes for a name's (route/match.pxd) must be what its rule guards."""
+    cdef const TlsName *found = name_find(&listener.ruled, name)
+    cdef Span rest = name
+    cdef const char *dot
+    while found == NULL and rest.len != 0:
+        dot = <const char *> memchr(rest.ptr, c'.', rest.len)
+        if dot == NULL:
+            break
+        rest = span(dot, rest.len - <size_t> (dot - rest.ptr))
+        found = name_find(&listener.ruled, rest)
+        rest = span(dot + 1, rest.len - 1)
+    return found.number if found != NULL else listener.rule
+
+
+cdef const TlsName *name_find(const TlsNames *names, Span name) noexcept nogil:
     cdef uint32_t low = 0
-    cdef uint32_t high = listener.name_count
+    cdef uint32_t high = names.count
     cdef uint32_t middle
     cdef const TlsName *at
     cdef int order
     while low < high:
         middle = (low + high) // 2
-        at = &listener.names[middle]
+        at = &names.items[middle]
         order = <int> at.len - <int> name.len
         if order == 0:
             order = memcmp(at.text, name.ptr, name.len)
         if order == 0:
-            return &listener.hosts[at.host]
+            return at
         if order < 0:
             low = middle + 1
         else:
@@ -82,7 +98,7 @@ cdef int on_client_hello(SSL *ssl, int *alert, void *arg) noexcept nogil:
             alert[0] = SSL_AD_UNRECOGNIZED_NAME
             tls.flags |= TLS_UNNAMED
             return SSL_CLIENT_HELLO_ERROR
-        host = &tls.listener.hosts[0]
+        host = &tls.listener.hosts[tls.listener.others[rule_find(tls.listener, name)]]
     if host != tls.host:
         tls.host = host
         if SSL_set_SSL_CTX(ssl, host.context) == NULL:
@@ -125,7 +141,8 @@ cdef int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
 
 
 cdef int on_status(SSL *ssl, void *arg) noexcept nogil:
-    """OCSP: the staple of the certificate that was chosen."""
+    """OCSP: the staple of the certificate that was chosen, while it is good: with an old one many
+    clients leave, without any nearly none."""
     cdef TlsConn *tls = <TlsConn *> SSL_get_app_data(ssl)
     cdef X509 *leaf = SSL_get_certificate(ssl)
     cdef const TlsPair *pair
@@ -135,6 +152,8 @@ cdef int on_status(SSL *ssl, void *arg) noexcept nogil:
         pair = &tls.host.pairs[i]
         if pair.leaf != leaf or pair.ocsp == NULL:
             continue
+        if pair.ocsp_until != 0 and pair.ocsp_until < tls.keys.room.eng.wall_sec:
+            break
         copy = <unsigned char *> OPENSSL_malloc(pair.ocsp_len)
         if copy == NULL:
             break
@@ -158,7 +177,7 @@ cdef void on_message(int writing, int version, int kind, const void *data, size_
     if writing:
         if (kind == SSL3_RT_ALERT and size == 2
                 and (<const unsigned char *> data)[1] == SSL_AD_NO_RENEGOTIATION):
-            tls.flags |= TLS_FLOOD
+            flood_end(tls)
         return
     now = tls.keys.room.eng.now_ms
     if now - tls.messages_ms >= 1000:
@@ -166,4 +185,12 @@ cdef void on_message(int writing, int version, int kind, const void *data, size_
         tls.messages = 0
     tls.messages += 1
     if tls.messages > TLS_MESSAGES_MAX:
-        tls.flags |= TLS_FLOOD
+        flood_end(tls)
+
+
+cdef inline void flood_end(TlsConn *tls) noexcept nogil:
+    """libssl gets no more to read: from us (bio_read), or, where it has the socket itself, from
+    nobody, as if the peer had said that this was all (read_trouble knows better)."""
+    tls.flags |= TLS_FLOOD
+    if tls.flags & TLS_SOCKET:
+        SSL_set_shutdown(tls.ssl, SSL_RECEIVED_SHUTDOWN)

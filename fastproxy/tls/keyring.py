@@ -34,6 +34,8 @@ class Pair(msgspec.Struct):
     """DNS names and IP addresses of its SANs, lower case, "*.example.com" included."""
     ocsp: bytes = b""
     """A DER response to staple; empty: none."""
+    ocsp_until: int = 0
+    """Unix time until which it is good; 0: it does not say."""
     about: About | None = None
 
 
@@ -41,8 +43,9 @@ class ClientAuth(msgspec.Struct):
     """Certificates that clients show."""
 
     mode: str
-    """"optional" or "required". One that is shown is checked in any case."""
-    ca: bytes
+    """"optional" or "required": one that is shown is checked in any case. "off": nobody is asked,
+    what other rules say of all below or of every other name notwithstanding."""
+    ca: bytes = b""
     """PEM: who may have signed them."""
     crl: bytes = b""
     """PEM: what was revoked. Where there is one, every issuer in the chain must have one."""

@@ -42,11 +42,23 @@ cdef TlsKeys *_build_keys(Engine *eng, TlsRoom *room, keyring) except NULL:
 
 def _matches(table, str name):
     """What a table of names has for this one: by itself, else by the wildcard for its first label;
-    None: nothing."""
+    None: nothing. (hello.pxi: host_find)"""
     if name in table:
         return table[name]
     _, dot, rest = name.partition(".")
     return table.get(f"*.{rest}") if dot else None
+
+
+def _rule_of(rules, str name):
+    """The rule of a name, also that of a wildcard far above it. (hello.pxi: rule_find)"""
+    if name in rules:
+        return rules[name]
+    rest = name.partition(".")[2]
+    while rest:
+        if f"*.{rest}" in rules:
+            return rules[f"*.{rest}"]
+        rest = rest.partition(".")[2]
+    return rules.get("", 0)
 
 
 cdef dict _pairs_by_name(pairs):
@@ -58,11 +70,11 @@ cdef dict _pairs_by_name(pairs):
 
 
 cdef dict _rules_by_host(rules):
-    """{host: rule number from 1}; "": for all others."""
+    """{host: rule number from 1, or 0: nobody is asked}; "": for all others."""
     found = {}
     for number, rule in enumerate(rules, 1):
         for host in rule.hosts or [""]:
-            found.setdefault(host.lower(), number)
+            found.setdefault(host.lower(), 0 if rule.mode == "off" else number)
     return found
 
 
@@ -76,23 +88,30 @@ cdef bytes _identity(index, spec, names, rule):
 
 
 cdef int _build_listener(TlsListener *listener, index, spec) except -1:
-    """Names that share certificates and rule are one host; host 0 is for all others."""
+    """Names that share certificates and rule are one host; the first hosts, one for each rule, are
+    for names that no certificate has."""
     if not spec.pairs:
         raise ValueError("there is no certificate")
     if spec.profile not in ("intermediate", "modern"):
         raise ValueError(f"{spec.profile!r} is no profile")
     pairs = _pairs_by_name(spec.pairs)
     rules = _rules_by_host(spec.client_auth)
-    default_rule = rules.get("", 0)
+    listener.rule = rules.get("", 0)
     first = [pair for pair in spec.pairs if pair.names == spec.pairs[0].names]
-    groups = {(tuple(map(id, first)), default_rule): ([], first)}
+    groups = {(tuple(map(id, first)), number): ([], first)
+              for number in dict.fromkeys([listener.rule, *rules.values()])}
+    listener.others = <uint32_t *> calloc(len(spec.client_auth) + 1, sizeof(uint32_t))
+    if listener.others == NULL:
+        raise MemoryError
+    for at, (_, number) in enumerate(groups):
+        listener.others[<uint32_t> number] = at
     for name in sorted({*pairs, *rules} - {""}):
-        own = _matches(pairs, name) or first
-        number = _matches(rules, name) or default_rule
-        groups.setdefault((tuple(map(id, own)), number), ([], own))[0].append(name)
+        own = _matches(pairs, name)
+        if own is not None:
+            key = (tuple(map(id, own)), _rule_of(rules, name))
+            groups.setdefault(key, ([], own))[0].append(name)
     listener.hosts = <TlsHost *> calloc(len(groups), sizeof(TlsHost))
-    listener.names = <TlsName *> calloc(len(pairs) + len(rules) + 1, sizeof(TlsName))
-    if listener.hosts == NULL or listener.names == NULL:
+    if listener.hosts == NULL:
         raise MemoryError
     listener.refuse = spec.unknown_sni == "refuse"
     listener.http2 = spec.http2
@@ -107,24 +126,28 @@ cdef int _build_listener(TlsListener *listener, index, spec) except -1:
         memcpy(host.vhost, <const char *> identity, VHOST_BYTES)
         listener.host_count += 1
         _build_host(host, spec, own, rule)
-        # A name that only a rule has is served by a certificate for all others; by SNI it is known
-        # only if a certificate is for it.
-        served += [(len(name), name.encode(), listener.host_count - 1) for name in names
-                   if not listener.refuse or _matches(pairs, name) is not None]
-    for length, text, number in sorted(served):
-        _add_name(listener, text, number)
+        served += [(name, listener.host_count - 1) for name in names]
+    _build_names(&listener.names, served)
+    _build_names(&listener.ruled, [
+        (name.removeprefix("*"), number) for name, number in rules.items() if name])
     return 0
 
 
-cdef int _add_name(TlsListener *listener, bytes text, uint32_t host) except -1:
-    cdef TlsName *name = &listener.names[listener.name_count]
-    name.text = <char *> malloc(len(text) + 1)
-    if name.text == NULL:
+cdef int _build_names(TlsNames *names, list given) except -1:
+    """`given`: (name, number)."""
+    cdef TlsName *item
+    names.items = <TlsName *> calloc(len(given) + 1, sizeof(TlsName))
+    if names.items == NULL:
         raise MemoryError
-    memcpy(name.text, <const char *> text, len(text))
-    name.len = <uint32_t> len(text)
-    name.host = host
-    listener.name_count += 1
+    for length, text, number in sorted((len(name), name.encode(), at) for name, at in given):
+        item = &names.items[names.count]
+        item.text = <char *> malloc(length + 1)
+        if item.text == NULL:
+            raise MemoryError
+        memcpy(item.text, <const char *> text, length)
+        item.len = length
+        item.number = number
+        names.count += 1
     return 0
 
 

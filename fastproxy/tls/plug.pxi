@@ -82,13 +82,9 @@ cdef bint plug_misdirected(Engine *eng, Connection *conn, Span host) noexcept no
     """TlsPlug.misdirected: of this connection a certificate was asked by another rule than that of
     this host (B3 30)."""
     cdef TlsConn *tls = tls_of(conn)
-    cdef const TlsHost *wanted
     if tls == NULL or tls.flags & TLS_CLIENT or not tls.listener.rules:
         return False
-    wanted = host_find(tls.listener, host)
-    if wanted == NULL:
-        wanted = &tls.listener.hosts[0]
-    return wanted.rule != tls.host.rule
+    return rule_find(tls.listener, host) != tls.host.rule
 
 
 # ---- a keyring's end -------------------------------------------------------------------------
@@ -119,7 +115,14 @@ cdef void listener_free(TlsListener *listener) noexcept nogil:
             X509_free(host.pairs[j].leaf)
             free(host.pairs[j].ocsp)
         free(host.pairs)
-    for i in range(listener.name_count):
-        free(listener.names[i].text)
+    names_free(&listener.names)
+    names_free(&listener.ruled)
+    free(listener.others)
     free(listener.hosts)
-    free(listener.names)
+
+
+cdef void names_free(TlsNames *names) noexcept nogil:
+    cdef uint32_t i
+    for i in range(names.count):
+        free(names.items[i].text)
+    free(names.items)

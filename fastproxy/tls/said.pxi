@@ -9,13 +9,22 @@ cdef enum:
     SAID_CLIENTS = 20
     SAID_BYTES = 512
 
+cdef const char *SPEAK_TLS = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 36\r\n"
+    b"Connection: close\r\n\r\nThis port speaks TLS: use https://.\n")
+"""Whoever asks in plain text gets it so."""
+
 
 cdef void note_failure(Engine *eng, TlsRoom *room, TlsConn *tls) noexcept nogil:
     """A handshake failed, libssl's reasons are still there. A backend's certificate that is not
     valid is worth a line, and the client is told so much; all else is counted."""
+    cdef unsigned long code
     cdef long result
     cdef const char *why
     if not tls.flags & TLS_CLIENT:
+        code = ERR_peek_error()
+        if ERR_GET_LIB(code) == ERR_LIB_SSL and ERR_GET_REASON(code) == SSL_R_HTTP_REQUEST:
+            room_offer(eng, tls.conn, <char *> SPEAK_TLS, strlen(SPEAK_TLS))
         if room.debug:
             why = ERR_reason_error_string(ERR_peek_last_error())
             if tls.flags & TLS_UNNAMED:

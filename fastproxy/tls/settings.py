@@ -44,17 +44,17 @@ class ClientAuthSettings(Struct, forbid_unknown_fields=True, kw_only=True, froze
 
     mode: Literal["off", "optional", "required"] = "required"
     """`required`: without a good certificate there is no connection. `optional`: a client may come
-    without; a bad one is refused. `off`: nobody is asked."""
-    ca: str
-    """PEM file of the authorities whose certificates are good."""
+    without; a bad one is refused. `off`: nobody is asked, where another entry is for more."""
+    ca: str = ""
+    """PEM file of the authorities whose certificates are good. There must be one, unless `off`."""
     crl: str = ""
-    """PEM file of revocation lists, one for each authority of a chain. Empty: nothing is
-    revoked."""
+    """PEM file of revocation lists, one for each authority of a chain, up to a root in `ca`.
+    Empty: nothing is revoked."""
     depth: Annotated[int, Meta(ge=0, le=100)] = 9
     """The most intermediates between a client's certificate and one of `ca`."""
     hosts: list[Name] = []
-    """Names (SNI) that this is for, `*.example.com` for all below one. Empty: every name that no
-    other entry has."""
+    """Names (SNI) that this is for, `*.example.com` for all below it (any depth, not itself).
+    Empty: every name that no other entry has."""
     client_cert_header: Literal["off", "rfc9440", "xfcc"] = "off"
     """How upstreams are told of the client's certificate. `rfc9440`: `Client-Cert`. `xfcc`:
     `X-Forwarded-Client-Cert`, as Envoy writes it. What clients send in these fields is taken out in
@@ -130,7 +130,8 @@ class UpstreamTls(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True)
     """Only a backend whose certificate is good, and has the right name, gets requests. false: any
     certificate will do, so anybody in between can read along."""
     ca: str = ""
-    """PEM file of the authorities that are believed. Empty: those of the system."""
+    """PEM file of the authorities that are believed, intermediates too, or of a backend's own
+    certificate. Empty: those of the system."""
     server_name: Annotated[
         str, Meta(pattern=SERVER_NAME_PATTERN, extra=WANTED_SERVER_NAME)
     ] = ""  # fmt: skip

@@ -82,12 +82,17 @@ cdef SSL_TICKET_RETURN on_ticket_opened(SSL *ssl, SSL_SESSION *session, const un
                                         size_t name_len, SSL_TICKET_STATUS status,
                                         void *arg) noexcept nogil:
     cdef TlsConn *tls = <TlsConn *> SSL_get_app_data(ssl)
+    cdef X509 *peer
     cdef void *kept = NULL
     cdef size_t length = 0
     if status != SSL_TICKET_SUCCESS and status != SSL_TICKET_SUCCESS_RENEW:
         return SSL_TICKET_RETURN_IGNORE_RENEW
     if (SSL_SESSION_get0_ticket_appdata(session, &kept, &length) != 1 or length != VHOST_BYTES
             or memcmp(kept, tls.purpose, VHOST_BYTES) != 0):
+        return SSL_TICKET_RETURN_IGNORE_RENEW
+    # A session is no way around the end of the certificate that it was made with.
+    peer = SSL_SESSION_get0_peer(session)
+    if peer != NULL and X509_cmp_current_time(X509_get0_notAfter(peer)) <= 0:
         return SSL_TICKET_RETURN_IGNORE_RENEW
     # In TLS 1.3 clients use a ticket once (RFC 8446 C.4): without a new one, every second
     # connection of theirs would be a whole handshake.

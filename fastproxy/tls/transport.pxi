@@ -142,7 +142,9 @@ cdef ssize_t tls_read(Engine *eng, Connection *conn, char *buf, size_t size,
     drained[0] = room_drained(room)
     if total != 0:
         if why == IO_ERROR:
-            tls.flags |= TLS_BROKEN     # the next read says so
+            # The next read says so; who has only ended its side may still be answered.
+            if not room.ended:
+                tls.flags |= TLS_BROKEN
             drained[0] = False
         elif why == 0:
             drained[0] = False          # it says so again
@@ -177,7 +179,7 @@ cdef ssize_t read_trouble(TlsRoom *room, TlsConn *tls) noexcept nogil:
         return IO_AGAIN
     if tls.flags & TLS_EARLY:
         count_add(&room.eng.me.tls_failed, 1)
-    if SSL_get_error(tls.ssl, 0) == SSL_ERROR_ZERO_RETURN:
+    if SSL_get_error(tls.ssl, 0) == SSL_ERROR_ZERO_RETURN and not tls.flags & TLS_FLOOD:
         return 0
     return IO_ERROR
 

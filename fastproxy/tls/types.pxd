@@ -28,6 +28,7 @@ cdef struct TlsPair:
     X509 *leaf                  # ours
     unsigned char *ocsp         # a DER answer to staple, or NULL
     uint32_t ocsp_len
+    uint64_t ocsp_until         # Unix time: stapled no longer than that; 0: for good
 
 
 cdef struct TlsHost:
@@ -42,16 +43,23 @@ cdef struct TlsHost:
 cdef struct TlsName:
     char *text                  # lower case; "*.example.com"
     uint32_t len
-    uint32_t host               # index into TlsListener.hosts
+    uint32_t number             # what it stands for
+
+
+cdef struct TlsNames:
+    TlsName *items              # sorted by (len, text)
+    uint32_t count
 
 
 cdef struct TlsListener:
     TlsHost *hosts              # NULL: speaks no TLS
-    TlsName *names              # sorted by (len, text)
+    TlsNames names              # of certificates -> index into `hosts`
+    TlsNames ruled              # of rules -> TlsHost.rule; ".example.com" for all below it
+    uint32_t *others            # by rule: the host (its index) for names that no certificate has
     uint32_t host_count
-    uint32_t name_count
+    uint32_t rule               # for names that no rule names
     uint32_t early_data         # most bytes of it; 0: none
-    uint8_t refuse              # unknown_sni = "refuse"; else hosts[0] is for them
+    uint8_t refuse              # unknown_sni = "refuse"; else `others` are for them
     uint8_t http2               # offer h2
     uint8_t rules               # some host asks clients for certificates
     uint8_t ktls                # the kernel may do the records' work

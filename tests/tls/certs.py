@@ -81,14 +81,14 @@ class Signed:
 
 
 class Authority:
-    """Signs."""
+    """Signs. `above`: who has signed its own certificate, not itself."""
 
-    def __init__(self, name: str = "a test's authority") -> None:
+    def __init__(self, name: str = "a test's authority", above: Authority | None = None) -> None:
         self.private = ec.generate_private_key(ec.SECP256R1())
         self.subject = name_of(name)
         public = self.private.public_key()
         self.identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(public)
-        self.certificate = self._sign(
+        self.certificate = (above or self)._sign(
             self.subject, self.private.public_key(), -DAY, 3650 * DAY, [], authority=True
         )
 
@@ -109,6 +109,12 @@ class Authority:
             name_of(names[0]), key.public_key(), since, until, list(names), extra=extra
         )
         return Signed(found, key, [name for name in names if "://" not in name])
+
+    def sign_common(self, name: str) -> Signed:
+        """One without a SAN, as they were once: its common name alone says whose it is."""
+        key = new_key("ec")
+        found = self._sign(name_of(name), key.public_key(), -DAY, 90 * DAY, [])
+        return Signed(found, key, [])
 
     def _sign(
         self,

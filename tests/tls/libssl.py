@@ -29,8 +29,9 @@ class Client:
     """Blocking, on a socket of its own. Trusts everybody."""
 
     def __init__(
-        self, port: int, name: bytes = b"a.test", *, version: int = TLS13, session: Any = None
-    ) -> None:
+        self, port: int, name: bytes = b"a.test", *, version: int = TLS13, session: Any = None,
+        alpn: bytes = b"",
+    ) -> None:  # fmt: skip
         self.socket = socket.create_connection(("127.0.0.1", port), 10)
         self.socket.setblocking(True)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -38,6 +39,8 @@ class Client:
         LIB.SSL_CTX_ctrl(self.context, CTRL_MAX_VERSION, ctypes.c_long(version), None)
         self.ssl = pointer(LIB.SSL_new(self.context))
         LIB.SSL_ctrl(self.ssl, CTRL_NAME, ctypes.c_long(0), name)
+        if alpn:
+            LIB.SSL_set_alpn_protos(self.ssl, alpn, len(alpn))
         LIB.SSL_set_fd(self.ssl, self.socket.fileno())
         LIB.SSL_set_connect_state(self.ssl)
         if session is not None:
@@ -74,6 +77,10 @@ class Client:
                 break
             data += piece
         return data
+
+    def goodbye(self) -> None:
+        """close_notify: nothing more comes from us."""
+        LIB.SSL_shutdown(self.ssl)
 
     def update_key(self) -> bool:
         """Change our key and ask the other side for the same; was it sent?"""

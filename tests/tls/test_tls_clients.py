@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -16,8 +17,15 @@ AUTHORITY = Authority()
 PEOPLE, STRANGERS = Authority("people"), Authority("strangers")
 ALICE, MALLORY = PEOPLE.sign("alice"), PEOPLE.sign("mallory", kind="rsa")
 OLD = PEOPLE.sign("old", since=-9 * DAY, until=-DAY)
+BETWEEN = Authority("between", above=PEOPLE)
+ISSUED = BETWEEN.sign("bob")
+ISSUED.above = BETWEEN.pem
 STRANGER = STRANGERS.sign("alice")
-PAIR = AUTHORITY.sign("open.test", "maybe.test", "guarded.test", "x.guarded.test", "strange.test")
+PAIR = AUTHORITY.sign(
+    "open.test", "maybe.test", "guarded.test", "x.guarded.test", "strange.test",
+    "x.y.guarded.test", "free.guarded.test", "between.test",
+    "direct.test", "near.test",
+)  # fmt: skip
 WILD = AUTHORITY.sign("*.wild.test")
 REVOKED = PEOPLE.revoke(MALLORY)
 KEYS = ListenerKeys(
@@ -26,20 +34,35 @@ KEYS = ListenerKeys(
         ClientAuth("optional", PEOPLE.pem, REVOKED, hosts=["maybe.test"]),
         ClientAuth("required", PEOPLE.pem, REVOKED, hosts=["guarded.test", "*.guarded.test"]),
         ClientAuth("required", STRANGERS.pem, hosts=["strange.test", "admin.wild.test"]),
+        ClientAuth("off", hosts=["free.guarded.test"]),
+        ClientAuth("required", BETWEEN.pem, hosts=["between.test"]),
+        ClientAuth("required", PEOPLE.pem, depth=0, hosts=["direct.test"]),
+        ClientAuth("required", PEOPLE.pem, depth=1, hosts=["near.test"]),
     ],
+)
+SHUT = ListenerKeys(
+    [PAIR.pair()],
+    unknown_sni="refuse",
+    client_auth=[ClientAuth("required", PEOPLE.pem, hosts=["guarded.test", "unheld.test"])],
 )
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 CARDS = {
     "none": None, "alice": ALICE, "revoked": MALLORY, "expired": OLD, "stranger": STRANGER,
+    "issued": ISSUED,
 }  # fmt: skip
 ALLOWED = {
-    "open.test": {"none", "alice", "revoked", "expired", "stranger"},
+    "open.test": set(CARDS),
     "maybe.test": {"none", "alice"},
     "guarded.test": {"alice"},
     "x.guarded.test": {"alice"},
+    "x.y.guarded.test": {"alice"},
+    "free.guarded.test": set(CARDS),
     "strange.test": {"stranger"},
     "admin.wild.test": {"stranger"},
-    "other.wild.test": {"none", "alice", "revoked", "expired", "stranger"},
+    "between.test": {"issued"},
+    "direct.test": {"alice", "revoked"},
+    "near.test": {"alice", "revoked", "issued"},
+    "other.wild.test": set(CARDS),
 }
 
 
@@ -47,7 +70,7 @@ ALLOWED = {
 def proxy() -> Iterator[Secure]:
     every = ListenerKeys([PAIR.pair()], client_auth=[ClientAuth("required", PEOPLE.pem)])
     with Backend() as backend:
-        with Secure([KEYS, every], upstreams=[backend.url]) as running:
+        with Secure([KEYS, every, SHUT], upstreams=[backend.url]) as running:
             yield running
 
 
@@ -98,6 +121,13 @@ def test_a_rule_for_every_host(proxy: Secure, version: ssl.TLSVersion) -> None:
         ("open.test", "GUARDED.test:8443", 421),
         ("open.test", "x.guarded.test", 421),
         ("open.test", "maybe.test", 421),
+        ("open.test", "x.y.guarded.test", 421),
+        ("open.test", "x.y.guarded.test.", 421),
+        ("x.guarded.test", "x.y.z.guarded.test", 200),
+        ("guarded.test", "free.guarded.test", 421),
+        ("open.test", "free.guarded.test", 200),
+        ("open.test", "x.free.guarded.test", 421),
+        ("open.test", f"{'a.' * 120}guarded.test", 421),
         ("maybe.test", "open.test", 421),
         ("maybe.test", "maybe.test", 200),
         ("guarded.test", "guarded.test", 200),
@@ -116,6 +146,28 @@ def test_the_host_asked_for_is_the_one_of_the_handshake(
     with proxy.talk(context, name) as client:
         for _ in range(2):  # 421 is no reason to close
             assert ask(client, host=host).startswith(f"HTTP/1.1 {status} ".encode())
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_names_that_no_certificate_has_are_guarded_too(
+    proxy: Secure, version: ssl.TLSVersion
+) -> None:
+    for card, fine in (("alice", True), ("none", False)):
+        context = context_for(version, card)
+        context.check_hostname = False
+        with ExitStack() as stack:
+            if not fine:
+                stack.enter_context(pytest.raises((OSError, AssertionError)))
+            client = stack.enter_context(proxy.talk(context, "un.held.guarded.test"))
+            assert ask(client, host="un.held.guarded.test").startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_host_that_nobody_gets_by_its_name_is_guarded_too(proxy: Secure) -> None:
+    """Where unknown names are refused, a rule's name may have no certificate: its Host has."""
+    context = context_for(VERSIONS[1], "none")
+    with proxy.talk(context, "open.test", port=proxy.ports()[2]) as client:
+        assert ask(client, host="unheld.test").startswith(b"HTTP/1.1 421 ")
+        assert ask(client, host="open.test").startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_handshake_without_the_right_card_is_counted(proxy: Secure) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import hpack
 import pytest
 
 from fastproxy.tls.keyring import ListenerKeys
+from tests.h2 import frames as h2
 from tests.raw.recorder import Recorder
 from tests.tls import libssl
 from tests.tls.certs import Authority
@@ -33,17 +35,29 @@ def request(method: bytes = b"GET", body: bytes = b"", more: bytes = b"") -> byt
     return method + b" /x HTTP/1.1\r\nHost: a.test\r\n" + length + more + b"\r\n" + body
 
 
-def session(port: int) -> object:
-    with libssl.Client(port) as client:
+UPGRADE = (
+    b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+)
+H2 = b"\x02h2"
+
+
+def session(port: int, alpn: bytes = b"") -> object:
+    """`alpn`: the session is one of this protocol, h2."""
+    with libssl.Client(port, alpn=alpn) as client:
         client.shake()
-        client.write(request())
-        assert client.read().startswith(b"HTTP/1.1 200")
+        if alpn:
+            client.write(h2.PREFACE + h2.settings() + h2.get(path=b"/x"))
+            client.read_until(b"ok")
+        else:
+            client.write(request())
+            assert client.read().startswith(b"HTTP/1.1 200")
         return client.session()
 
 
-def begun(port: int, kept: object, data: bytes) -> libssl.Client:
+def begun(port: int, kept: object, data: bytes, alpn: bytes = b"") -> libssl.Client:
     """A connection that has sent early data, its handshake not finished."""
-    client = libssl.Client(port, session=kept)
+    client = libssl.Client(port, session=kept, alpn=alpn)
     assert client.early(data)
     return client
 
@@ -72,7 +86,7 @@ def test_safe_methods_are_answered_early(proxy: Secure, recorder: Recorder, meth
 @pytest.mark.parametrize(
     "data",
     [request(b"POST", b"hello"), request(b"PUT", b"x"), request(b"DELETE"), request(b"PATCH"),
-     request(b"GET", b"body"), request(b"PURGE")],
+     request(b"GET", b"body"), request(b"PURGE"), request(more=UPGRADE)],
 )  # fmt: skip
 def test_all_others_are_told_to_come_again(proxy: Secure, recorder: Recorder, data: bytes) -> None:
     kept = session(proxy.port)
@@ -88,6 +102,31 @@ def test_all_others_are_told_to_come_again(proxy: Secure, recorder: Recorder, da
         client.write(data)
         assert client.read().startswith(b"HTTP/1.1 ")
         assert len(recorder.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "told"), [(b"GET", b"200", [["1"]]), (b"POST", b"425", [])]
+)
+def test_streams_are_early_too(
+    proxy: Secure, recorder: Recorder, method: bytes, status: bytes, told: list[list[str]]
+) -> None:
+    kept = session(proxy.port, H2)
+    recorder.clear()
+    data = h2.PREFACE + h2.settings() + h2.get(path=b"/x", method=method)
+    with begun(proxy.port, kept, data, H2) as client:
+        client.shake()
+        assert client.early_status == libssl.EARLY_ACCEPTED
+        got, decoder, fields = b"", hpack.Decoder(), []
+        while not fields:
+            piece = client.read()
+            assert piece
+            got += piece
+            while len(got) >= 9 and len(got) >= 9 + (size := int.from_bytes(got[:3], "big")):
+                if got[3] == h2.HEADERS:
+                    fields = decoder.decode(got[9 : 9 + size], raw=True)
+                got = got[9 + size :]
+        assert fields[0] == (b":status", status)
+        assert [one.all("early-data") for one in recorder.requests] == told
 
 
 def test_a_backends_425_is_passed_on(proxy: Secure, recorder: Recorder) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import socket
 import ssl
 import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from fastproxy.tls.keyring import ListenerKeys
-from tests.running import FOREIGN, Backend
+from tests.running import FOREIGN, Backend, wait_until
 from tests.tls.certs import Authority
 from tests.tls.secure import Secure, ask, trusting
 
@@ -97,6 +98,28 @@ def test_a_name_with_two_kinds_of_key(proxy: Secure, ciphers: str, expected: obj
     assert found in [one.der for one in wanted]  # type: ignore[attr-defined]
 
 
+AES_128, AES_256, CHACHA = "AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305"
+
+
+@pytest.mark.parametrize(
+    ("offered", "chosen"),
+    [
+        ([AES_256, CHACHA, AES_128], AES_128),
+        ([AES_128, AES_256], AES_128),
+        ([CHACHA, AES_256, AES_128], CHACHA),
+        ([AES_256, CHACHA], AES_256),
+    ],
+)
+def test_our_order_of_ciphers_but_for_who_lacks_aes(
+    proxy: Secure, offered: list[str], chosen: str
+) -> None:
+    context = trusting(AUTHORITY)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(":".join(f"ECDHE-ECDSA-{one}" for one in offered))
+    with proxy.talk(context, port=port(proxy, DEFAULT)) as client:
+        assert client.cipher()[0] == f"ECDHE-ECDSA-{chosen}"  # type: ignore[index]
+
+
 @pytest.mark.parametrize(
     ("which", "version", "fine"),
     [
@@ -143,21 +166,32 @@ def test_nothing_in_common_ends_the_handshake(proxy: Secure, offered: list[str])
             pass
 
 
+def stapled(port: int, name: str) -> bool:
+    done = subprocess.run(
+        ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-servername", name, "-status"],
+        input=b"", capture_output=True, timeout=20, check=False, env=FOREIGN,
+    )  # fmt: skip
+    found = b"OCSP Response Status: unauthorized" in done.stdout
+    assert (b"OCSP response: no response sent" in done.stdout) is not found
+    return found
+
+
 def test_a_staple_for_its_certificate_alone(proxy: Secure) -> None:
-    for name, expected in [("ocsp.test", True), ("a.test", False)]:
-        done = subprocess.run(
-            ["openssl", "s_client", "-connect", f"127.0.0.1:{port(proxy, DEFAULT)}",
-             "-servername", name, "-status"],
-            input=b"", capture_output=True, timeout=20, check=False, env=FOREIGN,
-        )  # fmt: skip
-        assert (b"OCSP Response Status: unauthorized" in done.stdout) is expected
-        assert (b"OCSP response: no response sent" in done.stdout) is not expected
+    assert stapled(port(proxy, DEFAULT), "ocsp.test")
+    assert not stapled(port(proxy, DEFAULT), "a.test")
+
+
+def test_a_staple_that_expires_is_shown_no_more() -> None:
+    pair = AUTHORITY.sign("a.test").pair(STAPLE)
+    pair.ocsp_until = int(time.time()) + 4
+    with Secure([ListenerKeys([pair])]) as proxy:
+        assert stapled(proxy.port, "a.test")
+        wait_until(lambda: not stapled(proxy.port, "a.test"))
 
 
 def test_what_is_no_client_hello_is_refused_and_counted(proxy: Secure) -> None:
     before = proxy.totals()["tls_failed"]
     junk = [
-        b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n",
         bytes(range(256)),
         b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00",
         b"\x16\x03\x01\xff\xff" + bytes(70000),
@@ -175,6 +209,16 @@ def test_what_is_no_client_hello_is_refused_and_counted(proxy: Secure) -> None:
             assert b"HTTP/" not in data
     assert proxy.totals()["tls_failed"] - before == len(junk)
     assert shown(proxy, DEFAULT, "a.test", unchecked()) == FIRST.der
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "HEAD", "PUT"])
+def test_plain_http_is_told_so(proxy: Secure, method: str) -> None:
+    with socket.create_connection(("127.0.0.1", port(proxy, DEFAULT)), 10) as line:
+        line.sendall(f"{method} / HTTP/1.1\r\nHost: a.test\r\n\r\n".encode())
+        head, _, body = line.makefile("rb").read().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert f"content-length: {len(body)}".encode() in head.lower()
+    assert body == b"This port speaks TLS: use https://.\n"
 
 
 def test_an_open_port_that_says_nothing_is_closed_in_time() -> None:

@@ -150,6 +150,7 @@ def test_whose_where_and_why(proxy: Filed, number: int, how: Any, why: str) -> N
     assert why in reason
     assert reason
     assert more == 0
+    wait_until(lambda: proxy.totals()["tls_failed"] > failed)  # counted after it is said
     assert proxy.totals()["tls_failed"] == failed + 1
 
 
@@ -173,7 +174,8 @@ def test_few_a_second(proxy: Filed) -> None:
             http(line)
             assert line.recv(100) is not None
     spent = time.monotonic() - started
-    assert len(said(proxy)) - before <= 20 * (spent + 1)
+    # A second may have begun before we did, and others within.
+    assert len(said(proxy)) - before <= 20 * (int(spent) + 2)
     time.sleep(1.1)  # the next second
     with plain(proxy) as line:
         http(line)

@@ -3,6 +3,7 @@ another host's context (B3 30, TL2)."""
 
 from __future__ import annotations
 
+import datetime
 import os
 import signal
 import ssl
@@ -114,6 +115,27 @@ def test_a_resumed_session_keeps_who_the_client_is(proxy: Secure, version: ssl.T
     kept, _ = session(proxy, bare, "a.test", proxy.port)
     with pytest.raises(OSError):
         session(proxy, bare, "guarded.test", proxy.port, kept)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_session_ends_with_the_clients_certificate(
+    proxy: Secure, version: ssl.TLSVersion
+) -> None:
+    brief = PEOPLE.sign("brief", until=datetime.timedelta(seconds=6))
+    context = showing(trusting(AUTHORITY), brief)
+    context.minimum_version = context.maximum_version = version
+    kept, _ = session(proxy, context, "guarded.test", proxy.port)
+    assert session(proxy, context, "guarded.test", proxy.port, kept)[1]
+
+    def refused() -> bool:
+        try:
+            session(proxy, context, "guarded.test", proxy.port, kept)
+        except (OSError, AssertionError):
+            return True
+        return False
+
+    wait_until(refused, 20)
+    assert datetime.datetime.now(datetime.UTC) > brief.certificate.not_valid_after_utc
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 from fastproxy.tls.keyring import ListenerKeys
-from tests.running import wait_until
+from tests.running import Backend, wait_until
 from tests.tls import libssl
 from tests.tls.certs import Authority
 from tests.tls.secure import Secure, ask, trusting
@@ -267,6 +267,21 @@ def test_an_end_inside_a_body_is_a_cut(proxy: Secure, plain: Plain, how: str) ->
         else:
             line.socket.shutdown(socket.SHUT_WR)
         wait_until(lambda: plain.ends == ["cut after 99 of 5000"])
+
+
+@pytest.mark.parametrize("version", [libssl.TLS12, libssl.TLS13])
+@pytest.mark.parametrize("how", ["close_notify", "FIN", "both"])
+def test_who_has_said_all_gets_the_answer(how: str, version: int) -> None:
+    """A request that is whole is answered, however its sender ends its side."""
+    with Backend() as backend, Secure([KEYS], upstreams=[backend.url]) as proxy:
+        with libssl.Client(proxy.port, version=version) as client:
+            client.shake()
+            client.write(b"GET /slow/0.3 HTTP/1.1\r\nHost: a.test\r\n\r\n")
+            if how != "FIN":
+                client.goodbye()
+            if how != "close_notify":
+                client.socket.shutdown(socket.SHUT_WR)
+            assert client.read_until(b"hello\n").endswith(b"hello\n")
 
 
 def test_a_broken_record_ends_it(proxy: Secure) -> None:

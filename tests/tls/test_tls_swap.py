@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import ssl
 import threading
 import time
 from functools import partial
@@ -13,7 +14,7 @@ import pytest
 from tests.running import Backend, wait_until
 from tests.tls.certs import Authority
 from tests.tls.files import PAIR, Filed
-from tests.tls.secure import ask, trusting
+from tests.tls.secure import ask, showing, trusting
 
 LOOKS = 12
 """Connections that reach both workers, as good as surely."""
@@ -38,8 +39,12 @@ def test_files_are_replaced(authority: Authority, renamed: bool) -> None:
             assert seen == {new.certificate.serial_number}
             # who came before is still served
             assert ask(line).endswith(b"hello\n")
-        (entry,) = proxy.status()["certificates"]
+        status = proxy.status()
+        (entry,) = status["certificates"]
         assert (entry["kind"], entry["names"]) == ("RSA 2048", ["a.test"])
+        assert status["totals"]["tls_certificates"] == 1
+        assert status["totals"]["tls_certificates_expired"] == 0
+        assert status["totals"]["tls_first_expiry"] == entry["not_after"]
         assert "certificates are replaced: keyring 2" in proxy.log()
 
 
@@ -78,6 +83,38 @@ def test_one_more_in_a_directory(authority: Authority) -> None:
         one.put("b.key", more.key)
         wait_until(lambda: len(one.status()["certificates"]) == 2)
         assert one.serial(context, "b.test") == more.certificate.serial_number
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_who_is_revoked_stays_out(authority: Authority, version: ssl.TLSVersion) -> None:
+    """From one second to the next, a session of before notwithstanding; others come in as ever."""
+    people = Authority("people")
+    cards = {name: people.sign(name) for name in ("alice", "bob")}
+    contexts = {name: showing(trusting(authority), card) for name, card in cards.items()}
+    files = {"people.pem": people.pem, "crl.pem": people.revoke()}
+    asked = {"client_auth": {"ca": "people.pem", "crl": "crl.pem"}}
+    site = authority.sign("a.test")
+    with Backend() as backend:
+        with Filed(site, backend.url, [{"tls": {**PAIR, **asked}}], files=files) as proxy:
+            sessions = {}
+            for name, context in contexts.items():
+                context.minimum_version = context.maximum_version = version
+                with proxy.talk(context) as line:
+                    assert ask(line).endswith(b"hello\n")
+                    sessions[name] = line.session
+            proxy.put("crl.pem", people.revoke(cards["alice"]))
+
+            def comes_in(name: str, **options: object) -> bool:
+                try:
+                    with proxy.talk(contexts[name], **options) as line:  # type: ignore[arg-type]
+                        return ask(line).endswith(b"hello\n")
+                except (OSError, AssertionError):
+                    return False
+
+            wait_until(lambda: not any(comes_in("alice") for _ in range(LOOKS)))
+            assert not any(comes_in("alice", session=sessions["alice"]) for _ in range(LOOKS))
+            assert comes_in("bob", session=sessions["bob"])
+            assert comes_in("bob")
 
 
 def test_what_is_bad_changes_nothing(authority: Authority) -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from fastproxy.tls.keyring import UpstreamKeys
+from fastproxy.tls.making import self_signed
 from tests.running import Answer, wait_until
-from tests.tls.certs import DAY, Authority
+from tests.tls.certs import DAY, Authority, Signed
 from tests.tls.origin import Origin, context_of, hello
 from tests.tls.secure import Secure
 
@@ -24,6 +30,9 @@ EXPIRED = OURS.sign("127.0.0.1", since=-9 * DAY, until=-DAY)
 EARLY = OURS.sign("127.0.0.1", since=DAY)
 FOREIGN = THEIRS.sign("127.0.0.1")
 NAME_ONLY = OURS.sign("127.0.0.1.internal")
+BETWEEN = Authority("between", above=OURS)
+ISSUED = BETWEEN.sign("127.0.0.1")
+COMMON = OURS.sign_common("localhost")
 CARD = OURS.sign("we ourselves")
 CAUSE = b"the upstream's certificate is not valid"
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
@@ -56,11 +65,17 @@ def through(origin: Origin, keys: UpstreamKeys, count: int = 1) -> tuple[list[An
         (EARLY, UpstreamKeys(ca=OURS.pem), False),
         (FOREIGN, UpstreamKeys(ca=OURS.pem), False),
         (GOOD, UpstreamKeys(), False),
+        (COMMON, UpstreamKeys(ca=OURS.pem, server_name="localhost"), False),
+        (ISSUED, UpstreamKeys(ca=OURS.pem), False),
+        (ISSUED, UpstreamKeys(ca=BETWEEN.pem), True),
+        (ISSUED, UpstreamKeys(ca=ISSUED.cert), True),
+        (BY_ADDRESS, UpstreamKeys(ca=ISSUED.cert), False),
     ],
     ids=[
         "good", "address", "name", "upper", "wildcard", "off", "off-expired", "off-foreign",
         "other name", "other address", "two labels", "address as name", "expired", "not yet",
-        "unknown authority", "not the system's",
+        "unknown authority", "not the system's", "common name", "a gap", "intermediate", "itself",
+        "another one's own",
     ],
 )  # fmt: skip
 def test_whom_we_believe(signed: object, keys: UpstreamKeys, fine: bool) -> None:
@@ -81,9 +96,15 @@ def test_whom_we_believe(signed: object, keys: UpstreamKeys, fine: bool) -> None
 
 
 def test_self_signed() -> None:
-    with Origin(context_of(GOOD)) as origin:
-        answers, _ = through(origin, UpstreamKeys(ca=GOOD.cert, server_name="localhost"))
-    assert answers[0].status == 502  # a leaf is no authority
+    """What `fastproxy cert self-signed` makes, each for itself alone."""
+    cert, key = self_signed(["localhost"])
+    other, _ = self_signed(["localhost"])
+    private: Any = load_pem_private_key(key, None)
+    own = Signed(x509.load_pem_x509_certificate(cert), private, [])
+    for ca, status in ((cert, 200), (other, 502)):
+        with Origin(context_of(own)) as origin:
+            answers, _ = through(origin, UpstreamKeys(ca=ca, server_name="localhost"))
+        assert answers[0].status == status
 
 
 @pytest.mark.parametrize(
@@ -101,6 +122,15 @@ def test_the_server_name_that_is_sent(keys: UpstreamKeys, name: str | None) -> N
         assert origin.seen[0][0] == name
 
 
+def test_a_name_that_ends_with_a_dot() -> None:
+    """It is for the resolver: neither SNI (RFC 6066 3) nor certificates have it."""
+    with Origin(context_of(GOOD)) as origin:
+        origin.url = f"http://localhost.:{origin.port}"
+        answers, _ = through(origin, UpstreamKeys(ca=OURS.pem))
+        assert answers[0].status == 200
+        assert [seen[0] for seen in origin.seen] == ["localhost"]
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_our_own_certificate(version: ssl.TLSVersion) -> None:
     with Origin(context_of(GOOD, clients=OURS, newest=version)) as origin:
@@ -108,6 +138,57 @@ def test_our_own_certificate(version: ssl.TLSVersion) -> None:
         assert answers[0].status == 200
         assert origin.seen[0][3] == CARD.der
         assert through(origin, UpstreamKeys(ca=OURS.pem))[0][0].status == 502
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"\x16\x03\x03\x00\x50\x02"], ids=["nothing", "half a record"]
+)
+def test_a_handshake_that_does_not_end(said: bytes) -> None:
+    """Its time is that of connecting."""
+    settings = {"timeouts": {"upstream_connect": "300ms"}}
+    with socket.create_server(("127.0.0.1", 0)) as silent, ExitStack() as lines:
+
+        def accept() -> None:
+            lines.enter_context(silent.accept()[0]).sendall(said)
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with Secure([None], [UpstreamKeys(ca=OURS.pem)], settings=settings, upstreams=[url]) as one:
+            answer = one.get("/")
+            assert answer.status == 504
+            assert 0.25 < answer.seconds < 5
+            wait_until(lambda: one.totals()["upstream_open"] == 0)
+        thread.join(10)
+
+
+def test_upstreams_share_neither_connections_nor_sessions() -> None:
+    """One backend, asked as somebody else, by another name, or believed more easily (B3 31)."""
+    other = OURS.sign("somebody else")
+    toward = {
+        "plain": UpstreamKeys(ca=OURS.pem),
+        "card": UpstreamKeys(ca=OURS.pem, chain=CARD.cert, key=CARD.key),
+        "other": UpstreamKeys(ca=OURS.pem, chain=other.cert, key=other.key),
+        "named": UpstreamKeys(ca=OURS.pem, server_name="api.internal"),
+        "blind": UpstreamKeys(verify=False),
+    }
+    context = context_of(GOOD)
+    context.load_verify_locations(cadata=OURS.pem.decode())
+    context.verify_mode = ssl.CERT_OPTIONAL
+    with Origin(context) as origin:
+        settings = {
+            "upstreams": {name: {"backends": [origin.url]} for name in toward},
+            "routes": [{"path": f"/{name}", "upstream": name} for name in toward],
+        }
+        with Secure([None], list(toward.values()), settings=settings) as proxy:
+            for _ in range(2):
+                for name in toward:
+                    assert proxy.get(f"/{name}").status == 200
+            assert proxy.totals()["upstream_connects"] == len(toward)
+        assert [resumed for _, resumed, _, _ in origin.seen] == [False] * len(toward)
+        assert [name for name, _, _, _ in origin.seen] == [None, None, None, "api.internal", None]
+        shown = [card for _, _, _, card in origin.seen]
+        assert shown == [None, CARD.der, other.der, None, None]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
+from fastproxy.process.status import expiry
 from fastproxy.tls.build import certificates_report
 from fastproxy.tls.files import rights
 from fastproxy.tls.keyring import decode, encode
@@ -69,6 +70,14 @@ def test_what_is_shown_of_them(place: Place) -> None:
     assert (first["listener"], first["upstream"], first["days_left"]) == (":443", "", 89)
     assert (second["listener"], second["upstream"], second["issuer"]) == ("", "api", "Test CA")
     assert not any("key" in entry or "chain" in entry for entry in (first, second))
+    place.pair("a", place.authority.sign("a.test", until=-DAY / 2))
+    (third,) = certificates_report(place.build(PAIR).keyring, [":80", ":443"], [])
+    assert expiry([first, third]) == {
+        "tls_certificates": 2,
+        "tls_certificates_expired": 1,
+        "tls_first_expiry": third["not_after"],
+    }
+    assert expiry([])["tls_first_expiry"] == 0
 
 
 def of_rsa(bits: int) -> Callable[[Place], None]:

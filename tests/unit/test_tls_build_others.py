@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -61,6 +62,7 @@ def test_ocsp(place: Place) -> None:
     keys = built.keyring.listeners[1]
     assert keys is not None
     assert keys.pairs[0].ocsp == (place.path / "a.ocsp").read_bytes()
+    assert abs(keys.pairs[0].ocsp_until - time.time() - DAY.total_seconds()) < 60
     place.put("a.ocsp", staple(place, leaf, -DAY))
     built = place.build(wanted)
     assert "ocsp: the OCSP response in a.ocsp was good until" in told(built)[0]
@@ -93,6 +95,12 @@ def test_clients_certificates(place: Place) -> None:
     built = place.build(PAIR, client_auth=off)
     assert built.problems == []
     assert built.keyring.listeners[1].client_auth == []  # type: ignore[union-attr]
+    both = [auth, ClientAuthSettings(mode="off", hosts=["X.A.test"])]
+    place.put("crl.pem", authority.revoke())
+    built = place.build(PAIR, client_auth=both)
+    assert built.problems == []
+    made = built.keyring.listeners[1].client_auth[1]  # type: ignore[union-attr]
+    assert (made.mode, made.hosts, made.ca) == ("off", ["x.a.test"], b"")
 
 
 def test_entries_for_clients_that_clash(place: Place) -> None:
