@@ -153,9 +153,7 @@ def made(workers: int, sessions: int = SESSIONS) -> Board:
         os.close(fd)
 
 
-def _layout(
-    workers: int, backends: int, routes: int, sessions: int
-) -> tuple[dict[str, int], int]:
+def _layout(workers: int, backends: int, routes: int, sessions: int) -> tuple[dict[str, int], int]:
     """Where each array starts, and the length of all. Arrays start on pages of their own, so that
     one worker's columns share no page with the next array."""
     header = {
