@@ -51,7 +51,7 @@ def test_an_application_s_cookie_is_learned_by_all_workers() -> None:
 
 
 def test_there_is_room_for_as_many_as_configured() -> None:
-    limits = {"learned_sessions": 5}  # that makes 8
+    limits = {"learned_sessions": 8}
     with running(4, {"session": {"learn": "header:X-Session"}}, limits=limits) as (proxy, _):
         for number in range(8):
             ask(proxy, "/", ("X-Session", f"u{number}"))

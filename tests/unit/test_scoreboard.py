@@ -138,6 +138,14 @@ def test_capacities_have_bounds(sizes: dict[str, int]) -> None:
         segment.create(**sizes)
 
 
+@pytest.mark.parametrize(("wanted", "made"), [(8, 8), (9, 16), (1 << 24, 1 << 24)])
+def test_sessions_are_a_power_of_two(wanted: int, made: int) -> None:
+    fd = segment.create(1, 1, 1, sessions=wanted)
+    board = Board(fd)
+    os.close(fd)
+    assert segment.header(board)["sessions"] == made
+
+
 def test_a_slot_outside_is_an_index_error(board: Board) -> None:
     for call in (board.state, board.take, board.beat, board.reclaim, board.pid):
         with pytest.raises(IndexError):
