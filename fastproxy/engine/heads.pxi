@@ -276,6 +276,11 @@ cdef void put_request_framing(Engine *eng, Exchange *x, Out *out) noexcept nogil
     """What delimits the body for the upstream: never a copy, so never read differently there."""
     if eng.framing.length >= 0:
         put_length(out, <uint64_t> eng.framing.length)
+    elif x.flags & X_HTTP2 and x.request_flow.done and (
+            x.method == METHOD_POST or x.method == METHOD_PUT or x.method == METHOD_PATCH):
+        # HTTP/2 says by its frames that there is no body; a server of HTTP/1.1 may insist on
+        # hearing it (RFC 9110 8.6).
+        put_length(out, 0)
     if x.flags & X_EXPECTS:
         put(out, b"Expect: 100-continue\r\n", 22)
     if x.request_flow.out_chunked:

@@ -13,6 +13,7 @@ from tests.h2.case import (
     Case,
     body_is,
     connection,
+    field_is,
     got,
     ready,
     stream,
@@ -149,7 +150,31 @@ LENGTHS = [
         ONCE,
         check=body_is(b"abcdef"),
     ),
-    Case("9113 8.1.1", "0 and no DATA", whole(b"0"), {"200"}, ONCE),
+    Case(
+        "9113 8.1.1",
+        "0 and no DATA",
+        whole(b"0"),
+        {"200"},
+        ONCE,
+        check=field_is("content-length", "0"),
+    ),
+    *(
+        Case(
+            "9110 8.6",
+            f"{method.decode()} without a body",
+            get(1, method=method),
+            {"200"},
+            ONCE,
+            check=field_is("content-length", *said),
+        )
+        for method, said in (
+            (b"POST", ["0"]),
+            (b"PUT", ["0"]),
+            (b"PATCH", ["0"]),
+            (b"GET", []),
+            (b"DELETE", []),
+        )
+    ),
     Case("9113 8.1.1", "0 and an empty DATA", sized(b"0", b""), {"200"}, ONCE),
     Case("9113 8.1.1", "5 and no DATA", whole(b"5"), MALFORMED),
     Case("9113 8.1.1", "5 and no DATA, GET", get(1, (b"content-length", b"5")), MALFORMED),
