@@ -128,7 +128,7 @@ ALL = [
         "as small, with 1,000 backends",
         SMALL,
         setting=Setting(backends=1_000),
-        variants=(Variant("2 backends", Setting(backends=2), (OURS, "limit")),),
+        variants=(Variant("2 backends", Setting(backends=2), (OURS,)),),
         targets=(ratio(1.10, f"{OURS} 2 backends"),),
     ),
     Scenario(
