@@ -162,6 +162,7 @@ def _action(config: Config, route: Route, answer: dict[str, Any]) -> dict[str, A
             }
             for name, weight in zip(names, weights, strict=True)
         ],
+        "split_by": route.split_by,
         "target": None if target is None else target.decode("utf-8", "backslashreplace"),
         "dropped": [name.decode() for name in answer["request"]["dropped"]],
         "written": [line.decode("utf-8", "backslashreplace") for line in
@@ -203,7 +204,8 @@ def _hit_lines(hit: dict[str, Any]) -> Iterator[tuple[str, str]]:
     elif "responder" in hit:
         yield "answer", f"by the Python responder {hit['responder']}"
     for upstream in hit.get("upstreams", []):
-        share = f" ({upstream['share']:.0%})" if upstream["share"] < 1 else ""
+        by = f", by {hit['split_by']}" if hit["split_by"] else ""
+        share = f" ({upstream['share']:.0%}{by})" if upstream["share"] < 1 else ""
         yield "upstream", f"{upstream['name']}{share}: {', '.join(upstream['backends'])}"
     if "upstreams" in hit:
         target = hit["target"]

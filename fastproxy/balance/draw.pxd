@@ -49,10 +49,9 @@ cdef inline bint is_drawn(const uint16_t *drawn, uint32_t count, uint16_t index)
 
 
 cdef inline int32_t draw_other(
-    const Ask *ask, const uint16_t *drawn, uint32_t count
+    const Ask *ask, const LiveTier *tier, const uint16_t *drawn, uint32_t count
 ) noexcept nogil:
     """A member of the tier that is neither tried nor among the `count` drawn so far; -1: none."""
-    cdef const LiveTier *tier = &ask.live.tier[ask.tier]
     cdef uint32_t _attempt, _step, at
     cdef uint16_t index
     if tier.count == 0:
@@ -80,7 +79,7 @@ cdef inline uint32_t draw_some(const Ask *ask, uint16_t *drawn) noexcept nogil:
     cdef int32_t index
     if tier.count > ask.upstream.draws:
         while count < ask.upstream.draws:
-            index = draw_other(ask, drawn, count)
+            index = draw_other(ask, tier, drawn, count)
             if index < 0:
                 break
             drawn[count] = <uint16_t> index
@@ -97,4 +96,4 @@ cdef inline uint32_t draw_some(const Ask *ask, uint16_t *drawn) noexcept nogil:
 
 cdef inline int32_t random_draw(Ask *ask) noexcept nogil:
     """The algorithm `random`: one draw by weight; -1 if nobody is left."""
-    return draw_other(ask, NULL, 0)
+    return draw_other(ask, &ask.live.tier[ask.tier], NULL, 0)

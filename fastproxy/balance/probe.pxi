@@ -236,6 +236,11 @@ cdef class Picker:
         """The cursor of the first tier."""
         return self.cursor.at[0]
 
+    @property
+    def cursors(self):
+        """Those of all tiers."""
+        return self.cursor.at
+
     def pick(self, set tried=None, uint64_t now_ms=1, key=None):
         """Index or -1. `tried` is read and marked. `key`: the hash of the request's key."""
         cdef int index

@@ -54,8 +54,7 @@ SCRIPTS: dict[str, Sequence[Step]] = {
     "*": [BODY, sized(b"ok")],
 }
 """What the origin does for these paths; `/hang` reads and never answers, `/deaf` does not read,
-`/early` answers before it reads,
-`/big` is of 5 MB."""
+`/early` answers before it reads, `/big` is of 5 MB."""
 
 
 def make_pair(directory: Path) -> tuple[str, str]:

@@ -11,12 +11,11 @@ import pytest
 
 from fastproxy import _tls
 from fastproxy.tls.keyring import ListenerKeys
-from tests.tls import libssl
 from tests.tls.certs import Authority
 from tests.tls.secure import Secure, ask, trusting
 from tests.tls.shim import Line
 from tests.tls.stand import Stand
-from tests.tls.test_tls_streams import GET, HUGE, Plain, pattern
+from tests.tls.test_tls_streams import GET, HUGE, Plain, answered_after_updates, pattern
 
 AUTHORITY = Authority()
 KEYS = ListenerKeys([AUTHORITY.sign("a.test").pair()], ktls=True, http2=False)
@@ -71,13 +70,7 @@ def test_bodies(stand: Stand, version: ssl.TLSVersion, size: int) -> None:
 @pytest.mark.parametrize(("count", "fine"), [(50, True), (400, False)])
 def test_key_updates_are_limited_here_too(stand: Stand, count: int, fine: bool) -> None:
     """libssl reads the socket, and what is no data does not bring it back to us."""
-    with libssl.Client(stand.port) as client:
-        client.shake()
-        for _ in range(count):
-            if not client.update_key():
-                break
-        client.write(GET)
-        assert client.read_until(pattern(6)).endswith(pattern(6)) is fine
+    assert answered_after_updates(stand.port, count) is fine
 
 
 def test_close_ends_with_close_notify(stand: Stand) -> None:

@@ -89,7 +89,8 @@ class Pair:
             if wanted < 0:
                 return
             assert wanted in tried
-            assert self.worker.at == self.twin.at.get(0, 0)
+            cursors = self.worker.cursors
+            assert cursors == [self.twin.at.get(tier, 0) for tier in range(len(cursors))]
 
 
 @pytest.mark.parametrize(("balance", "method", "bound"), KINDS)

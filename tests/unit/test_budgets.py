@@ -126,7 +126,6 @@ def test_a_count_is_the_same_again_and_a_lowered_budget_fails(
         assert ("OVER BUDGET" in capsys.readouterr().out) is bool(code)
 
 
-@pytest.mark.slow
 def test_whole_requests_count_the_same_within_a_percent() -> None:
     both = [counting.count("whole", "request small, JSON") for _ in range(2)]
     assert set(both[0]) >= {"sse2", "swar"}

@@ -26,6 +26,7 @@ request_headers = { set = { X-User = "{param:user}" }, remove = ["X-Debug"] }
 name = "canary"
 path = "/canary"
 split = [{ upstream = "api", weight = 3 }, { upstream = "b" }]
+split_by = "{cookie:user}"
 [[routes]]
 name = "old"
 path = "/old"
@@ -73,6 +74,7 @@ def test_a_hit_with_all_that_becomes_of_it(path: str) -> None:
     assert found["hit"] == {
         "route": 0, "name": "v1", "place": f"{path}:3", "params": {"user": "ann"},
         "upstreams": [{"name": "api", "share": 1.0, "backends": ["http://127.0.0.1:9001"]}],
+        "split_by": "",
         "target": "/ann/y?q=1", "dropped": ["X-Debug"], "written": ["X-User: ann"],
     }  # fmt: skip
     assert [other["name"] for other in found["others"]] == ["canary", "old", "ping", "page"]
@@ -82,6 +84,7 @@ def test_a_hit_with_all_that_becomes_of_it(path: str) -> None:
 def test_each_action(path: str) -> None:
     split = told(path, "GET", "/canary/x")["hit"]["upstreams"]
     assert [(one["name"], one["share"]) for one in split] == [("api", 0.75), ("b", 0.25)]
+    assert "upstream b (25%, by {cookie:user}): " in call(path, "GET", "/canary/x").stdout
     assert told(path, "GET", "http://x.org/old?a=b")["hit"]["redirect"] == {
         "status": 301, "location": "https://x.org/new?a=b",
     }  # fmt: skip
